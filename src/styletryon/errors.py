@@ -1,0 +1,101 @@
+"""Every exception that styletryon raises on purpose.
+
+.. code-block:: text
+
+    StyleTryOnError
+     ├── ImageError (ValueError)                 an image cannot be read or used
+     │    └── ImageNotFoundError (FileNotFoundError)
+     ├── ShapeError (ValueError)                 a tensor or array has the wrong shape or dtype
+     ├── RangeError (ValueError)                 a number lies outside its range, or is not finite
+     ├── RegionError (ValueError)                an unknown region or label class
+     ├── PoseError (ValueError)                  a pose cannot be used
+     │    └── PersonNotFoundError                no person was found in an image
+     ├── ConfigError (ValueError)                a setting is unknown or has no meaning
+     ├── LossError (ValueError)                  a loss breaks the contract of a TryOnLoss
+     ├── CheckpointError (ValueError)            a saved model or training state cannot be loaded
+     │    └── CheckpointNotFoundError (FileNotFoundError)
+     ├── DataError (ValueError)                  a data set is incomplete or inconsistent
+     ├── SaveError (OSError)                     a file cannot be written; what stood there before still stands
+     ├── WeightsUnavailableError (RuntimeError)  pretrained weights cannot be had
+     ├── BackendUnavailableError (RuntimeError)  a forced backend of the ops cannot run
+     └── TrainingDivergedError (RuntimeError)    training met a loss that is not finite
+
+Each leaf is also the builtin exception that one would catch without knowing this module. Every message names the
+argument, what was expected, what came instead, and the likely mend.
+"""
+
+from __future__ import annotations
+
+
+class StyleTryOnError(Exception):
+    """The root of every exception that styletryon raises on purpose."""
+
+
+class ImageError(StyleTryOnError, ValueError):
+    """An image cannot be read, or its size, layout or values cannot be used."""
+
+
+class ImageNotFoundError(ImageError, FileNotFoundError):
+    """The path of an image leads to no file."""
+
+    __str__ = Exception.__str__
+
+
+class ShapeError(StyleTryOnError, ValueError):
+    """A tensor or array has the wrong shape or dtype."""
+
+
+class RangeError(StyleTryOnError, ValueError):
+    """A number lies outside its range, or is not finite."""
+
+
+class RegionError(StyleTryOnError, ValueError):
+    """A region or label class is unknown, or the picture does not show it."""
+
+
+class PoseError(StyleTryOnError, ValueError):
+    """A pose cannot be used."""
+
+
+class PersonNotFoundError(PoseError):
+    """No person was found in an image."""
+
+
+class ConfigError(StyleTryOnError, ValueError):
+    """A setting is unknown or has no meaning."""
+
+
+class LossError(StyleTryOnError, ValueError):
+    """A loss breaks the contract of a `TryOnLoss`: wrong shape, not finite, or no gradient."""
+
+
+class CheckpointError(StyleTryOnError, ValueError):
+    """A saved model or training state cannot be loaded."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """The path or name of a saved model leads to nothing."""
+
+    __str__ = Exception.__str__
+
+
+class DataError(StyleTryOnError, ValueError):
+    """A data set is incomplete or inconsistent."""
+
+
+class SaveError(StyleTryOnError, OSError):
+    """A file cannot be written. What stood there before still stands."""
+
+    __str__ = Exception.__str__
+
+
+class WeightsUnavailableError(StyleTryOnError, RuntimeError):
+    """Pretrained weights cannot be had."""
+
+
+class BackendUnavailableError(StyleTryOnError, RuntimeError):
+    """A forced backend of the ops cannot run here."""
+
+
+class TrainingDivergedError(StyleTryOnError, RuntimeError):
+    """Training met a loss that is not finite and stopped."""

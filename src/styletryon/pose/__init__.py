@@ -1,0 +1,21 @@
+"""Poses: keypoints and heatmaps, and the estimators that find them in a picture."""
+
+from __future__ import annotations
+
+from styletryon.pose._pose import (
+    BONES,
+    FLIP_ORDER,
+    KEYPOINT_NAMES,
+    NUM_KEYPOINTS,
+    Pose,
+    keypoint_heatmaps,
+)
+
+__all__ = [
+    "BONES",
+    "FLIP_ORDER",
+    "KEYPOINT_NAMES",
+    "NUM_KEYPOINTS",
+    "Pose",
+    "keypoint_heatmaps",
+]
