@@ -1,0 +1,133 @@
+"""What the ops accept: every argument is checked here, so that the implementations can trust what they get."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from styletryon.errors import ConfigError, RangeError, ShapeError
+
+
+class Padding(NamedTuple):
+    """Rows and columns of zeros around an image; a negative number crops."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+def describe(value: object) -> str:
+    """Says in a few words what came, for the end of an error message."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return f"{value!r} ({type(value).__name__})"
+
+
+def check_float(name: str, value: object) -> None:
+    """Demands a tensor of real floating point numbers.
+
+    Raises:
+        ShapeError: `value` is no tensor, or holds integers or complex numbers.
+    """
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise ShapeError(
+            f"{name}: expected a floating point tensor, got {describe(value)}; "
+            "convert it, for example with torch.as_tensor(..., dtype=torch.float32)"
+        )
+
+
+def check_images(name: str, value: Tensor) -> None:
+    """Demands floating point feature maps `(B, C, H, W)`; only `B` may be zero.
+
+    Raises:
+        ShapeError: the tensor has another number of dimensions, or no channels or pixels.
+    """
+    check_float(name, value)
+    if value.ndim != 4:
+        raise ShapeError(
+            f"{name}: expected feature maps of shape (B, C, H, W), got {describe(value)}; "
+            "add the missing dimensions, for example with unsqueeze"
+        )
+    if 0 in value.shape[1:]:
+        raise ShapeError(
+            f"{name}: expected at least one channel, row and column, got {describe(value)}; "
+            "look for a slice or a crop that left nothing"
+        )
+
+
+def check_same_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    """Demands that two tensors live on one device.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if value.device != other.device:
+        raise ConfigError(
+            f"{name}: expected the device of {other_name}, {other.device}, got {value.device}; "
+            f"move it with {name}.to({other_name}.device)"
+        )
+
+
+def check_factor(name: str, value: object) -> None:
+    """Demands a whole number of at least one.
+
+    Raises:
+        RangeError: `value` is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RangeError(f"{name}: expected a whole number >= 1, got {describe(value)}; use 1 to leave the size alone")
+
+
+def check_gain(name: str, value: object) -> None:
+    """Demands a finite number.
+
+    Raises:
+        RangeError: `value` is infinite, not a number or no number at all.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RangeError(f"{name}: expected a finite number, got {describe(value)}; pass a plain int or float")
+
+
+def check_filter(value: object, image: Tensor, image_name: str) -> Tensor:
+    """Demands a FIR filter, 1-D or 2-D, and returns it as a 2-D tensor `(kh, kw)`.
+
+    Raises:
+        ShapeError: it is no floating point tensor, or its shape is not `(n,)` or `(kh, kw)` with at least one tap.
+        ConfigError: it lives on another device than the image, or requires a gradient.
+    """
+    check_float("filter", value)
+    if not isinstance(value, Tensor) or value.ndim not in (1, 2) or value.numel() == 0:
+        raise ShapeError(
+            f"filter: expected the shape (n,) or (kh, kw), got {describe(value)}; "
+            "build one with styletryon.ops.setup_filter([1, 3, 3, 1])"
+        )
+    check_same_device("filter", value, image_name, image)
+    if value.requires_grad:
+        raise ConfigError(
+            "filter: expected a constant, got a tensor that requires a gradient, which this op does not give; "
+            "pass filter.detach()"
+        )
+    return value if value.ndim == 2 else torch.outer(value, value)
+
+
+def parse_padding(value: object) -> Padding:
+    """Reads `padding`: one whole number for all four sides, or `(left, right, top, bottom)`.
+
+    Raises:
+        ShapeError: there are neither one nor four whole numbers.
+    """
+    sides = (value,) * 4 if isinstance(value, int) else value
+    if (
+        not isinstance(sides, tuple | list)
+        or len(sides) != 4
+        or any(isinstance(side, bool) or not isinstance(side, int) for side in sides)
+    ):
+        raise ShapeError(
+            f"padding: expected a whole number or four, (left, right, top, bottom), got {describe(value)}; "
+            "write (x, x, y, y) for the same padding on opposite sides"
+        )
+    return Padding(*sides)
