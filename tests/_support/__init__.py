@@ -1,0 +1,1 @@
+"""What the tests share: small models, slow and obvious definitions, fresh interpreters."""

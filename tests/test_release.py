@@ -1,0 +1,75 @@
+"""The change log, the version and the list of what a wheel holds agree."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import styletryon
+from tests._support.process import ROOT, SOURCE
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_the_newest_entry_of_the_change_log_is_this_version() -> None:
+    entries = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d{2}-\d{2}))?$", CHANGELOG, flags=re.MULTILINE)
+    released = [(name, day) for name, day in entries if name != "Unreleased"]
+    assert released[0][0] == styletryon.__version__
+    assert all(day for _, day in released), "a released version states its day"
+
+
+def test_the_version_is_semantic() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", styletryon.__version__)
+
+
+def test_every_file_of_the_package_is_of_a_kind_that_a_wheel_carries() -> None:
+    known = {".py", ".typed", ".safetensors", ".json", ".md", ".cuh", ".cu"}
+    strange = [
+        path.relative_to(SOURCE)
+        for path in (SOURCE / "styletryon").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in known and path.name != "py.typed"
+    ]
+    assert not strange
+    assert (SOURCE / "styletryon" / "py.typed").is_file()
+
+
+def test_the_licence_is_whole() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+    assert PROJECT["project"]["license"] == "Apache-2.0"
+
+
+def test_every_dependency_states_a_floor() -> None:
+    for requirement in PROJECT["project"]["dependencies"]:
+        assert re.fullmatch(r"[a-z-]+>=[\d.]+", requirement), requirement
+
+
+def test_every_dependency_is_imported_somewhere() -> None:
+    modules = {"pillow": "PIL", "typing-extensions": "typing_extensions"}
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (SOURCE / "styletryon").rglob("*.py"))
+    for requirement in PROJECT["project"]["dependencies"]:
+        name = requirement.split(">=")[0]
+        module = modules.get(name, name)
+        assert re.search(rf"^\s*(import|from) {module}\b", text, flags=re.MULTILINE), f"{name} is never imported"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_between_our_pages_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{name} links to {target}"
+
+
+def test_links_inside_the_docs_lead_somewhere() -> None:
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (Path(page).parent / target).exists(), f"{page.name} links to {target}"
