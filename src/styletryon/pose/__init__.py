@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from styletryon.pose._body_maps import NUM_BODY_MAPS, body_maps
 from styletryon.pose._pose import (
     BONES,
     FLIP_ORDER,
@@ -15,7 +16,9 @@ __all__ = [
     "BONES",
     "FLIP_ORDER",
     "KEYPOINT_NAMES",
+    "NUM_BODY_MAPS",
     "NUM_KEYPOINTS",
     "Pose",
+    "body_maps",
     "keypoint_heatmaps",
 ]

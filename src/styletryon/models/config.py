@@ -1,0 +1,173 @@
+"""The numbers that make a generator, an encoder or a discriminator. They are also what `config.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from styletryon.errors import ConfigError
+
+BASE_GRIDS = ((4, 4), (4, 3), (4, 2))
+POSE_CONDITIONINGS = ("input", "concat")
+
+_Config = TypeVar("_Config", bound="GeneratorConfig | EncoderConfig | DiscriminatorConfig")
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The shape of a `PoseStyleGAN2`.
+
+    Attributes:
+        image_size: Height and width of the picture: a base grid (4, 4), (4, 3) or (4, 2) doubled n times.
+        channels: Channels at each level, from the base grid upwards; one more than the doublings.
+        num_labels: K, the classes of the segmentation.
+        z_dim: Width of the latent z.
+        w_dim: Width of the latent w.
+        mapping_layers: Layers of the mapping from z to w.
+        pose_conditioning: "input": the encoded pose replaces StyleGAN2's constant (VOGUE). "concat": its features also
+            join each style block up to `pose_height` (TryOnGAN).
+        pose_channels: Channels of the encoded pose at each level.
+        pose_height: Height of the heatmaps that are encoded; the paper's are 64.
+        body_maps: Whether blocks up to `pose_height` also see the coordinates of the body (see
+            `styletryon.pose.body_maps`), each scaled by a style of its own. Not in the paper.
+    """
+
+    image_size: tuple[int, int] = (128, 96)
+    channels: tuple[int, ...] = (192, 192, 160, 128, 80, 48)
+    num_labels: int = 12
+    z_dim: int = 256
+    w_dim: int = 384
+    mapping_layers: int = 4
+    pose_conditioning: str = "concat"
+    pose_channels: int = 32
+    pose_height: int = 64
+    body_maps: bool = True
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        levels = level_sizes(self.image_size)
+        if len(self.channels) != len(levels):
+            raise ConfigError(
+                f"channels: expected {len(levels)} numbers, one per level of {self.image_size}, got {self.channels}"
+            )
+        if self.pose_conditioning not in POSE_CONDITIONINGS:
+            raise ConfigError(
+                f"pose_conditioning: expected one of {POSE_CONDITIONINGS}, got {self.pose_conditioning!r}"
+            )
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of an `ImageEncoder`.
+
+    Attributes:
+        image_size: Height and width of the pictures.
+        channels: Channels after each halving, from the picture downwards to the base grid.
+        w_dim: Width of the latent that it predicts.
+        hidden: Width of the layer before it.
+        point_channels: Channels that are read at each point of the body.
+        wave_channels: Learnt channels whose waves along the body are measured.
+        pose_height: Height of the level at which waves are measured.
+    """
+
+    image_size: tuple[int, int] = (128, 96)
+    channels: tuple[int, ...] = (24, 48, 96, 128, 160, 160)
+    w_dim: int = 384
+    hidden: int = 512
+    point_channels: int = 48
+    wave_channels: int = 16
+    pose_height: int = 64
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        levels = level_sizes(self.image_size)
+        if len(self.channels) != len(levels):
+            raise ConfigError(
+                f"channels: expected {len(levels)} numbers, one per level of {self.image_size}, got {self.channels}"
+            )
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The shape of a `PoseDiscriminator`.
+
+    Attributes:
+        image_size: Height and width of the pictures.
+        channels: Channels at each level, from the base grid upwards.
+        num_labels: K, the classes of the segmentation that it sees beside the picture.
+        group_size: Samples whose spread it is told (minibatch standard deviation).
+    """
+
+    image_size: tuple[int, int] = (128, 96)
+    channels: tuple[int, ...] = (160, 160, 128, 96, 64, 32)
+    num_labels: int = 12
+    group_size: int = 4
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        levels = level_sizes(self.image_size)
+        if len(self.channels) != len(levels):
+            raise ConfigError(
+                f"channels: expected {len(levels)} numbers, one per level of {self.image_size}, got {self.channels}"
+            )
+
+
+def level_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Return the size of each level, from the base grid to the picture.
+
+    Args:
+        image_size: Height and width of the picture.
+
+    Raises:
+        ConfigError: If it is not a base grid (4, 4), (4, 3) or (4, 2) doubled n times.
+    """
+    height, width = image_size
+    for base in BASE_GRIDS:
+        doublings = (height // base[0]).bit_length() - 1
+        if height >= 4 and (base[0] << doublings, base[1] << doublings) == (height, width):
+            return tuple((base[0] << level, base[1] << level) for level in range(doublings + 1))
+    raise ConfigError(
+        f"image_size: expected (4, 4), (4, 3) or (4, 2) doubled n times, such as (128, 96), got {image_size}"
+    )
+
+
+def to_dict(config: GeneratorConfig | EncoderConfig | DiscriminatorConfig) -> dict[str, Any]:
+    """Return a configuration as plain data for JSON."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+
+
+def from_dict(kind: type[_Config], data: Mapping[str, Any]) -> _Config:
+    """Build a configuration from plain data.
+
+    Args:
+        kind: The configuration's class.
+        data: What `to_dict` returned, perhaps through JSON. Missing keys take their defaults.
+
+    Raises:
+        ConfigError: If a key is unknown or a value has the wrong type.
+    """
+    known = {item.name: item for item in fields(kind)}
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"{kind.__name__}: expected keys among {sorted(known)}, got unknown {unknown}; "
+            "was the file written by a newer styletryon?"
+        )
+    values = {}
+    for key, value in data.items():
+        default = known[key].default
+        restored = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
+        if type(restored) is not type(default):
+            raise ConfigError(f"{kind.__name__}.{key}: expected {type(default).__name__}, got {value!r}")
+        values[key] = restored
+    return kind(**values)
+
+
+def _check_positive(config: Any) -> None:
+    for item in fields(config):
+        value = getattr(config, item.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if isinstance(number, int) and not isinstance(number, bool) and number < 1:
+                raise ConfigError(f"{item.name}: expected positive whole numbers, got {value}")

@@ -1,0 +1,226 @@
+"""The pose-conditioned generator: mapping, affine layers and synthesis, and how they are saved and loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from styletryon.drawing import Drawing
+from styletryon.errors import ConfigError, ShapeError
+from styletryon.latent import Latent, Styles
+from styletryon.models import storage
+from styletryon.models.config import EncoderConfig, GeneratorConfig
+from styletryon.models.encoder import ImageEncoder
+from styletryon.models.layers import EqualLinear
+from styletryon.models.mapping import MappingNetwork
+from styletryon.models.pose_encoder import PoseEncoder
+from styletryon.models.synthesis import SynthesisNetwork, pyramid
+from styletryon.pose import NUM_BODY_MAPS, NUM_KEYPOINTS, Pose, body_maps, keypoint_heatmaps
+
+
+class PoseStyleGAN2(nn.Module):
+    """A StyleGAN2 whose input is a pose and that draws a segmentation beside the picture at every resolution.
+
+    VOGUE / TryOnGAN (arXiv 2101.02285, figure 3). Differs from the paper: the pose encoder and the widths are ours
+    (they are not published), and with `body_maps` the style blocks see the body's coordinates.
+
+    Args:
+        config: The generator's numbers; `GeneratorConfig()` if None.
+        encoder: The numbers of an image encoder that starts projections; None for no encoder.
+
+    Attributes:
+        config: The generator's numbers.
+        encoder: Maps pictures `(B, 3, H, W)` in [-1, 1] and poses to w `(B, w_dim)`, or None.
+    """
+
+    def __init__(self, config: GeneratorConfig | None = None, encoder: EncoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config if config is not None else GeneratorConfig()
+        self.synthesis = SynthesisNetwork(self.config)
+        self._layers = self.synthesis.styled_layers()
+        self.mapper = MappingNetwork(self.config.z_dim, self.config.w_dim, self.config.mapping_layers)
+        self.affines = nn.ModuleList(
+            EqualLinear(self.config.w_dim, channels, bias=1.0) for channels in self.style_channels
+        )
+        self._pose_level = sum(size[0] <= self.config.pose_height for size in self.synthesis.sizes) - 1
+        if self._pose_level < 1:
+            raise ConfigError(f"pose_height: expected at least 8 pixels, got {self.config.pose_height}")
+        maps = NUM_KEYPOINTS + (NUM_BODY_MAPS if self.config.body_maps else 0)
+        self.pose_encoder = PoseEncoder(
+            maps, self.config.pose_channels, self.config.channels[0], num_levels=self._pose_level + 1
+        )
+        self.register_buffer("w_mean", torch.zeros(self.config.w_dim))
+        self.w_mean: Tensor
+        self.encoder = None if encoder is None else ImageEncoder(encoder)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures in pixels."""
+        return self.config.image_size
+
+    @property
+    def num_labels(self) -> int:
+        """K, the number of label classes."""
+        return self.config.num_labels
+
+    @property
+    def z_dim(self) -> int:
+        """Width of the latent z."""
+        return self.config.z_dim
+
+    @property
+    def w_dim(self) -> int:
+        """Width of the latent w."""
+        return self.config.w_dim
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """A name for each styled layer: its height and what it is, such as "32.conv"."""
+        return tuple(self._layers)
+
+    @property
+    def style_channels(self) -> tuple[int, ...]:
+        """C_l, the channels of each styled layer."""
+        return tuple(layer.weight.shape[1] for layer in self._layers.values())
+
+    @property
+    def noise_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each noise map."""
+        return self.synthesis.noise_shapes()
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that is equal exactly when the generator's numbers and weights are."""
+        digest = hashlib.blake2b(repr(self.config).encode(), digest_size=8)
+        for name, tensor in self.state_dict().items():
+            if not name.startswith("encoder."):
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.w_mean.device
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Map z `(B, z_dim)` to w `(B, w_dim)`."""
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise ShapeError(f"z: expected (B, {self.z_dim}), got {tuple(z.shape)}")
+        out: Tensor = self.mapper(z)
+        return out
+
+    def affine(self, w: Tensor) -> Styles:
+        """Map w to style codes.
+
+        Args:
+            w: `(B, w_dim)`, or one w per styled layer `(B, L, w_dim)` (W+).
+
+        Returns:
+            One `(B, C_l)` tensor per styled layer: the paper's sigma.
+
+        Raises:
+            ShapeError: If w has another shape.
+        """
+        count = len(self.affines)
+        if w.shape[-1] != self.w_dim or w.ndim not in (2, 3) or (w.ndim == 3 and w.shape[1] != count):
+            raise ShapeError(f"w: expected (B, {self.w_dim}) or (B, {count}, {self.w_dim}), got {tuple(w.shape)}")
+        layers = [w] * count if w.ndim == 2 else list(w.unbind(dim=1))
+        return tuple(affine(part).float() for affine, part in zip(self.affines, layers, strict=True))
+
+    def truncate(self, w: Tensor, truncation: float) -> Tensor:
+        """Move w towards its mean: 1 leaves it, 0 gives the mean (the truncation trick)."""
+        return self.w_mean + truncation * (w - self.w_mean)
+
+    def synthesize(
+        self,
+        styles: Styles,
+        pose: Pose,
+        *,
+        noise: tuple[Tensor, ...] | None = None,
+        activations: bool = False,
+        num_levels: int | None = None,
+    ) -> Drawing:
+        """Draw styles in a pose.
+
+        Args:
+            styles: One `(B, C_l)` tensor per styled layer.
+            pose: B poses, in the pixels of a picture of any size that has the generator's aspect.
+            noise: One `(B or 1, 1, H_l, W_l)` map per convolution; None for the generator's own fixed maps.
+            activations: Whether the inputs of the styled layers are kept.
+            num_levels: Stop at this many levels, with a smaller drawing; None for all.
+
+        Returns:
+            Picture, logits and, if asked for, activations.
+
+        Raises:
+            ShapeError: If the styles or the noise maps do not fit the generator.
+        """
+        if tuple(style.shape[-1] for style in styles) != self.style_channels:
+            raise ShapeError(
+                f"styles: expected {len(self._layers)} tensors of widths {self.style_channels}, "
+                f"got {tuple(style.shape[-1] for style in styles)}; were they made by another model?"
+            )
+        shapes = self.noise_shapes
+        if noise is not None and tuple(tuple(item.shape[-2:]) for item in noise) != shapes:
+            raise ShapeError(f"noise: expected maps of sizes {shapes}, got {[tuple(i.shape[-2:]) for i in noise]}")
+        encoded, body = self.encode_pose(pose)
+        noises: Sequence[Tensor | None] = [None] * len(shapes) if noise is None else noise
+        drawing: Drawing = self.synthesis(styles, encoded, body, noises, keep=activations, num_levels=num_levels)
+        return drawing
+
+    def encode_pose(self, pose: Pose) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
+        """Return the encoded pose and the body's coordinates, each per level, the base grid first."""
+        size = self.synthesis.sizes[self._pose_level]
+        keypoints = pose.keypoints.to(self.device)
+        maps = keypoint_heatmaps(keypoints, pose.size, size)
+        body: tuple[Tensor | None, ...] = (None,) * (self._pose_level + 1)
+        if self.config.body_maps:
+            coordinates = body_maps(keypoints, pose.size, size)
+            maps = torch.cat([maps, coordinates], dim=1)
+            body = pyramid(coordinates.to(memory_format=torch.channels_last), self._pose_level + 1)
+        return self.pose_encoder(maps.to(memory_format=torch.channels_last)), body
+
+    def forward(self, z: Tensor, pose: Pose, *, truncation: float = 1.0) -> Drawing:
+        """Draw z `(B, z_dim)` in B poses."""
+        return self.synthesize(self.affine(self.truncate(self.mapping(z), truncation)), pose)
+
+    def draw(self, latent: Latent) -> Drawing:
+        """Draw a latent."""
+        return self.synthesize(latent.styles, latent.pose, noise=latent.noise)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write `config.json` and `model.safetensors` into a folder, each atomically.
+
+        Args:
+            folder: Made if it is not there.
+
+        Raises:
+            SaveError: If a file cannot be written; what stood there before still stands.
+        """
+        encoder = None if self.encoder is None else self.encoder.config
+        storage.save_network(Path(folder), self, {"generator": self.config, "encoder": encoder})
+
+    @classmethod
+    def from_pretrained(cls, folder_or_name: str | os.PathLike[str]) -> PoseStyleGAN2:
+        """Load a generator on the CPU, ready to draw (`eval`, no gradients to the weights).
+
+        Args:
+            folder_or_name: A folder that `save_pretrained` wrote, or the name of bundled weights ("default").
+
+        Raises:
+            CheckpointNotFoundError: If there is no such folder or name.
+            CheckpointError: If files are missing or damaged, or keys are missing, unknown or of the wrong shape.
+        """
+        folder = storage.find(folder_or_name)
+        configs = storage.load_configs(folder, {"generator": GeneratorConfig, "encoder": EncoderConfig})
+        generator, encoder = configs["generator"], configs["encoder"]
+        if not isinstance(generator, GeneratorConfig) or isinstance(encoder, GeneratorConfig):
+            raise ConfigError(f"{folder / 'config.json'}: expected the numbers of a generator")
+        model = cls(generator, encoder)
+        storage.load_weights(folder, model)
+        return model.eval().requires_grad_(False)

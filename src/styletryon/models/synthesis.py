@@ -1,0 +1,198 @@
+"""The synthesis network: style blocks that draw a picture and a segmentation at every level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from styletryon import ops
+from styletryon.drawing import Drawing
+from styletryon.models.config import GeneratorConfig, level_sizes
+from styletryon.models.layers import StyledConv
+from styletryon.pose import NUM_BODY_MAPS
+
+
+class Recorder:
+    """Hands each styled layer its style in order and, if asked to, keeps the layer's input."""
+
+    def __init__(self, styles: Sequence[Tensor], keep: bool) -> None:
+        self._styles: Iterator[Tensor] = iter(styles)
+        self.activations: list[Tensor] | None = [] if keep else None
+
+    def run(self, layer: StyledConv, x: Tensor) -> Tensor:
+        """Run a styled layer with the next style."""
+        if self.activations is not None:
+            self.activations.append(x)
+        out: Tensor = layer(x, next(self._styles))
+        return out
+
+
+class NoisyBias(nn.Module):
+    """Noise of a learnt strength, a bias and the activation, behind a styled convolution.
+
+    Args:
+        channels: Channels of the input.
+        size: Height and width of the noise map.
+        seed: Seeds the fixed noise map.
+    """
+
+    def __init__(self, channels: int, size: tuple[int, int], seed: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.strength = nn.Parameter(torch.zeros(()))
+        noise = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("noise", noise)
+        self.noise: Tensor
+
+    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Add noise `(B or 1, 1, H, W)` (the fixed map if None) and bias to `(B, C, H, W)`, then activate."""
+        chosen = self.noise if noise is None else noise
+        return ops.bias_act(x, self.bias, noise=(chosen * self.strength).to(x.dtype), activation="lrelu")
+
+
+class StyleBlock(nn.Module):
+    """One level: up-sampling convolution, the body's coordinates, convolution, ToRGB and ToSeg.
+
+    Args:
+        in_channels: Channels of the level below; None for the base grid, which has no up-sampling convolution.
+        channels: Channels of this level.
+        pose_channels: Channels of the encoded pose that join; 0 for none.
+        body_maps: Maps of the body's coordinates that join; 0 for none.
+        num_labels: K.
+        size: Height and width of this level.
+        seed: Seeds the fixed noise maps.
+    """
+
+    def __init__(
+        self,
+        in_channels: int | None,
+        channels: int,
+        pose_channels: int,
+        body_maps: int,
+        num_labels: int,
+        size: tuple[int, int],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.up = None if in_channels is None else StyledConv(in_channels, channels, 3, up=2)
+        self.up_bias = None if in_channels is None else NoisyBias(channels, size, seed)
+        self.body = StyledConv(body_maps, channels, 1, demodulate=False) if body_maps else None
+        self.conv = StyledConv(channels + pose_channels, channels, 3)
+        self.conv_bias = NoisyBias(channels, size, seed + 1)
+        self.to_rgb = StyledConv(channels, 3, 1, demodulate=False)
+        self.to_seg = StyledConv(channels, num_labels, 1, demodulate=False)
+        self.rgb_bias = nn.Parameter(torch.zeros(3))
+        self.seg_bias = nn.Parameter(torch.zeros(num_labels))
+        self.num_noises = 1 if in_channels is None else 2
+
+    def styled_layers(self) -> dict[str, StyledConv]:
+        """Return the styled layers by name in the order in which they run."""
+        layers = {"up": self.up, "body": self.body, "conv": self.conv, "rgb": self.to_rgb, "seg": self.to_seg}
+        return {name: layer for name, layer in layers.items() if layer is not None}
+
+    def forward(
+        self,
+        x: Tensor,  # (B, in_channels, h / 2, w / 2), or (B, channels, h, w) at the base grid
+        recorder: Recorder,
+        noises: Sequence[Tensor | None],
+        pose: Tensor | None,  # (B, pose_channels, h, w)
+        body: Tensor | None,  # (B, body_maps, h, w)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features `(B, channels, h, w)`, and what this level adds to the picture and to the logits."""
+        if self.up is not None and self.up_bias is not None:
+            x = recorder.run(self.up, x)
+            if self.body is not None and body is not None:
+                x = x + recorder.run(self.body, body)
+            x = self.up_bias(x, noises[0])
+        if pose is not None:
+            x = torch.cat([x, pose.to(x.dtype)], dim=1)
+        x = self.conv_bias(recorder.run(self.conv, x), noises[-1])
+        rgb = ops.bias_act(recorder.run(self.to_rgb, x), self.rgb_bias, activation="linear")
+        seg = ops.bias_act(recorder.run(self.to_seg, x), self.seg_bias, activation="linear")
+        return x, rgb.float(), seg.float()
+
+
+class SynthesisNetwork(nn.Module):
+    """Draw styles in an encoded pose, level by level, with skip connections for picture and segmentation.
+
+    StyleGAN2's synthesis network with VOGUE's second output: at every resolution a ToSeg head beside ToRGB
+    (arXiv 2101.02285, figure 3).
+
+    Args:
+        config: The generator's numbers.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.sizes = level_sizes(config.image_size)
+        self.concat = config.pose_conditioning == "concat"
+        blocks = []
+        for level, size in enumerate(self.sizes):
+            joined = level > 0 and size[0] <= config.pose_height
+            blocks.append(
+                StyleBlock(
+                    config.channels[level - 1] if level else None,
+                    config.channels[level],
+                    config.pose_channels if joined and self.concat else 0,
+                    NUM_BODY_MAPS if joined and config.body_maps and size[0] >= 16 else 0,
+                    config.num_labels,
+                    size,
+                    seed=2 * level,
+                )
+            )
+        self.blocks = nn.ModuleList(blocks)
+        self.register_buffer("filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
+        self.filter: Tensor
+
+    def styled_layers(self) -> dict[str, StyledConv]:
+        """Return every styled layer by name, such as "32.conv", in the order in which they run."""
+        return {
+            f"{size[0]}.{name}": layer
+            for size, block in zip(self.sizes, self._style_blocks(), strict=True)
+            for name, layer in block.styled_layers().items()
+        }
+
+    def noise_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Return the size of each noise map."""
+        return tuple(size for size, block in zip(self.sizes, self._style_blocks(), strict=True)
+                     for _ in range(block.num_noises))  # fmt: skip
+
+    def forward(
+        self,
+        styles: Sequence[Tensor],
+        pose: Sequence[Tensor],  # encoded pose per level, the base grid first
+        body: Sequence[Tensor | None],  # the body's coordinates per level
+        noises: Sequence[Tensor | None],
+        *,
+        keep: bool = False,
+        num_levels: int | None = None,
+    ) -> Drawing:
+        """Draw. With `num_levels` the drawing stops early, at that level's smaller size."""
+        recorder = Recorder(styles, keep)
+        remaining = iter(noises)
+        x, image, logits = pose[0], None, None
+        for level, block in enumerate(list(self._style_blocks())[:num_levels]):
+            joined = pose[level] if self.concat and 0 < level < len(pose) else None
+            chosen = [next(remaining) for _ in range(block.num_noises)]
+            x, rgb, seg = block(x, recorder, chosen, joined, body[level] if level < len(body) else None)
+            image = rgb if image is None else ops.upsample2d(image, self.filter) + rgb
+            logits = seg if logits is None else ops.upsample2d(logits, self.filter) + seg
+        if image is None or logits is None:  # only for the type checker: there is always a base grid
+            raise RuntimeError("a synthesis network has at least one level")
+        return Drawing(image, logits, None if recorder.activations is None else tuple(recorder.activations))
+
+    def _style_blocks(self) -> Iterator[StyleBlock]:
+        for block in self.blocks:
+            if isinstance(block, StyleBlock):
+                yield block
+
+
+def pyramid(maps: Tensor, num_levels: int) -> tuple[Tensor, ...]:
+    """Halve maps `(B, C, H, W)` down to the base grid; return one per level, the base grid first."""
+    levels = [maps]
+    for _ in range(num_levels - 1):
+        levels.append(F.avg_pool2d(levels[-1], 2))
+    return tuple(reversed(levels))

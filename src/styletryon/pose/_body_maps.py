@@ -1,0 +1,120 @@
+"""A frame that is tied to the body: coordinates along and across torso and limbs, as maps beside the heatmaps.
+
+The paper gives the generator heatmaps alone. Cloth is patterned in the body's own frame, so a network that knows only
+pixels must learn that frame before it can draw a stripe. These maps hand it over: style channels then choose the
+frequency, the direction and the phase of a pattern.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from styletryon.pose._pose import keypoint_heatmaps
+
+FREQUENCIES = (1, 2, 3, 4, 5, 6, 8)
+"""Cycles per length of the torso."""
+
+LIMB_FREQUENCIES = (2, 3, 4, 5, 6, 8)
+
+_LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
+# A limb seen end-on is short in the picture, so lengths along limbs are nominal, in lengths of the torso.
+_LIMB_LENGTHS = (0.58, 0.50, 0.58, 0.50, 0.85, 0.80, 0.85, 0.80)
+_LIMB_STARTS = (0.0, 0.58, 0.0, 0.58, 0.0, 0.85, 0.0, 0.85)
+_LIMB_WIDTH = 0.17
+_SHOULDERS_PER_TORSO = 0.72  # the usual width between the shoulders, in lengths of the torso
+
+NUM_BODY_MAPS = 4 * len(FREQUENCIES) + 4 * len(LIMB_FREQUENCIES) + 2 + len(_LIMBS)
+
+
+def body_maps(
+    keypoints: Tensor,  # (B, 17, 3)
+    image_size: tuple[int, int],
+    size: tuple[int, int],
+) -> Tensor:
+    """Draw the body's own coordinates as maps.
+
+    Args:
+        keypoints: `(B, 17, 3)` x, y in pixels of a picture of `image_size`, and a score; score <= 0 means missing.
+        image_size: Height and width of that picture.
+        size: Height and width of the maps.
+
+    Returns:
+        `(B, NUM_BODY_MAPS, H, W)` float32 in [-1, 1]: sine and cosine of `FREQUENCIES` along and across the torso, of
+        `LIMB_FREQUENCIES` along and across the nearest limb, then how much a pixel belongs to the torso, the head and
+        each limb. Where a body part is missing its maps are zero.
+    """
+    scale = keypoints.new_tensor([size[1] / image_size[1], size[0] / image_size[0]])
+    points = keypoints[..., :2] * scale
+    present = (keypoints[..., 2] > 0).to(points.dtype)
+    pixels = _pixel_centres(size, points)
+    along, across, torso, length = _torso_frame(points, present, pixels)
+    limb_along, limb_across, limbs = _limb_frames(points, present, pixels, length)
+    limb = limbs.amax(dim=1)
+    head = keypoint_heatmaps(keypoints[:, :5], image_size, size, sigma=size[0] / 24).amax(dim=1)
+    maps = [
+        *_waves(along, torso, FREQUENCIES),
+        *_waves(across, torso, FREQUENCIES),
+        *_waves(limb_along, limb, LIMB_FREQUENCIES),
+        *_waves(limb_across, limb, LIMB_FREQUENCIES),
+        torso,
+        head,
+        *limbs.unbind(dim=1),
+    ]
+    return torch.stack(maps, dim=1)
+
+
+def _pixel_centres(size: tuple[int, int], like: Tensor) -> Tensor:
+    rows = torch.arange(size[0], device=like.device, dtype=like.dtype) + 0.5
+    columns = torch.arange(size[1], device=like.device, dtype=like.dtype) + 0.5
+    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"))  # (2, H, W): x, y
+
+
+def _torso_frame(points: Tensor, present: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return along, across, membership `(B, H, W)` and the torso's length in pixels `(B, 1, 1)`."""
+    shoulders = (points[:, 5] + points[:, 6]) / 2
+    hips = (points[:, 11] + points[:, 12]) / 2
+    has_shoulders = present[:, 5] * present[:, 6]
+    has_hips = present[:, 11] * present[:, 12]
+    width = (points[:, 5] - points[:, 6]).norm(dim=-1)
+    down = torch.zeros_like(shoulders)
+    down[:, 1] = 1.0
+    axis = torch.where(has_hips[:, None] > 0, hips - shoulders, down * width[:, None] / _SHOULDERS_PER_TORSO)
+    length = axis.norm(dim=-1).clamp(min=1e-3)
+    axis = axis / length[:, None]
+    # Divided by the width that is seen, a pattern keeps its phase when the person turns.
+    unit = torch.maximum(width / _SHOULDERS_PER_TORSO, 0.45 * length)
+    offset = pixels - shoulders[:, :, None, None]
+    axis = axis[:, :, None, None]
+    along = (offset * axis).sum(dim=1) / length[:, None, None]
+    across = (offset[:, 0] * axis[:, 1] - offset[:, 1] * axis[:, 0]) / unit[:, None, None]
+    member = torch.exp(-((across / 0.75) ** 4)) * torch.sigmoid((along + 0.25) * 12) * torch.sigmoid((2.2 - along) * 12)
+    return along, across, member * has_shoulders[:, None, None], length[:, None, None]
+
+
+def _limb_frames(points: Tensor, present: Tensor, pixels: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return along and across of the nearest limb `(B, H, W)` and each limb's membership `(B, 8, H, W)`."""
+    first, second = (list(ends) for ends in zip(*_LIMBS, strict=True))
+    start, bone = points[:, first], points[:, second] - points[:, first]  # (B, 8, 2)
+    squared = bone.square().sum(dim=-1).clamp(min=1e-3)[..., None, None]
+    offset_x = pixels[0] - start[..., 0, None, None]
+    offset_y = pixels[1] - start[..., 1, None, None]
+    bone_x, bone_y = bone[..., 0, None, None], bone[..., 1, None, None]
+    fraction = (offset_x * bone_x + offset_y * bone_y) / squared
+    across = (offset_x * bone_y - offset_y * bone_x) / squared.sqrt() / length[:, None]
+    beyond = (fraction - fraction.clamp(0.0, 1.0)) * squared.sqrt() / length[:, None]
+    member = torch.exp(-(across.square() + beyond.square()) / _LIMB_WIDTH**2)
+    member = member * (present[:, first] * present[:, second])[..., None, None]
+    along = fraction * points.new_tensor(_LIMB_LENGTHS)[:, None, None] + points.new_tensor(_LIMB_STARTS)[:, None, None]
+    nearest = member.argmax(dim=1, keepdim=True)
+    return along.gather(1, nearest)[:, 0], across.gather(1, nearest)[:, 0], member
+
+
+def _waves(coordinate: Tensor, member: Tensor, frequencies: tuple[int, ...]) -> list[Tensor]:
+    waves = []
+    for frequency in frequencies:
+        angle = coordinate * (2 * math.pi * frequency)
+        waves += [torch.sin(angle) * member, torch.cos(angle) * member]
+    return waves

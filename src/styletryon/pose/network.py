@@ -1,0 +1,257 @@
+"""The bundled keypoint network: a small residual trunk, attention at stride 16, and 17 heatmaps at stride 4.
+
+.. code-block:: text
+
+    picture ─ stem ─ stride 2 ─ stride 4 ─ stride 8 ─ stride 16          the trunk (`features`)
+                                   │          │           │
+                                   │          │       attention          every part of the body sees every other
+                                   └── + ──── + ──────────┘              the neck, upwards
+                                       │
+                          heatmaps (where) and presence (whether)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from styletryon.errors import ConfigError, ShapeError
+from styletryon.pose._pose import NUM_KEYPOINTS
+
+
+@dataclass(frozen=True)
+class KeypointConfig:
+    """The shape of a `KeypointNetwork`.
+
+    Attributes:
+        size: Height and width of the pictures it is trained for, multiples of 16. Other sizes work, less well.
+        widths: Channels at strides 2, 4, 8 and 16.
+        depths: Residual blocks at strides 4, 8 and 16.
+        attention_blocks: Attention blocks at stride 16.
+        heads: Attention heads; they divide the channels at stride 16.
+        neck_width: Channels of the neck.
+        folded: Whether batch normalisation is folded into the convolutions: true of stored networks, which only infer.
+    """
+
+    size: tuple[int, int] = (192, 144)
+    widths: tuple[int, int, int, int] = (32, 48, 96, 160)
+    depths: tuple[int, int, int] = (2, 2, 1)
+    attention_blocks: int = 3
+    heads: int = 5
+    neck_width: int = 64
+    folded: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(int(n) for n in self.size))
+        object.__setattr__(self, "widths", tuple(int(n) for n in self.widths))
+        object.__setattr__(self, "depths", tuple(int(n) for n in self.depths))
+        if len(self.size) != 2 or any(n < 32 or n % 16 for n in self.size):
+            raise ConfigError(f"size: expected two multiples of 16 from 32 up, got {self.size}; try (192, 144)")
+        if len(self.widths) != 4 or min(self.widths) < 1:
+            raise ConfigError(f"widths: expected four positive numbers, got {self.widths}")
+        if len(self.depths) != 3 or min(self.depths) < 0:
+            raise ConfigError(f"depths: expected three numbers from 0 up, got {self.depths}")
+        if self.heads < 1 or self.widths[3] % self.heads:
+            raise ConfigError(f"heads: expected a divisor of the last width {self.widths[3]}, got {self.heads}")
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the settings as plain values for a JSON file."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, object]) -> KeypointConfig:
+        """Build a configuration from plain values.
+
+        Raises:
+            ConfigError: If a setting is unknown or has no meaning.
+        """
+        unknown = sorted(set(settings) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ConfigError(f"config: expected settings of KeypointConfig, got unknown {', '.join(unknown)}")
+        return cls(**settings)  # type: ignore[arg-type]
+
+
+class KeypointNetwork(nn.Module):
+    """Finds where the 17 keypoints of the main person in a picture are, and whether each is there at all.
+
+    Args:
+        config: Its shape.
+    """
+
+    def __init__(self, config: KeypointConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or KeypointConfig()
+        w2, w4, w8, w16 = config.widths
+        folded = config.folded
+        self.stem = _ConvNorm(3, w2, stride=2, folded=folded)
+        self.stage4 = _stage(w2, w4, config.depths[0], folded)
+        self.stage8 = _stage(w4, w8, config.depths[1], folded)
+        self.stage16 = _stage(w8, w16, config.depths[2], folded)
+        grid = (config.size[0] // 16, config.size[1] // 16)
+        self.position = nn.Parameter(0.02 * torch.randn(1, w16, *grid))
+        self.attention = nn.ModuleList(_Attention(w16, config.heads) for _ in range(config.attention_blocks))
+        self.attention_norm = nn.LayerNorm(w16)
+        neck = config.neck_width
+        self.lateral16 = nn.Conv2d(w16, neck, 1)
+        self.lateral8 = nn.Conv2d(w8, neck, 1)
+        self.lateral4 = nn.Conv2d(w4, neck, 1)
+        self.smooth8 = _ConvNorm(neck, neck, folded=folded)
+        self.smooth4 = _ConvNorm(neck, neck, folded=folded)
+        self.heatmap = nn.Conv2d(neck, NUM_KEYPOINTS, 1)
+        # Presence reads the neck where the keypoint was found, beside what the whole picture says.
+        self.presence_here = nn.Parameter(torch.zeros(NUM_KEYPOINTS, neck))
+        self.presence_whole = nn.Linear(w16, NUM_KEYPOINTS)
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Run the trunk alone: purely convolutional, so any size will do.
+
+        Args:
+            images: `(B, 3, H, W)` float in [-1, 1].
+
+        Returns:
+            Feature maps from 0 up, `(B, C, H/2, W/2)`, `(B, C, H/4, W/4)`, `(B, C, H/8, W/8)` and
+            `(B, C, H/16, W/16)`, sizes rounded up.
+
+        Raises:
+            ShapeError: If the images are not `(B, 3, H, W)`.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ShapeError(f"images: expected shape (B, 3, H, W), got {tuple(images.shape)}")
+        f2: Tensor = self.stem(images)
+        f4: Tensor = self.stage4(f2)
+        f8: Tensor = self.stage8(f4)
+        f16: Tensor = self.stage16(f8)
+        return f2, f4, f8, f16
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the keypoints.
+
+        Args:
+            images: `(B, 3, H, W)` float in [-1, 1], H and W multiples of 16, best of the configured size.
+
+        Returns:
+            Heatmap logits `(B, 17, H/4, W/4)`, whose softmax over the pixels says where each keypoint is if it is in
+            the picture, and presence logits `(B, 17)`, whose sigmoid says whether it is.
+
+        Raises:
+            ShapeError: If the images are not `(B, 3, H, W)` with multiples of 16.
+        """
+        if images.ndim != 4 or images.shape[-1] % 16 or images.shape[-2] % 16:
+            raise ShapeError(f"images: expected (B, 3, H, W) with multiples of 16, got {tuple(images.shape)}")
+        _, f4, f8, f16 = self.features(images)
+        grid = f16.shape[-2:]
+        position = self.position
+        if position.shape[-2:] != grid:
+            position = F.interpolate(position, size=grid, mode="bilinear", align_corners=False)
+        tokens = (f16 + position).flatten(2).transpose(1, 2)  # (B, h*w, C)
+        for block in self.attention:
+            tokens = block(tokens)
+        tokens = self.attention_norm(tokens)
+        context = tokens.transpose(1, 2).unflatten(2, grid)  # (B, C, h, w)
+        up = F.interpolate(self.lateral16(context), scale_factor=2.0, mode="nearest")
+        up = self.smooth8(up + self.lateral8(f8))
+        up = F.interpolate(up, scale_factor=2.0, mode="nearest")
+        up = self.smooth4(up + self.lateral4(f4))
+        logits: Tensor = self.heatmap(up).float()
+        # The place is looked up, not moved, by the presence: hence detached.
+        where = logits.detach().flatten(2).softmax(-1)  # (B, 17, h*w)
+        here = where @ up.float().flatten(2).transpose(1, 2)  # (B, 17, C)
+        presence = (here * self.presence_here).sum(-1) + self.presence_whole(tokens.mean(1)).float()
+        return logits, presence
+
+    @torch.no_grad()
+    def fold(self) -> KeypointNetwork:
+        """Return a copy for inference with batch normalisation folded into the convolutions."""
+        if self.config.folded:
+            return self
+        settings = {**self.config.to_dict(), "folded": True}
+        other = KeypointNetwork(KeypointConfig.from_dict(settings))
+        state = dict(self.state_dict())
+        for name, module in self.named_modules():
+            if isinstance(module, _ConvNorm):
+                weight, bias = module.folded_weights()
+                for key in [key for key in state if key.startswith(f"{name}.")]:
+                    del state[key]
+                state[f"{name}.conv.weight"] = weight
+                state[f"{name}.conv.bias"] = bias
+        other.load_state_dict(state)
+        return other.eval()
+
+
+class _ConvNorm(nn.Module):
+    """A 3x3 convolution, batch normalisation (or the bias it folds into) and perhaps a rectifier."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: int = 1,
+        rectify: bool = True,
+        folded: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=folded)
+        self.norm: nn.Module = nn.Identity() if folded else nn.BatchNorm2d(outputs)
+        self.rectify = rectify
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x))
+        return F.relu(x) if self.rectify else x
+
+    def folded_weights(self) -> tuple[Tensor, Tensor]:
+        norm = self.norm
+        if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or norm.running_mean is None:
+            raise ConfigError("network: expected batch normalisation to fold, got a network that is folded already")
+        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return self.conv.weight * gain[:, None, None, None], norm.bias - norm.running_mean * gain
+
+    def extra_repr(self) -> str:
+        return f"rectify={self.rectify}"
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions beside the identity."""
+
+    def __init__(self, width: int, folded: bool) -> None:
+        super().__init__()
+        self.first = _ConvNorm(width, width, folded=folded)
+        self.second = _ConvNorm(width, width, rectify=False, folded=folded)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+class _Attention(nn.Module):
+    """Self-attention over the positions of a map, then a two-layer perceptron; both pre-normalised and residual."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.wide = nn.Linear(width, 2 * width)
+        self.narrow = nn.Linear(2 * width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:  # (B, N, C)
+        qkv = self.qkv(self.norm1(tokens)).unflatten(-1, (3, self.heads, -1))  # (B, N, 3, heads, c)
+        query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # (B, heads, N, c)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, N, C)
+        tokens = tokens + self.out(mixed)
+        return tokens + self.narrow(F.gelu(self.wide(self.norm2(tokens))))
+
+    def extra_repr(self) -> str:
+        return f"heads={self.heads}"
+
+
+def _stage(inputs: int, outputs: int, depth: int, folded: bool) -> nn.Sequential:
+    return nn.Sequential(
+        _ConvNorm(inputs, outputs, stride=2, folded=folded),
+        *(_Residual(outputs, folded) for _ in range(depth)),
+    )
