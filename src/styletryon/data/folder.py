@@ -1,0 +1,594 @@
+"""A data set of pictures with labels and keypoints, in a folder or a zip of it.
+
+.. code-block:: text
+
+    images/ID.png|jpg   the pictures
+    labels/ID.png       8-bit classes 0..11, of the picture's size
+    keypoints.json      ID -> 17 x [x, y, score] in that picture's pixels
+    split.json          name of the split -> [ID, ...]
+    styles.json         optional: ID -> style; pictures of one style show one person in the same clothes
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from styletryon.errors import DataError, RangeError
+from styletryon.labels import NUM_LABELS, Label
+from styletryon.pose import NUM_KEYPOINTS, Pose
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_THREADS = min(8, os.cpu_count() or 1)  # Decoding releases the interpreter's lock.
+
+Indices = Sequence[int] | npt.NDArray[np.int64]
+Box = tuple[float, float, float, float]
+
+
+class Framed(Protocol):
+    """Whatever says which part of a picture is shown, such as `styletryon.images.Frame`."""
+
+    @property
+    def box(self) -> Box:
+        """Left, top, right and bottom in pixels of the picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One picture of a data set.
+
+    Attributes:
+        id: Its name.
+        image: `(3, H, W)` uint8.
+        labels: `(H, W)` uint8, classes 0..11.
+        keypoints: `(17, 3)` float32, x and y in pixels of the picture, and a score.
+    """
+
+    id: str
+    image: Tensor
+    labels: Tensor
+    keypoints: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some pictures of a data set.
+
+    Attributes:
+        images: `(B, 3, H, W)` uint8.
+        labels: `(B, H, W)` uint8, classes 0..11.
+        keypoints: `(B, 17, 3)` float32, x and y in pixels of the pictures, and a score.
+        indices: `(B,)` int64, their numbers in the data set.
+    """
+
+    images: Tensor
+    labels: Tensor
+    keypoints: Tensor
+    indices: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def pose(self) -> Pose:
+        """The keypoints as a `Pose`."""
+        return Pose(self.keypoints, (self.images.shape[2], self.images.shape[3]))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            keypoints=self.keypoints.to(device),
+        )
+
+
+class FolderDataset:
+    """Pictures, labels and keypoints of one split, brought to one size.
+
+    A picture whose shape is not that of `size` is neither stretched nor cut: it is shown whole, its edge pixels (and
+    background in the labels) fill what is missing. Give `frame` to choose another part of it.
+
+    Args:
+        path: The folder or zip; see the module's docstring.
+        size: Height and width of the pictures to deliver.
+        split: Which list of ``split.json`` to read.
+        cache: Read everything now and keep it in memory (4 bytes a pixel), so that a batch costs a copy. Without it
+            every batch is read from the disk.
+        frame: Which part of a picture is shown: called with its `Pose`, its size and `size`, it returns an object with
+            a `box` in the picture's pixels, which may reach outside. `styletryon.images.frame_person` is one.
+
+    Raises:
+        DataError: If something is missing, unreadable or contradicts the rest; the message names the file and the ID.
+            With ``cache=False`` faults inside the pictures come to light when they are read.
+        RangeError: If `size` holds no two positive numbers.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        size: tuple[int, int] = (128, 96),
+        split: str = "train",
+        cache: bool = True,
+        frame: Callable[[Pose, tuple[int, int], tuple[int, int]], Framed] | None = None,
+    ) -> None:
+        if len(size) != 2 or min(size) < 1:
+            raise RangeError(f"size: expected a positive height and width, got {size}")
+        self.size = (int(size[0]), int(size[1]))
+        self.split = split
+        self._frame = frame
+        self._source = _open_source(path)
+        self.path = Path(path)
+        self.ids = self._read_split()
+        self._files = self._find_files()
+        self._photo_keypoints = self._read_keypoints()
+        self._groups = self._read_styles()
+        self._cache = self._read_all(np.arange(len(self.ids))) if cache else None
+        if cache:
+            self._source.close()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"FolderDataset({str(self.path)!r}, size={self.size}, split={self.split!r}): {len(self)} pictures"
+
+    def item(self, index: int) -> Item:
+        """Return one picture.
+
+        Args:
+            index: Its number, from 0 to ``len(self) - 1``.
+
+        Raises:
+            RangeError: If there is no such number.
+            DataError: If it is read now and is faulty.
+        """
+        batch = self.batch([index])
+        return Item(self.ids[index], batch.images[0], batch.labels[0], batch.keypoints[0])
+
+    def batch(self, indices: Indices) -> Batch:
+        """Return some pictures, in the order asked for.
+
+        Args:
+            indices: Their numbers, from 0 to ``len(self) - 1``; one may come twice.
+
+        Raises:
+            RangeError: If there is no such number.
+            DataError: If they are read now and one is faulty.
+        """
+        chosen = self._check_indices(indices)
+        if self._cache is None:
+            images, labels, keypoints = self._read_all(chosen)
+        else:
+            rows = torch.from_numpy(chosen)
+            images, labels, keypoints = (part.index_select(0, rows) for part in self._cache)
+        return Batch(images, labels, keypoints, chosen)
+
+    def partners(self, indices: Indices, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw for each picture another one of the same style: the same person and clothes in another pose.
+
+        Args:
+            indices: Numbers of pictures.
+            rng: Where the random numbers come from; each picture takes one.
+
+        Returns:
+            `(B,)` int64: the numbers of the others; a picture that is alone in its style is its own partner.
+
+        Raises:
+            RangeError: If there is no such number.
+        """
+        chosen = self._check_indices(indices)
+        order, start, count, place = self._groups
+        others = np.maximum(count[chosen] - 1, 1)
+        step = np.where(count[chosen] > 1, 1 + rng.integers(0, others), 0)
+        return order[start[chosen] + (place[chosen] + step) % count[chosen]]
+
+    @property
+    def has_partners(self) -> bool:
+        """Whether any picture has a partner other than itself."""
+        return bool((self._groups[2] > 1).any())
+
+    def _check_indices(self, indices: Indices) -> npt.NDArray[np.int64]:
+        chosen = np.atleast_1d(np.asarray(indices, dtype=np.int64)) if len(indices) else np.zeros(0, np.int64)
+        wrong = chosen[(chosen < 0) | (chosen >= len(self))]
+        if chosen.ndim != 1 or wrong.size:
+            raise RangeError(
+                f"indices: expected numbers from 0 to {len(self) - 1}, got {wrong[:5].tolist() or indices!r}"
+            )
+        return chosen
+
+    def _read_split(self) -> tuple[str, ...]:
+        splits = self._source.read_json("split.json")
+        if not isinstance(splits, dict) or not all(isinstance(names, list) for names in splits.values()):
+            raise DataError(f"{self._source.name('split.json')}: expected an object of split name -> list of IDs")
+        if self.split not in splits:
+            known = ", ".join(repr(name) for name in splits)
+            raise DataError(f"split: expected one of {known or 'none'} as in split.json, got {self.split!r}")
+        ids = tuple(str(name) for name in splits[self.split])
+        if not ids:
+            raise DataError(f"split: expected a split with pictures, got {self.split!r}, which is empty in split.json")
+        if len(set(ids)) != len(ids):
+            double = next(name for name in ids if ids.count(name) > 1)
+            raise DataError(f"{self._source.name('split.json')}: ID {double!r} stands twice in split {self.split!r}")
+        return ids
+
+    def _find_files(self) -> list[tuple[str, str]]:
+        images, labels = self._source.list("images"), self._source.list("labels")
+        files = []
+        for name in self.ids:
+            found = [f"{name}{suffix}" for suffix in _SUFFIXES if f"{name}{suffix}" in images]
+            if len(found) != 1:
+                expected = self._source.name(f"images/{name}.png")
+                fault = "there is none" if not found else f"there are {' and '.join(found)}"
+                raise DataError(f"ID {name!r}: expected one picture, {expected} or .jpg, but {fault}")
+            if f"{name}.png" not in labels:
+                raise DataError(
+                    f"ID {name!r}: expected labels in {self._source.name(f'labels/{name}.png')}; no such file"
+                )
+            files.append((f"images/{found[0]}", f"labels/{name}.png"))
+        return files
+
+    def _read_keypoints(self) -> npt.NDArray[np.float32]:
+        file = self._source.name("keypoints.json")
+        table = self._source.read_json("keypoints.json")
+        if not isinstance(table, dict):
+            raise DataError(f"{file}: expected an object of ID -> 17 x [x, y, score], got {type(table).__name__}")
+        result = np.empty((len(self.ids), NUM_KEYPOINTS, 3), np.float32)
+        for index, name in enumerate(self.ids):
+            if name not in table:
+                raise DataError(
+                    f"{file}: ID {name!r} of split {self.split!r} has no keypoints; leave it out of the split"
+                )
+            try:
+                points = np.asarray(table[name], dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{file}: ID {name!r}: expected 17 x [x, y, score], got {error}") from error
+            if points.shape != (NUM_KEYPOINTS, 3):
+                raise DataError(
+                    f"{file}: ID {name!r}: expected 17 x [x, y, score], got an array of shape {points.shape}"
+                )
+            if not np.isfinite(points).all():
+                raise DataError(f"{file}: ID {name!r}: expected finite numbers, got NaN; mark a missing one by score 0")
+            if points[:, 2].min() < 0 or points[:, 2].max() > 1:
+                raise DataError(f"{file}: ID {name!r}: expected scores in [0, 1], got {points[:, 2].tolist()}")
+            result[index] = points
+        return result
+
+    def _read_styles(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Return the pictures sorted by style, and for each its style's start and count there and its place within."""
+        styles: Any = self._source.read_json("styles.json") if self._source.has("styles.json") else {}
+        if not isinstance(styles, dict):
+            raise DataError(f"{self._source.name('styles.json')}: expected an object of ID -> style")
+        # A picture that is not listed is a style of its own; the tag keeps it apart from every listed style.
+        keys = [("style", str(styles[name])) if name in styles else ("alone", name) for name in self.ids]
+        numbers: dict[tuple[str, str], int] = {}
+        group = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+        order = np.argsort(group, kind="stable").astype(np.int64)
+        counts = np.bincount(group)
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order)) - starts[group[order]]
+        return order, starts[group].astype(np.int64), counts[group].astype(np.int64), place
+
+    def _read_all(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        height, width = self.size
+        images = np.empty((len(indices), 3, height, width), np.uint8)
+        labels = np.empty((len(indices), height, width), np.uint8)
+        keypoints = np.empty((len(indices), NUM_KEYPOINTS, 3), np.float32)
+
+        def read(row: int) -> None:
+            image, labels[row], keypoints[row] = self._read_one(int(indices[row]))
+            images[row] = image.transpose(2, 0, 1)
+
+        if len(indices) < 4 or _THREADS == 1:
+            for row in range(len(indices)):
+                read(row)
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                block = 64  # Small blocks keep the first error near its picture and the queue short.
+                for first in range(0, len(indices), block):
+                    for _ in pool.map(read, range(first, min(first + block, len(indices)))):
+                        pass
+        return torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(keypoints)
+
+    def _read_one(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        name, (image_file, label_file) = self.ids[index], self._files[index]
+        image = _decode(self._source, image_file, name, _to_rgb)
+        labels = _decode(self._source, label_file, name, _to_labels)
+        if image.size != labels.size:
+            raise DataError(
+                f"ID {name!r}: expected {self._source.name(label_file)} to have the picture's {image.size[0]}x"
+                f"{image.size[1]} pixels (width x height), got {labels.size[0]}x{labels.size[1]}"
+            )
+        highest = int(np.asarray(labels).max())
+        if highest >= NUM_LABELS:
+            raise DataError(
+                f"ID {name!r}: expected classes 0..{NUM_LABELS - 1} in {self._source.name(label_file)}, got {highest}"
+            )
+        points = self._photo_keypoints[index]
+        box = self._box(points, image.size)
+        height, width = self.size
+        left, top, right, bottom = box
+        scale = np.array([width / (right - left), height / (bottom - top)], np.float32)
+        keypoints = points.copy()
+        keypoints[:, :2] = (points[:, :2] - np.array([left, top], np.float32)) * scale
+        return _show(image, box, self.size), _show_labels(labels, box, self.size), keypoints
+
+    def _box(self, points: npt.NDArray[np.float32], photo: tuple[int, int]) -> Box:
+        photo_width, photo_height = photo
+        if self._frame is not None:
+            pose = Pose(torch.from_numpy(points), (photo_height, photo_width))
+            left, top, right, bottom = (float(edge) for edge in self._frame(pose, pose.size, self.size).box)
+            if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
+                raise DataError(f"frame: expected a box with an area, got {(left, top, right, bottom)}")
+            return left, top, right, bottom
+        height, width = self.size
+        scale = max(photo_height / height, photo_width / width)  # Pixels of the photograph per pixel delivered.
+        across, down = width * scale - photo_width, height * scale - photo_height
+        if max(across, down) < scale:  # Less than a pixel to fill: the shapes differ by rounding only.
+            across = down = 0.0
+        return -across / 2, -down / 2, photo_width + across / 2, photo_height + down / 2
+
+
+def batch_indices(
+    length: int, batch_size: int, seed: int, step: int, *, rank: int = 0, world_size: int = 1
+) -> npt.NDArray[np.int64]:
+    """Return which pictures the batch of a step holds: every picture once an epoch, in an order shuffled by epoch.
+
+    A pure function of its arguments, so a training that resumes at a step needs no other state. A batch may hold the
+    end of one epoch and the beginning of the next.
+
+    Args:
+        length: Number of pictures.
+        batch_size: Pictures a batch and process.
+        seed: Seed of the order.
+        step: Number of the batch, from 0.
+        rank: Number of this process.
+        world_size: Number of processes; together they go through the data set once an epoch.
+
+    Returns:
+        `(batch_size,)` int64 in 0..length-1.
+
+    Raises:
+        RangeError: If a number makes no sense.
+    """
+    if length < 1 or batch_size < 1 or step < 0 or seed < 0 or not 0 <= rank < world_size:
+        raise RangeError(
+            "length, batch_size, seed, step, rank, world_size: expected 1 or more, 1 or more, 0 or more, 0 or more, "
+            f"and a rank below world_size, got {(length, batch_size, seed, step, rank, world_size)}"
+        )
+    first = (step * world_size + rank) * batch_size
+    positions = range(first, first + batch_size)
+    return np.array([_epoch_order(length, seed, at // length)[at % length] for at in positions], dtype=np.int64)
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(length: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(length).astype(np.int64)
+
+
+class BatchSource(Protocol):
+    """What `endless_batches` needs of a data set; `FolderDataset` is one."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: npt.NDArray[np.int64], /) -> Batch:
+        """Return the pictures of these numbers."""
+
+
+def endless_batches(
+    dataset: BatchSource, batch_size: int, seed: int, *, start: int = 0, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Return the batches of steps `start`, `start` + 1, ... without end; see `batch_indices`.
+
+    Args:
+        dataset: The pictures.
+        batch_size: Pictures a batch and process.
+        seed: Seed of the order.
+        start: The first step; a training that resumes after n steps starts at n and sees the same data.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Returns:
+        An iterator over batches of `batch_size` pictures.
+
+    Raises:
+        RangeError: If a number makes no sense.
+    """
+
+    def read(step: int) -> Batch:
+        return dataset.batch(batch_indices(len(dataset), batch_size, seed, step, rank=rank, world_size=world_size))
+
+    batch_indices(len(dataset), batch_size, seed, start, rank=rank, world_size=world_size)  # Complains now, not later.
+    return map(read, count(start))
+
+
+class _Source(ABC):
+    """The files of a data set, wherever they lie. Names inside it use forward slashes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def has(self, file: str) -> bool:
+        """Say whether there is such a file."""
+
+    @abstractmethod
+    def list(self, folder: str) -> set[str]:
+        """Return the names of the files in a folder."""
+
+    @abstractmethod
+    def read(self, file: str) -> bytes:
+        """Return what a file holds; safe to call from several threads."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is open."""
+
+    def name(self, file: str) -> str:
+        """Return what a message calls a file."""
+        return str(self.path / file)
+
+    def read_json(self, file: str) -> Any:
+        """Return what a JSON file holds."""
+        if not self.has(file):
+            raise DataError(f"{self.name(file)}: no such file; see styletryon.data.folder for the format")
+        try:
+            return json.loads(self.read(file))
+        except ValueError as error:  # Wrong JSON or wrong UTF-8.
+            raise DataError(f"{self.name(file)}: expected JSON, got {error}") from error
+
+
+class _Folder(_Source):
+    def has(self, file: str) -> bool:
+        return (self.path / file).is_file()
+
+    def list(self, folder: str) -> set[str]:
+        try:
+            return set(os.listdir(self.path / folder))
+        except OSError as error:
+            raise DataError(f"{self.name(folder)}: expected a folder, got {error.strerror or error}") from error
+
+    def read(self, file: str) -> bytes:
+        try:
+            return (self.path / file).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.name(file)}: cannot be read: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Zip(_Source):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"path: expected a folder or a whole zip file, got {str(path)!r}: {error}; was its copy cut short?"
+            ) from error
+        names = self._zip.namelist()
+        # The zip may hold the folder or what is in the folder.
+        roots = [name.removesuffix("split.json") for name in names if name.rpartition("/")[2] == "split.json"]
+        self._root = min(roots, key=len, default="")
+        self._members = {name.removeprefix(self._root) for name in names if name.startswith(self._root)}
+
+    def has(self, file: str) -> bool:
+        return file in self._members
+
+    def list(self, folder: str) -> set[str]:
+        return {name.removeprefix(f"{folder}/") for name in self._members if name.startswith(f"{folder}/")}
+
+    def read(self, file: str) -> bytes:
+        try:
+            return self._zip.read(self._root + file)
+        except (
+            OSError,
+            KeyError,
+            ValueError,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise DataError(f"{self.name(file)}: cannot be read from the zip: {error}") from error
+
+    def close(self) -> None:
+        self._zip.close()
+
+
+def _open_source(path: str | os.PathLike[str]) -> _Source:
+    place = Path(path)
+    if place.is_dir():
+        return _Folder(place)
+    if place.is_file():
+        return _Zip(place)
+    raise DataError(f"path: expected a folder or a zip file, got {str(place)!r}: no such file or folder")
+
+
+def _decode(source: _Source, file: str, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    content = source.read(file)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return convert(image)
+    except DataError as error:
+        raise DataError(f"ID {name!r}: {source.name(file)}: {error}") from error
+    # What Pillow's decoders raise on broken files, as far as it is known.
+    except (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError) as error:
+        raise DataError(f"ID {name!r}: {source.name(file)} cannot be read as a picture: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _to_labels(image: Image.Image) -> Image.Image:
+    if image.mode not in ("L", "P"):
+        raise DataError(f"expected labels of 8 bits (grey or palette), got mode {image.mode}")
+    return Image.fromarray(np.array(image, dtype=np.uint8))  # The numbers themselves, not the palette's colours.
+
+
+def _show(image: Image.Image, box: Box, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return the part of a picture in `box`, `(H, W, 3)`; beyond its edge it goes on with the pixels of the edge."""
+    if box == (0, 0, *image.size) and image.size == size[::-1]:
+        return np.asarray(image)
+    padding, inside = _fit(image, box)
+    if any(padding):
+        left, top, right, bottom = padding
+        image = Image.fromarray(np.pad(np.asarray(image), ((top, bottom), (left, right), (0, 0)), mode="edge"))
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC, box=inside))
+
+
+def _show_labels(labels: Image.Image, box: Box, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return the classes in `box`, `(H, W)`: in each pixel the one that covers most of it; background outside."""
+    classes = np.asarray(labels)
+    if box == (0, 0, *labels.size) and labels.size == size[::-1]:
+        return classes
+    (left, top, right, bottom), inside = _fit(labels, box)
+    classes = np.pad(classes, ((top, bottom), (left, right)), constant_values=int(Label.BACKGROUND))
+    present = np.unique(classes)
+    shares = [
+        np.asarray(
+            Image.fromarray((classes == label).astype(np.uint8) * 255).resize(
+                size[::-1], Image.Resampling.BOX, box=inside
+            )
+        )
+        for label in present
+    ]
+    majority: npt.NDArray[np.uint8] = present[np.argmax(shares, axis=0)].astype(np.uint8)
+    return majority
+
+
+def _fit(image: Image.Image, box: Box) -> tuple[tuple[int, int, int, int], Box]:
+    """Return by how much a picture must grow (left, top, right, bottom) to hold a box, and the box in the grown one."""
+    width, height = image.size
+    left, top, right, bottom = box
+    padding = (
+        max(0, math.ceil(-left)),
+        max(0, math.ceil(-top)),
+        max(0, math.ceil(right - width)),
+        max(0, math.ceil(bottom - height)),
+    )
+    return padding, (left + padding[0], top + padding[1], right + padding[0], bottom + padding[1])
