@@ -112,6 +112,12 @@ def faults(path: Path) -> Iterator[str]:
                 for i in block.items)
         for line in range(block.lineno, (block.end_lineno or 0) + 1)
     }  # fmt: skip
+    commands = {  # lines of a `main`, whose process is its own
+        line
+        for block in ast.walk(tree)
+        if isinstance(block, ast.FunctionDef) and block.name == "main"
+        for line in range(block.lineno, (block.end_lineno or 0) + 1)
+    }
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.Assert):
@@ -130,7 +136,7 @@ def faults(path: Path) -> Iterator[str]:
                 yield f"line {line}: {name} changes the caller's randomness; pass a generator"
             if last == "cuda" and "." in name and name != "torch.version.cuda":
                 yield f"line {line}: .cuda() decides the device; use .to(device)"
-            if name in {"logging.basicConfig", "os.putenv"} or (
+            if (name in {"logging.basicConfig", "os.putenv"} and line not in commands) or (
                 name in {"warnings.simplefilter", "warnings.filterwarnings"} and line not in restored
             ):
                 yield f"line {line}: {name} changes the caller's process"
