@@ -40,50 +40,57 @@ class Drawing:
 
 
 class Drawer(Protocol):
-    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it.
-
-    Attributes:
-        image_size: Height and width of the pictures in pixels.
-        num_labels: K, the number of label classes.
-        z_dim: Width of the latent z.
-        w_dim: Width of the latent w.
-        style_channels: C_l of each styled layer.
-        style_names: A name for each styled layer, such as "32.conv0", "32.rgb" or "32.seg".
-        noise_shapes: Height and width of each noise map.
-        fingerprint: A short text that is equal exactly when the weights are.
-        w_mean: `(w_dim,)` the mean of w.
-        encoder: Maps pictures `(B, 3, H, W)` in [-1, 1] and their poses to w `(B, w_dim)`; None if there is none.
-    """
+    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it."""
 
     @property
-    def image_size(self) -> tuple[int, int]: ...
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures in pixels."""
+        ...
 
     @property
-    def num_labels(self) -> int: ...
+    def num_labels(self) -> int:
+        """K, the number of label classes."""
+        ...
 
     @property
-    def z_dim(self) -> int: ...
+    def z_dim(self) -> int:
+        """Width of the latent z."""
+        ...
 
     @property
-    def w_dim(self) -> int: ...
+    def w_dim(self) -> int:
+        """Width of the latent w."""
+        ...
 
     @property
-    def style_channels(self) -> tuple[int, ...]: ...
+    def style_channels(self) -> tuple[int, ...]:
+        """C_l of each styled layer."""
+        ...
 
     @property
-    def style_names(self) -> tuple[str, ...]: ...
+    def style_names(self) -> tuple[str, ...]:
+        """A name for each styled layer, such as "32.conv0", "32.rgb" or "32.seg"."""
+        ...
 
     @property
-    def noise_shapes(self) -> tuple[tuple[int, int], ...]: ...
+    def noise_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each noise map."""
+        ...
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """A short text that is equal exactly when the weights are."""
+        ...
 
     @property
-    def w_mean(self) -> Tensor: ...
+    def w_mean(self) -> Tensor:
+        """`(w_dim,)` the mean of w."""
+        ...
 
     @property
-    def encoder(self) -> Callable[[Tensor, Pose], Tensor] | None: ...
+    def encoder(self) -> Callable[[Tensor, Pose], Tensor] | None:
+        """Maps pictures `(B, 3, H, W)` in [-1, 1] and their poses to w `(B, w_dim)`; None if there is none."""
+        ...
 
     def mapping(self, z: Tensor) -> Tensor:
         """Map z `(B, z_dim)` to w `(B, w_dim)`."""

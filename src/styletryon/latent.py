@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from styletryon.errors import ShapeError
+from styletryon._files import write_atomically
+from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError, StyleTryOnError
 from styletryon.pose import Pose
+
+_FORMAT = "styletryon.latent/1"
 
 Styles = tuple[Tensor, ...]
 """The style codes (S-space, the paper's sigma) of a batch: one `(B, C_l)` tensor per styled layer."""
@@ -40,6 +48,8 @@ class Latent:
 
     def __post_init__(self) -> None:
         count = len(self.pose)
+        if not self.styles:
+            raise ShapeError("styles: expected a tensor per styled layer, got none")
         for name, group in (("styles", self.styles), ("noise", self.noise or ())):
             for layer, tensor in enumerate(group):
                 if tensor.shape[0] != count:
@@ -53,6 +63,9 @@ class Latent:
         return len(self.pose)
 
     def __getitem__(self, index: int | slice) -> Latent:
+        if isinstance(index, int) and not -len(self) <= index < len(self):
+            # Iteration ends by this error; an empty batch instead would let it go on for ever.
+            raise IndexError(f"index: expected a person among {len(self)}, got {index}")
         part = slice(index, index + 1 or None) if isinstance(index, int) else index
         return replace(
             self,
@@ -80,6 +93,99 @@ class Latent:
         """Return the same style in another pose. Noise maps belong to a pose, so they are dropped."""
         return replace(self, pose=pose.to(self.device), noise=None, source=None)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the latent as one safetensors file; a reader never meets half of it. The source is not saved.
+
+        Args:
+            path: Where the file shall stand, such as "person.safetensors". Missing folders are made.
+
+        Raises:
+            SaveError: If the file cannot be written. What stood there before still stands.
+        """
+        groups = {"styles": self.styles, "noise": self.noise or ()}
+        tensors = {f"{name}.{layer}": item for name, group in groups.items() for layer, item in enumerate(group)}
+        tensors["keypoints"] = self.pose.keypoints
+        # Copies, because the format refuses views of one memory, which the parts of a batch are.
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        try:
+            report = json.dumps(dict(self.report), default=float)
+        except (TypeError, ValueError) as error:
+            raise SaveError(f"report: expected plain numbers, got {dict(self.report)!r} ({error})") from error
+        metadata = {
+            "format": _FORMAT,
+            "model": self.model,
+            "size": json.dumps(self.pose.size),
+            "report": report,
+        }
+
+        def write(temporary: Path) -> None:
+            try:
+                save_file(copies, temporary, metadata)
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+
+        write_atomically(path, write)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> Latent:
+        """Load a latent that `save` wrote.
+
+        Args:
+            path: The file.
+            device: Where its tensors shall be.
+
+        Returns:
+            The latent, without a source.
+
+        Raises:
+            CheckpointNotFoundError: If there is no such file.
+            CheckpointError: If the file is damaged or holds something else.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from styletryon.latent import Latent
+            >>> from styletryon.pose import Pose
+            >>> latent = Latent((torch.zeros(1, 8),), Pose(torch.zeros(1, 17, 3), (32, 24)), model="tiny")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     latent.save(f"{folder}/person.safetensors")
+            ...     Latent.load(f"{folder}/person.safetensors").model
+            'tiny'
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise CheckpointNotFoundError(
+                f"path: expected a file that Latent.save wrote, got {str(path)!r}: no such file"
+            )
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                # Copies, because the file may change while it is mapped into memory.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != _FORMAT:
+                raise CheckpointError(
+                    f"path: expected a latent of format {_FORMAT!r}, got {metadata.get('format')!r} in {str(path)!r}"
+                )
+            height, width = json.loads(metadata["size"])
+            pose = Pose(tensors.pop("keypoints"), (height, width))
+            layers = sum(name.startswith("styles.") for name in tensors)
+            maps = sum(name.startswith("noise.") for name in tensors)
+            latent = cls(
+                styles=tuple(tensors.pop(f"styles.{layer}") for layer in range(layers)),
+                pose=pose,
+                noise=tuple(tensors.pop(f"noise.{layer}") for layer in range(maps)) or None,
+                report=json.loads(metadata["report"]),
+                model=metadata["model"],
+            )
+        except CheckpointError:
+            raise
+        except (OSError, SafetensorError, StyleTryOnError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise CheckpointError(
+                f"path: {str(path)!r} is damaged or no latent ({type(error).__name__}: {error}); save it anew"
+            ) from error
+        if tensors:
+            raise CheckpointError(f"path: {str(path)!r} holds unknown tensors: {', '.join(sorted(tensors))}")
+        return latent.to(device)
+
 
 def stack(latents: Sequence[Latent]) -> Latent:
     """Join latents of one generator into one batch.
@@ -96,7 +202,14 @@ def stack(latents: Sequence[Latent]) -> Latent:
     if not latents:
         raise ShapeError("latents: expected at least one latent, got none")
     first = latents[0]
+    channels = [style.shape[1:] for style in first.styles]
     for other in latents[1:]:
+        if [style.shape[1:] for style in other.styles] != channels:
+            raise ShapeError(
+                f"latents: expected styles of one generator, got {len(first.styles)} layers of "
+                f"{[shape.numel() for shape in channels]} channels and {len(other.styles)} layers of "
+                f"{[style.shape[1:].numel() for style in other.styles]}"
+            )
         if other.model != first.model or other.pose.size != first.pose.size:
             raise ShapeError(
                 f"latents: expected latents of one generator and picture size, got {first.model or 'unknown'} "

@@ -42,7 +42,12 @@ class Pose:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        points = torch.as_tensor(self.keypoints, dtype=torch.float32)
+        try:
+            # A tensor keeps its graph; anything else is copied, so that the pose cannot change behind its back.
+            given = self.keypoints
+            points = given.to(torch.float32) if isinstance(given, Tensor) else torch.tensor(given, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise PoseError(f"keypoints: expected (17, 3) or (B, 17, 3) numbers in COCO order ({error})") from error
         if points.ndim == 2:
             points = points.unsqueeze(0)
         if points.ndim != 3 or points.shape[1:] != (NUM_KEYPOINTS, 3):
@@ -53,7 +58,13 @@ class Pose:
         if not bool(torch.isfinite(points).all()):
             raise PoseError("keypoints: expected finite numbers, got NaN or infinity; mark a missing one by score 0")
         object.__setattr__(self, "keypoints", points)
-        object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
+        try:
+            height, width = (int(side) for side in self.size)
+        except (TypeError, ValueError) as error:
+            raise PoseError(f"size: expected (height, width) in pixels, got {self.size!r}") from error
+        if height < 1 or width < 1:
+            raise PoseError(f"size: expected at least 1x1 pixels, got {height}x{width} (height x width)")
+        object.__setattr__(self, "size", (height, width))
 
     def __len__(self) -> int:
         return self.keypoints.shape[0]
@@ -100,9 +111,14 @@ def keypoint_heatmaps(
 
     Returns:
         `(B, P, H, W)` float32 in [0, 1]. A keypoint at the centre of a pixel gives exactly 1 there.
+
+    Raises:
+        PoseError: If sigma is not positive.
     """
     height, width = size
     spread = sigma if sigma is not None else height / 32
+    if not spread > 0:
+        raise PoseError(f"sigma: expected more than 0 pixels, got {spread}")
     x = keypoints[..., 0] * (width / image_size[1])
     y = keypoints[..., 1] * (height / image_size[0])
     columns = torch.arange(width, device=keypoints.device, dtype=torch.float32) + 0.5
