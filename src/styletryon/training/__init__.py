@@ -1,0 +1,8 @@
+"""Training of generators from anybody's photographs, or from rendered people."""
+
+from __future__ import annotations
+
+from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
+from styletryon.training.trainer import Trainer, train
+
+__all__ = ["PRESETS", "Stage", "Trainer", "TrainingConfig", "preset", "train"]

@@ -1,0 +1,183 @@
+"""The settings of a training run, plain data that `training.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from styletryon.errors import ConfigError
+from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig
+from styletryon.models.config import from_dict, to_dict
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training run with objectives of its own.
+
+    Attributes:
+        pictures: How many pictures it sees.
+        num_levels: Levels of the generator that draw; 0 for all.
+        reconstruction: Weight of the reconstruction through the encoder; 0 for none.
+        adversarial: Weight of the generator's adversarial loss; 0 for no discriminator.
+        learning_rate: Of generator and encoder.
+        discriminator_rate: Of the discriminator.
+        decay: The last share of the stage over which the learning rates fall linearly.
+        final_rate: Share of the learning rates that is left at the end of the stage.
+    """
+
+    pictures: int
+    num_levels: int = 0
+    reconstruction: float = 1.0
+    adversarial: float = 0.0
+    learning_rate: float = 2e-3
+    discriminator_rate: float = 1e-3
+    decay: float = 0.0
+    final_rate: float = 0.05
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The settings of a training run.
+
+    Attributes:
+        generator: The generator's numbers.
+        encoder: The encoder's numbers; None trains by the adversarial loss alone, as the paper does.
+        discriminator: The discriminator's numbers.
+        stages: What is done one after another.
+        batch_size: Pictures a step.
+        cross_pose: Probability that a picture is reconstructed from another pose of the same style.
+        flip: Probability of mirroring.
+        r1: Weight of the R1 penalty.
+        r1_interval: Steps from one R1 penalty to the next (lazy regularisation).
+        path_length: Weight of the path-length penalty.
+        path_interval: Steps from one path-length penalty to the next.
+        style_mixing: Probability that a drawing judged by the discriminator mixes two styles.
+        ema: Pictures after which the average of the weights has forgotten half.
+        warmup: Steps over which the learning rate rises at the start of each stage.
+        mapping_steps: Steps that fit the mapping to the encoder's codes; 0 leaves the mapping to the adversarial loss.
+        seed: Seeds weights, order, augmentation and noise.
+    """
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    encoder: EncoderConfig | None = field(default_factory=EncoderConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    stages: tuple[Stage, ...] = (Stage(pictures=100_000),)
+    batch_size: int = 8
+    cross_pose: float = 0.7
+    flip: float = 0.5
+    r1: float = 2.0
+    r1_interval: int = 16
+    path_length: float = 0.0
+    path_interval: int = 8
+    style_mixing: float = 0.5
+    ema: float = 4000.0
+    warmup: int = 50
+    mapping_steps: int = 1500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigError("stages: expected at least one stage, got none")
+        for stage in self.stages:
+            if stage.pictures < self.batch_size:
+                raise ConfigError(f"stages: expected at least {self.batch_size} pictures each, got {stage.pictures}")
+            if stage.reconstruction and self.encoder is None:
+                raise ConfigError("stages: a reconstruction needs an encoder; set reconstruction=0 or encoder")
+            if not stage.reconstruction and not stage.adversarial:
+                raise ConfigError("stages: expected a reconstruction or an adversarial weight, got neither")
+
+    @property
+    def pictures(self) -> int:
+        """Pictures seen in the whole run."""
+        return sum(stage.pictures for stage in self.stages)
+
+    def scaled(self, pictures: int) -> TrainingConfig:
+        """Return the same run stretched or shortened to a number of pictures."""
+        factor = pictures / self.pictures
+        stages = tuple(
+            replace(stage, pictures=max(round(stage.pictures * factor), self.batch_size)) for stage in self.stages
+        )
+        return replace(self, stages=stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain["generator"] = to_dict(self.generator)
+        plain["encoder"] = None if self.encoder is None else to_dict(self.encoder)
+        plain["discriminator"] = to_dict(self.discriminator)
+        plain["stages"] = [asdict(stage) for stage in self.stages]
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainingConfig:
+        """Build the settings from plain data.
+
+        Raises:
+            ConfigError: If a key is unknown or a value has no meaning.
+        """
+        unknown = sorted(set(data) - {item.name for item in fields(cls)})
+        if unknown:
+            raise ConfigError(f"training settings: unknown {unknown}; was the file written by a newer styletryon?")
+        values = dict(data)
+        try:
+            values["generator"] = from_dict(GeneratorConfig, data["generator"])
+            values["encoder"] = None if data["encoder"] is None else from_dict(EncoderConfig, data["encoder"])
+            values["discriminator"] = from_dict(DiscriminatorConfig, data["discriminator"])
+            values["stages"] = tuple(Stage(**stage) for stage in data["stages"])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"training settings: expected what to_dict returns: {error}") from error
+
+
+def _reconstruction_then_adversarial(pictures: int) -> tuple[Stage, ...]:
+    """Half size, full size, then the adversarial finish: what measured best at small compute."""
+    return (
+        Stage(pictures=round(0.40 * pictures), num_levels=-1),
+        Stage(pictures=round(0.45 * pictures), decay=0.6, final_rate=0.3),
+        Stage(
+            pictures=round(0.15 * pictures), adversarial=0.04, learning_rate=6e-4, discriminator_rate=6e-4, decay=0.5
+        ),
+    )
+
+
+def _tiny() -> TrainingConfig:
+    return TrainingConfig(
+        generator=GeneratorConfig((32, 24), (16, 16, 16, 8), z_dim=16, w_dim=16, mapping_layers=2, pose_channels=8),
+        encoder=EncoderConfig((32, 24), (8, 8, 16, 16), w_dim=16, hidden=16, point_channels=4, wave_channels=2),
+        discriminator=DiscriminatorConfig((32, 24), (16, 16, 16, 8)),
+        stages=_reconstruction_then_adversarial(2000),
+        batch_size=4,
+        path_length=2.0,
+        path_interval=4,
+        r1_interval=4,
+        ema=100.0,
+        warmup=5,
+        mapping_steps=20,
+    )
+
+
+PRESETS: Mapping[str, TrainingConfig] = {
+    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(250_000)),
+    "adversarial": TrainingConfig(
+        encoder=None,
+        stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),
+        path_length=2.0,
+        mapping_steps=0,
+        ema=10_000.0,
+    ),
+    "tiny": _tiny(),
+}
+"""Settings by name. "paperdoll": reconstruction through an encoder, then an adversarial finish; made the bundled weights.
+"adversarial": the adversarial loss alone, as the paper trains. "tiny": seconds long, to try the machinery."""
+
+
+def preset(name: str) -> TrainingConfig:
+    """Return the settings of a name.
+
+    Raises:
+        ConfigError: If the name is unknown.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
+    return PRESETS[name]

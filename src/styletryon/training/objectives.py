@@ -1,0 +1,166 @@
+"""What training minimises: pure functions of drawings, logits and targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from styletryon.drawing import Drawing
+from styletryon.labels import Label
+
+_SCALES = 4
+
+
+def one_hot(labels: Tensor, num_labels: int) -> Tensor:
+    """Turn classes `(B, H, W)` into `(B, K, H, W)` float32 of zeros and ones."""
+    return F.one_hot(labels.long(), num_labels).permute(0, 3, 1, 2).float()
+
+
+def hard_labels(logits: Tensor) -> Tensor:
+    """Return one-hot classes `(B, K, H, W)` whose gradient is that of the probabilities (straight-through).
+
+    A discriminator tells soft probabilities from real one-hot labels at a glance; this takes that cue away.
+    """
+    soft = torch.softmax(logits.float(), dim=1)
+    hard = one_hot(soft.argmax(dim=1), soft.shape[1])
+    return hard + soft - soft.detach()
+
+
+def reconstruction(drawing: Drawing, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Compare drawings with pictures: pixels at four scales, gradients, and label classes.
+
+    Args:
+        drawing: Picture `(B, 3, H, W)` and logits `(B, K, H, W)`.
+        images: `(B, 3, H, W)` float in [-1, 1].
+        labels: `(B, H, W)` classes.
+
+    Returns:
+        Terms "pixel", "gradient" and "label", each a number; their sum is the reconstruction loss.
+    """
+    weight = pixel_weights(labels)
+    drawn = drawing.image.float()
+    pixel = images.new_zeros(())
+    difference, coarse_weight = drawn - images, weight
+    for scale in range(_SCALES):
+        pixel = pixel + (difference.abs() * coarse_weight).mean() / _SCALES
+        if scale < _SCALES - 1:
+            difference, coarse_weight = F.avg_pool2d(difference, 2), F.avg_pool2d(coarse_weight, 2)
+    # The gradient of the difference is the difference of the gradients.
+    residual = drawn - images
+    across = (residual[..., 1:] - residual[..., :-1]).abs() * weight[..., 1:]
+    down = (residual[..., 1:, :] - residual[..., :-1, :]).abs() * weight[..., 1:, :]
+    entropy = F.cross_entropy(drawing.logits.float(), labels.long(), reduction="none")
+    return {
+        "pixel": pixel,
+        "gradient": 0.5 * (across.mean() + down.mean()),
+        "label": 0.4 * (entropy * weight[:, 0]).mean(),
+    }
+
+
+def pixel_weights(labels: Tensor) -> Tensor:
+    """Return how much each pixel counts, `(B, 1, H, W)`: the person three times the background, the face six times."""
+    person = (labels != Label.BACKGROUND).float()
+    face = (labels == Label.FACE).float()
+    return (1.0 + 2.0 * person + 3.0 * face)[:, None]
+
+
+def generator_logistic(fake: Tensor) -> Tensor:
+    """Return the non-saturating logistic loss of the generator (Goodfellow et al. 2014)."""
+    return F.softplus(-fake).mean()
+
+
+def discriminator_logistic(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the logistic loss of the discriminator."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def r1_penalty(logits: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    """Return the mean squared gradient of the logits at real inputs (Mescheder et al. 2018, arXiv 1801.04406)."""
+    gradients = torch.autograd.grad(logits.sum(), list(inputs), create_graph=True)
+    return sum((gradient.square().flatten(1).sum(dim=1) for gradient in gradients), logits.new_zeros(())).mean()
+
+
+def path_lengths(images: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+    """Return the length of the gradient of a random projection of the pictures by w (arXiv 1912.04958, equation 4).
+
+    Args:
+        images: `(B, 3, H, W)`, drawn from `w`.
+        w: `(B, w_dim)`, requiring gradients.
+        noise: Standard normal numbers of the pictures' shape.
+    """
+    scale = math.sqrt(images.shape[2] * images.shape[3])
+    (gradient,) = torch.autograd.grad((images * noise / scale).sum(), w, create_graph=True)
+    return gradient.square().sum(dim=1).sqrt()
+
+
+def sliced_wasserstein(first: Tensor, second: Tensor, directions: Tensor) -> Tensor:
+    """Return the sliced Wasserstein-2 distance (squared) between two sets of points.
+
+    Args:
+        first: `(N, D)`.
+        second: `(N, D)`.
+        directions: `(D, S)`; made unit length here.
+    """
+    unit = directions / directions.norm(dim=0, keepdim=True)
+    return ((first @ unit).sort(dim=0).values - (second @ unit).sort(dim=0).values).square().mean()
+
+
+def fit_mapping(
+    mapping: Callable[[Tensor], Tensor],
+    parameters: Sequence[Tensor],
+    codes: Tensor,
+    z_dim: int,
+    *,
+    steps: int,
+    rng: torch.Generator,
+    learning_rate: float = 0.1,
+    batch_size: int = 1024,
+    slices: int = 512,
+) -> float:
+    """Fit a mapping so that w from random z is distributed as the codes of real pictures.
+
+    A generator trained by reconstruction never saw its mapping. Matching the codes' distribution in the frame of their
+    principal components makes sampled people look like projected ones.
+
+    Args:
+        mapping: Maps z `(B, z_dim)` to w `(B, w_dim)`.
+        parameters: What is fitted.
+        codes: `(N, w_dim)` codes of real pictures.
+        z_dim: Width of z.
+        steps: Steps of Adam.
+        rng: Source of z, batches and directions.
+        learning_rate: Adam's, falling linearly to zero.
+        batch_size: Points compared a step.
+        slices: Directions compared a step.
+
+    Returns:
+        The mean squared sliced distance over the last tenth of the steps, in units of the codes' deviation per
+        principal component.
+    """
+    mean = codes.mean(dim=0)
+    _, spread, axes = torch.linalg.svd(codes - mean, full_matrices=False)
+    deviation = spread / math.sqrt(max(len(codes) - 1, 1))
+    keep = deviation > 0.02 * deviation[0]
+    # Between whitened and raw: small components matter less than large ones, but are not ignored.
+    whiten = axes[keep].t() / deviation[keep].sqrt()
+    outside = axes[~keep].t()
+    target = (codes - mean) @ whiten
+    optimizer = torch.optim.Adam(list(parameters), lr=learning_rate, betas=(0.9, 0.99))
+    tail = []
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * (1 - step / steps)
+        w = mapping(torch.randn(batch_size, z_dim, generator=rng).to(mean)) - mean
+        chosen = torch.randint(len(target), (batch_size,), generator=rng).to(mean.device)
+        directions = torch.randn(target.shape[1], slices, generator=rng).to(mean)
+        loss = sliced_wasserstein(w @ whiten, target[chosen], directions)
+        optimizer.zero_grad(set_to_none=True)
+        (loss + (w @ outside).square().mean()).backward()
+        optimizer.step()
+        if step >= steps - max(steps // 10, 1):
+            tail.append(float(loss.detach()))
+    return sum(tail) / len(tail)

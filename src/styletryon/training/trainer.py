@@ -1,0 +1,625 @@
+"""The training loop: the same for reconstruction, adversarial training, and one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from styletryon._files import write_atomically
+from styletryon.data.folder import Batch, FolderDataset, batch_indices
+from styletryon.drawing import Drawing
+from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
+from styletryon.models import PoseDiscriminator, PoseStyleGAN2
+from styletryon.pose import Pose
+from styletryon.training import objectives
+from styletryon.training.augmentation import Augmentation, draw_change
+from styletryon.training.checkpoints import CheckpointFolder
+from styletryon.training.config import Stage, TrainingConfig
+from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
+
+_LOGGER = logging.getLogger(__name__)
+_CODES = 4096  # pictures whose codes the mapping is fitted to
+_HELD_OUT = 32  # pictures on which a run is judged while it goes on
+
+
+class Trainer:
+    """Trains a generator, and everything that it takes to go on after an interruption.
+
+    What a step does follows from the settings and the number of the step alone: random numbers are drawn afresh from
+    both. So a run that was stopped and resumed ends, on one CPU, with the very weights of a run that was not.
+
+    Args:
+        config: The settings.
+        dataset: Pictures to train on.
+        out: Folder for checkpoints, log, samples and the finished model.
+        held_out: Pictures to judge by; None for none.
+        device: "cpu" or "cuda".
+        bf16: Whether networks run in bfloat16 where it is safe.
+
+    Attributes:
+        generator: The generator (and encoder) being trained.
+        average: The exponential moving average of its weights: what is saved as the model.
+        step: Steps done.
+        pictures: Pictures seen.
+
+    Raises:
+        ConfigError: If the data set's size is not the generator's.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: FolderDataset,
+        out: str | os.PathLike[str],
+        *,
+        held_out: FolderDataset | None = None,
+        device: str | torch.device = "cpu",
+        bf16: bool = True,
+    ) -> None:
+        if dataset.size != config.generator.image_size:
+            raise ConfigError(f"dataset: expected pictures of {config.generator.image_size}, got {dataset.size}")
+        self.config = config
+        self.dataset = dataset
+        self.held_out = held_out
+        self.out = Path(out)
+        self.device = torch.device(device)
+        self.bf16 = bf16
+        with torch.random.fork_rng(devices=[]):  # weights come from the seed; the caller's random state stays
+            torch.random.default_generator.manual_seed(config.seed)
+            generator = PoseStyleGAN2(config.generator, config.encoder)
+            discriminator = PoseDiscriminator(config.discriminator)
+        self.generator = generator.to(self.device, memory_format=torch.channels_last)
+        self.discriminator = discriminator.to(self.device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99))
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99))
+        self.step = 0
+        self.pictures = 0
+        self.path_mean = torch.zeros((), device=self.device)
+        self.checkpoints = CheckpointFolder(self.out / "checkpoints")
+
+    # ------------------------------------------------------------------ the loop
+
+    def train(
+        self,
+        *,
+        minutes: float | None = None,
+        steps: int | None = None,
+        progress: ProgressLine | None = None,
+        log_every: int = 100,
+        save_minutes: float = 5.0,
+        sample_every: int = 2000,
+    ) -> bool:
+        """Go on until the run is complete, time or steps are up, or the user interrupts.
+
+        A checkpoint stands at the end in every case. An interrupt (Ctrl-C, SIGTERM) ends the step in hand first.
+
+        Args:
+            minutes: Stop after this long; None for no limit.
+            steps: Stop after this many steps more; None for no limit.
+            progress: Where progress is shown; None for nowhere.
+            log_every: Steps from one line of the log to the next.
+            save_minutes: Minutes from one checkpoint to the next.
+            sample_every: Steps from one sample sheet to the next.
+
+        Returns:
+            Whether the run is complete; the finished model then stands in `out / "model"`.
+
+        Raises:
+            TrainingDivergedError: If a loss is not finite; the checkpoint before it still stands.
+            KeyboardInterrupt: After an interrupt, once the checkpoint is written.
+        """
+        log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
+        self._write_settings()
+        last_step = None if steps is None else self.step + steps
+        started = saved = logged = time.monotonic()
+        seen, sums = self.pictures, _Means()
+        with _interrupts() as interrupted:
+            while self.pictures < self.config.pictures and (last_step is None or self.step < last_step):
+                losses = self.train_step()
+                sums.add(losses)
+                now = time.monotonic()
+                if self.step % log_every == 0:
+                    means = sums.take()
+                    self._check_finite(means)
+                    rate = (self.pictures - seen) / (now - logged)
+                    row = {"pictures": self.pictures, "stage": self.stage_index, "rate": rate, **means}
+                    if self.step % sample_every < log_every:
+                        row |= self.judge()
+                        self.draw_samples(self.out / "samples" / f"step-{self.step:07d}.png")
+                    log.append(self.step, row)
+                    logged, seen = now, self.pictures
+                    if progress is not None:
+                        progress.update(self.step, pictures=self.pictures, losses=means)
+                if now - saved > 60 * save_minutes:
+                    self._check_finite(sums.peek())
+                    self.save()
+                    saved = now
+                if interrupted() or (minutes is not None and now - started > 60 * minutes):
+                    break
+            self._check_finite(sums.peek())
+            self.save()
+            complete = self.pictures >= self.config.pictures
+            if complete:
+                self.finish()
+            if interrupted():
+                raise KeyboardInterrupt
+        return complete
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Do one step; return its losses."""
+        stage = self.config.stages[self.stage_index]
+        if stage.adversarial and self._pictures_into_stage < self.config.batch_size and self.config.mapping_steps:
+            self._fit_mapping(self.generator)
+        self._set_rates(stage)
+        rng = self._rng(0)
+        target, source = self._batches(rng)
+        losses: dict[str, Tensor] = {}
+        drawings: list[tuple[Drawing, Pose]] = []
+        codes: Tensor | None = None
+        with self._autocast():
+            if self.generator.encoder is not None and stage.reconstruction:
+                codes = self.generator.encoder(source.images, source.pose)
+                drawing = self.generator.synthesize(
+                    self.generator.affine(codes), target.pose, num_levels=stage.num_levels or None
+                )
+                drawings.append((drawing, target.pose))
+            if stage.adversarial:
+                drawings.append(self._imagine(target.pose, codes, rng))
+        if codes is not None:
+            self.generator.w_mean.lerp_(codes.detach().mean(dim=0), 0.005)
+            terms = objectives.reconstruction(drawings[0][0], *_at_level(target, drawings[0][0]))
+            losses |= {name: stage.reconstruction * term for name, term in terms.items()}
+        if stage.adversarial:
+            self.discriminator.requires_grad_(False)
+            with self._autocast():
+                judged = [self._judge(drawing, pose) for drawing, pose in drawings]
+            losses["adversarial"] = stage.adversarial * objectives.generator_logistic(torch.cat(judged))
+        self._descend(self.optimizer, sum(losses.values(), self.path_mean.new_zeros(())))
+        if stage.adversarial and self.config.path_length and self.step % self.config.path_interval == 0:
+            losses["path_length"] = self._regularise_paths(target.pose, rng)
+        if stage.adversarial:
+            losses |= self._train_discriminator(target, drawings)
+        self._update_average()
+        self.step += 1
+        self.pictures += self.config.batch_size
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    # ------------------------------------------------------------------ where the run stands
+
+    @property
+    def stage_index(self) -> int:
+        """Number of the stage that the next step belongs to."""
+        end = 0
+        for index, stage in enumerate(self.config.stages):
+            end += stage.pictures
+            if self.pictures < end:
+                return index
+        return len(self.config.stages) - 1
+
+    @property
+    def _pictures_into_stage(self) -> int:
+        return self.pictures - sum(stage.pictures for stage in self.config.stages[: self.stage_index])
+
+    def _set_rates(self, stage: Stage) -> None:
+        into = self._pictures_into_stage
+        warm = min(1.0, (into / self.config.batch_size + 1) / max(self.config.warmup, 1))
+        left = (stage.pictures - into) / stage.pictures
+        fall = 1.0
+        if stage.decay and left < stage.decay:
+            fall = stage.final_rate + (1 - stage.final_rate) * left / stage.decay
+        for optimizer, rate in (
+            (self.optimizer, stage.learning_rate),
+            (self.discriminator_optimizer, stage.discriminator_rate),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * warm * fall
+
+    def _rng(self, purpose: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self.config.seed, self.step, purpose]).generate_state(2)
+        return torch.Generator().manual_seed(int(seed[0]) << 31 ^ int(seed[1]))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    # ------------------------------------------------------------------ data
+
+    def _batches(self, rng: torch.Generator) -> tuple[_Examples, _Examples]:
+        """Return what is drawn, and the same styles (mostly in other poses) for the encoder to read."""
+        indices = batch_indices(len(self.dataset), self.config.batch_size, self.config.seed, self.step)
+        sources = indices
+        if self.generator.encoder is not None and self.dataset.has_partners:
+            draw = np.random.default_rng([self.config.seed, self.step])
+            partners = self.dataset.partners(indices, draw)
+            sources = np.where(draw.random(len(indices)) < self.config.cross_pose, partners, indices)
+        # One change for both, so that the mirrored person still wears the mirrored clothes.
+        change = draw_change(len(indices), Augmentation(flip=self.config.flip), generator=rng)
+        pair = []
+        for chosen in (indices, sources):
+            batch = self.dataset.batch(chosen)
+            images = change.images(batch.images.float() / 127.5 - 1)
+            keypoints = change.keypoints(batch.keypoints, self.dataset.size)
+            pair.append(_Examples(images, change.labels(batch.labels), Pose(keypoints, self.dataset.size), self.device))
+        return pair[0], pair[1]
+
+    # ------------------------------------------------------------------ adversarial training
+
+    def _imagine(self, pose: Pose, codes: Tensor | None, rng: torch.Generator) -> tuple[Drawing, Pose]:
+        """Draw random people, some of whom mix two styles; beside a reconstruction half a batch will do."""
+        count = len(pose) if codes is None else max(len(pose) // 2, 1)
+        first, second = (
+            self.generator.mapping(torch.randn(count, self.generator.z_dim, generator=rng).to(self.device))
+            for _ in range(2)
+        )
+        if codes is None:
+            self.generator.w_mean.lerp_(first.detach().float().mean(dim=0), 0.005)
+        else:
+            second = codes.detach()[torch.randperm(len(codes), generator=rng)[:count]]
+        layers = len(self.generator.style_names)
+        crossover = torch.randint(1, layers, (count, 1), generator=rng)
+        mixed = torch.rand(count, 1, generator=rng) < self.config.style_mixing
+        take_second = ((torch.arange(layers) >= crossover) & mixed).to(self.device)
+        w = torch.where(take_second[..., None], second[:, None].float(), first[:, None].float())
+        return self.generator.synthesize(self.generator.affine(w), pose[:count]), pose[:count]
+
+    def _judge(self, drawing: Drawing, pose: Pose) -> Tensor:
+        judged: Tensor = self.discriminator(drawing.image.float(), objectives.hard_labels(drawing.logits), pose)
+        return judged
+
+    def _train_discriminator(self, real: _Examples, drawings: list[tuple[Drawing, Pose]]) -> dict[str, Tensor]:
+        self.discriminator.requires_grad_(True)
+        labels = objectives.one_hot(real.labels, self.generator.num_labels)
+        with self._autocast():
+            real_logits = self.discriminator(real.images, labels, real.pose)
+            fake_logits = torch.cat(
+                [
+                    self._judge(Drawing(drawing.image.detach(), drawing.logits.detach()), pose)
+                    for drawing, pose in drawings
+                ]
+            )
+        losses = {"discriminator": objectives.discriminator_logistic(real_logits, fake_logits)}
+        loss = losses["discriminator"]
+        if self.step % self.config.r1_interval == 0:
+            inputs = (real.images.detach().requires_grad_(), labels.requires_grad_())
+            # In full precision: second derivatives of bfloat16 are mostly rounding.
+            losses["r1"] = objectives.r1_penalty(self.discriminator(*inputs, real.pose), inputs)
+            loss = loss + 0.5 * self.config.r1 * self.config.r1_interval * losses["r1"]
+        self._descend(self.discriminator_optimizer, loss)
+        return losses | {"real": real_logits.mean(), "fake": fake_logits.mean()}
+
+    def _regularise_paths(self, pose: Pose, rng: torch.Generator) -> Tensor:
+        count = max(len(pose) // 2, 1)
+        w = self.generator.mapping(torch.randn(count, self.generator.z_dim, generator=rng).to(self.device))
+        images = self.generator.synthesize(self.generator.affine(w), pose[:count]).image
+        noise = torch.randn(images.shape, generator=rng).to(self.device)
+        lengths = objectives.path_lengths(images, w, noise)
+        self.path_mean = self.path_mean.lerp(lengths.detach().mean(), 0.01)
+        penalty = (lengths - self.path_mean).square().mean()
+        self._descend(self.optimizer, penalty * self.config.path_length * self.config.path_interval)
+        return penalty
+
+    # ------------------------------------------------------------------ weights
+
+    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    def _update_average(self) -> None:
+        # A short memory at the start, so that the average is not held back by the random weights.
+        half_life = min(self.config.ema, 0.05 * self.pictures)
+        keep = 0.5 ** (self.config.batch_size / max(half_life, 1e-6))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.average.parameters()), [p.detach() for p in self.generator.parameters()], 1 - keep
+            )
+            for target, value in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+                target.copy_(value)
+
+    def _fit_mapping(self, generator: PoseStyleGAN2) -> None:
+        if generator.encoder is None:
+            return
+        codes = self._codes(generator)
+        generator.w_mean.copy_(codes.mean(dim=0))
+        generator.mapper.requires_grad_(True)
+        distance = objectives.fit_mapping(
+            generator.mapping,
+            list(generator.mapper.parameters()),
+            codes,
+            generator.z_dim,
+            steps=self.config.mapping_steps,
+            rng=self._rng(1),
+        )
+        _LOGGER.info("fitted the mapping to the codes of %d pictures: distance %.4f", len(codes), distance)
+
+    @torch.no_grad()
+    def _codes(self, generator: PoseStyleGAN2) -> Tensor:
+        """Return the codes of some pictures of the training set, `(N, w_dim)`."""
+        chosen = np.random.default_rng(self.config.seed).permutation(len(self.dataset))[:_CODES]
+        codes = []
+        for part in np.array_split(chosen, max(len(chosen) // 32, 1)):
+            batch = self.dataset.batch(part)
+            examples = _Examples(batch.images.float() / 127.5 - 1, batch.labels, batch.pose, self.device)
+            with self._autocast():
+                codes.append(generator.encoder(examples.images, examples.pose))  # type: ignore[misc]
+        return torch.cat(codes)
+
+    # ------------------------------------------------------------------ looking at it
+
+    @torch.no_grad()
+    def judge(self) -> dict[str, float]:
+        """Reconstruct held-out pictures; return their foreground PSNR in dB and mean label IoU."""
+        if self.held_out is None or self.average.encoder is None:
+            return {}
+        batch = self._held_out_batch()
+        drawing = self._reconstruct(batch)
+        images = batch.images.to(self.device).float() / 127.5 - 1
+        labels = batch.labels.to(self.device)
+        person = (labels != 0)[:, None].float()
+        error = ((drawing.image.clamp(-1, 1) - images) / 2).square().mean(dim=1, keepdim=True)
+        error = (error * person).sum(dim=(1, 2, 3)) / person.sum(dim=(1, 2, 3)).clamp(min=1)
+        overlaps = [
+            ((drawing.labels == label) & (labels == label)).sum() / ((drawing.labels == label) | (labels == label)).sum()
+            for label in labels.unique()
+        ]
+        return {
+            "val_fg_psnr": float((-10 * error.clamp(min=1e-8).log10()).mean()),
+            "val_label_iou": float(torch.stack(overlaps).mean()),
+        }
+
+    @torch.no_grad()
+    def draw_samples(self, path: Path) -> None:
+        """Write a sheet: held-out pictures, their reconstructions, labels, random people, one style in many poses."""
+        batch = self._held_out_batch()
+        images = batch.images.float() / 127.5 - 1
+        pose = batch.pose
+        rows: list[Tensor] = [images]
+        if self.average.encoder is not None:
+            drawing = self._reconstruct(batch)
+            styles = tuple(style[:1].expand_as(style) for style in self._styles(batch))
+            same = self.average.synthesize(styles, pose)
+            rows += [drawing.image.float().cpu(), drawing.labels.cpu(), same.image.float().cpu()]
+        z = torch.randn(len(pose), self.average.z_dim, generator=torch.Generator().manual_seed(1))
+        imagined = self.average(z.to(self.device), pose, truncation=0.7)
+        rows += [imagined.image.float().cpu(), imagined.labels.cpu()]
+        save_sample_grid(path, [row[:12] for row in rows])
+
+    def _held_out_batch(self) -> Batch:
+        dataset = self.dataset if self.held_out is None else self.held_out
+        return dataset.batch(np.arange(min(_HELD_OUT, len(dataset))))
+
+    def _styles(self, batch: Batch) -> tuple[Tensor, ...]:
+        if self.average.encoder is None:
+            raise ConfigError("encoder: the generator has no encoder")
+        images = batch.images.to(self.device).float() / 127.5 - 1
+        return self.average.affine(self.average.encoder(images, batch.pose))
+
+    def _reconstruct(self, batch: Batch) -> Drawing:
+        return self.average.synthesize(self._styles(batch), batch.pose)
+
+    # ------------------------------------------------------------------ keeping it
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+        return {
+            "config": self.config.to_dict(),
+            "step": self.step,
+            "pictures": self.pictures,
+            "path_mean": self.path_mean,
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            SaveError: If it cannot be written; the earlier ones still stand.
+        """
+        self.checkpoints.save(self.step, self.state())
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned.
+
+        Raises:
+            CheckpointError: If it belongs to other networks.
+        """
+        try:
+            self.generator.load_state_dict(state["generator"])
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+            self.step, self.pictures = int(state["step"]), int(state["pictures"])
+            self.path_mean = state["path_mean"].to(self.device)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"checkpoint: it does not fit the settings of this run: {error}") from error
+
+    def resume(self) -> bool:
+        """Go on from the newest whole checkpoint in `out`; return whether there was one."""
+        found = self.checkpoints.latest()
+        if found is None:
+            return False
+        self.load(found[1])
+        return True
+
+    def finish(self) -> None:
+        """Write the averaged weights as a model: `out / "model"`, which `PoseStyleGAN2.from_pretrained` loads."""
+        model = copy.deepcopy(self.average)
+        if self.config.mapping_steps:
+            self._fit_mapping(model)
+        model.to(memory_format=torch.contiguous_format)
+        model.save_pretrained(self.out / "model")
+
+    def _write_settings(self) -> None:
+        text = json.dumps(self.config.to_dict(), indent=2) + "\n"
+        write_atomically(self.out / "training.json", lambda path: _write_text(path, text))
+
+    def _check_finite(self, losses: Mapping[str, float]) -> None:
+        wrong = [name for name, value in losses.items() if not np.isfinite(value)]
+        if wrong:
+            raise TrainingDivergedError(
+                f"training: the loss {', '.join(wrong)} is not finite at step {self.step}; the checkpoints in "
+                f"{self.checkpoints.path} are from before; resume with a lower learning rate or a higher r1"
+            )
+
+
+class _Examples:
+    """Pictures in [-1, 1] with labels and poses, on a device."""
+
+    def __init__(self, images: Tensor, labels: Tensor, pose: Pose, device: torch.device) -> None:
+        self.images = images.to(device)
+        self.labels = labels.to(device)
+        self.pose = pose.to(device)
+
+
+class _Means:
+    """Running means of losses, each over the steps that had it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        for name, loss in losses.items():
+            total, count = self._sums.get(name, (torch.zeros_like(loss), 0))
+            self._sums[name] = (total + loss, count + 1)
+
+    def peek(self) -> dict[str, float]:
+        return {name: float(total) / count for name, (total, count) in self._sums.items()}
+
+    def take(self) -> dict[str, float]:
+        means = self.peek()
+        self._sums.clear()
+        return means
+
+
+def _at_level(target: _Examples, drawing: Drawing) -> tuple[Tensor, Tensor]:
+    """Return pictures and labels at the size of a drawing."""
+    factor = target.images.shape[-1] // drawing.image.shape[-1]
+    if factor == 1:
+        return target.images, target.labels
+    return F.avg_pool2d(target.images, factor), target.labels[:, factor // 2 :: factor, factor // 2 :: factor]
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a flag; a second one interrupts as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def prefers_bf16(device: str | torch.device) -> bool:
+    """Measure whether a convolution is faster in bfloat16 than in float32 on a device."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    x = torch.zeros(4, 64, 48, 36).to(memory_format=torch.channels_last)
+    weight = torch.zeros(64, 64, 3, 3).to(memory_format=torch.channels_last)
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = x.to(dtype), weight.to(dtype)
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            F.conv2d(a, b, padding=1)
+            best = min(best, time.perf_counter() - start)
+        seconds[dtype] = best
+    return seconds[torch.bfloat16] < seconds[torch.float32]
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Return a network in evaluation mode, whose weights take no gradients."""
+    return module.eval().requires_grad_(False)
+
+
+def train(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    config: TrainingConfig,
+    resume: bool = False,
+    minutes: float | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "auto",
+    progress: bool = True,
+) -> bool:
+    """Train a generator on a folder or zip of pictures.
+
+    Args:
+        data: Folder or zip; see `styletryon.data.FolderDataset`.
+        out: Folder for checkpoints, log, samples and the finished model.
+        config: The settings; see `styletryon.training.preset`.
+        resume: Go on from the newest checkpoint in `out`.
+        minutes: Stop after this long, with a checkpoint.
+        device: "cpu" or "cuda".
+        precision: "bf16", "fp32", or "auto" for what is faster here.
+        progress: Whether a progress line is shown on standard error.
+
+    Returns:
+        Whether the run is complete; the finished model then stands in `out/model`.
+
+    Raises:
+        DataError: If the data set is incomplete.
+        ConfigError: If `out` holds a run already and `resume` is false, or a setting has no meaning.
+        CheckpointError: If no checkpoint can be resumed.
+        TrainingDivergedError: If a loss is not finite.
+        KeyboardInterrupt: After an interrupt; a checkpoint stands.
+    """
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ConfigError(f"precision: expected 'auto', 'bf16' or 'fp32', got {precision!r}")
+    size = config.generator.image_size
+    dataset = FolderDataset(data, size=size)
+    if len(dataset) < config.batch_size:
+        raise DataError(f"data: expected at least {config.batch_size} pictures, a batch, got {len(dataset)}")
+    try:
+        held_out: FolderDataset | None = FolderDataset(data, size=size, split="val")
+    except DataError:
+        held_out = None
+    bf16 = prefers_bf16(device) if precision == "auto" else precision == "bf16"
+    trainer = Trainer(config, dataset, out, held_out=held_out, device=device, bf16=bf16)
+    if resume:
+        if not trainer.resume():
+            raise CheckpointError(f"out: expected checkpoints to resume from in {os.fspath(out)!r}, got none")
+    elif trainer.checkpoints.steps():
+        raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
+    if not progress:
+        return trainer.train(minutes=minutes)
+    steps = -(-config.pictures // config.batch_size)
+    with ProgressLine(steps, start=trainer.step) as line:
+        return trainer.train(minutes=minutes, progress=line)
