@@ -39,11 +39,14 @@ def bias_act(
     y = x
     if terms:
         y = torch.add(terms[0] * early if early != 1.0 else terms[0], x, alpha=early)
-        for term in terms[1:]:
-            y = torch.add(y, term, alpha=early)
     elif early != 1.0:
         y = x * early
-    y = _activate(y, activation)
+    # Without gradients the memory of the first sum serves to the end: for large images, fresh memory costs more than
+    # the arithmetic. The caller's own tensor is never written to.
+    reuse = y is not x and not torch.is_grad_enabled()
+    for term in terms[1:]:
+        y = y.add_(term, alpha=early) if reuse else torch.add(y, term, alpha=early)
+    y = _activate(y, activation, reuse)
     if late != 1.0:
         y = y * late
     if clamp is not None:
@@ -51,11 +54,11 @@ def bias_act(
     return y
 
 
-def _activate(x: Tensor, activation: str) -> Tensor:
+def _activate(x: Tensor, activation: str, reuse: bool) -> Tensor:
     if activation == "lrelu":
-        return functional.leaky_relu(x, LRELU_SLOPE)
+        return functional.leaky_relu(x, LRELU_SLOPE, reuse)
     if activation == "relu":
-        return functional.relu(x)
+        return functional.relu(x, reuse)
     if activation == "tanh":
         return torch.tanh(x)
     if activation == "sigmoid":
@@ -67,53 +70,64 @@ def _activate(x: Tensor, activation: str) -> Tensor:
     return x
 
 
+def _depthwise(
+    x: Tensor,
+    taps: Tensor,
+    stride: int,
+    padding: tuple[int, int],
+    output_padding: tuple[int, int] = (0, 0),
+    *,
+    transposed: bool,
+) -> Tensor:
+    """Correlates every channel with one filter at a stride, or applies the transpose of that."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        y: Tensor = _Depthwise.apply(x, taps, stride, padding, output_padding, transposed)
+        return y
+    channels = x.shape[1]
+    weight = taps.expand(channels, 1, *taps.shape)
+    with torch.autocast(x.device.type, enabled=False):
+        if transposed:
+            return functional.conv_transpose2d(x, weight, None, stride, padding, output_padding, channels)
+        return functional.conv2d(x, weight, None, stride, padding, groups=channels)
+
+
 class _Depthwise(torch.autograd.Function):
-    """One constant filter over every channel, by a strided convolution or its transpose.
+    """`_depthwise` with its gradient.
 
-    Each of the two is the other's gradient, so gradients of any order cost what the forward costs. PyTorch's own
-    second derivative of a depthwise convolution goes through the channels one by one.
+    The convolution and its transpose are each other's gradient, so gradients of any order cost what the forward costs.
+    PyTorch's own second derivative of a depthwise convolution goes through the channels one by one.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
         x: Tensor,
         taps: Tensor,
-        stride: tuple[int, int],
+        stride: int,
         padding: tuple[int, int],
-        transposed: bool,
         output_padding: tuple[int, int],
+        transposed: bool,
     ) -> Tensor:
-        channels = x.shape[1]
-        weight = taps.expand(channels, 1, *taps.shape)
-        with torch.autocast(x.device.type, enabled=False):
-            if transposed:
-                return functional.conv_transpose2d(x, weight, None, stride, padding, output_padding, groups=channels)
-            return functional.conv2d(x, weight, None, stride, padding, groups=channels)
+        return _depthwise(x.detach(), taps, stride, padding, output_padding, transposed=transposed)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, taps, stride, padding, transposed, _ = inputs
+        x, taps, ctx.stride, ctx.padding, _, ctx.transposed = inputs
         ctx.save_for_backward(taps)
-        ctx.save_for_forward(taps)
-        ctx.stride, ctx.padding, ctx.transposed = stride, padding, transposed
-        ctx.output_padding = inputs[5]
-        # What the transposed convolution must append so that its result has the size of x again.
-        ctx.remainder = tuple((x.shape[2 + i] + 2 * padding[i] - taps.shape[i]) % stride[i] for i in range(2))
+        ctx.output_padding = (0, 0)
+        if not ctx.transposed:
+            # A stride may leave over the last rows and columns; their gradient is zero, but they have one.
+            ctx.output_padding = tuple(
+                (size + 2 * crop - length) % ctx.stride
+                for size, crop, length in zip(x.shape[2:], ctx.padding, taps.shape, strict=True)
+            )
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (taps,) = ctx.saved_tensors
-        remainder = (0, 0) if ctx.transposed else ctx.remainder
-        grad_x = _Depthwise.apply(_dense(grad), taps, ctx.stride, ctx.padding, not ctx.transposed, remainder)
+        grad_x = _depthwise(
+            _dense(grad), taps, ctx.stride, ctx.padding, ctx.output_padding, transposed=not ctx.transposed
+        )
         return grad_x, None, None, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        (taps,) = ctx.saved_tensors
-        result: Tensor = _Depthwise.apply(tangent, taps, ctx.stride, ctx.padding, ctx.transposed, ctx.output_padding)
-        return result
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -171,11 +185,6 @@ def _pad(x: Tensor, padding: Padding) -> Tensor:
     return x[:, :, top : x.shape[2] - bottom, left : x.shape[3] - right]
 
 
-def _depthwise(x: Tensor, taps: Tensor, stride: int, padding: tuple[int, int], *, transposed: bool) -> Tensor:
-    y: Tensor = _Depthwise.apply(x, taps, (stride, stride), padding, transposed, (0, 0))
-    return y
-
-
 def modulated_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -188,10 +197,20 @@ def modulated_conv2d(
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
-        demodulation = _demodulation(weight, styles).to(dtype)[:, :, None, None] if demodulate else None
-        y = _dense(x).to(dtype) * styles.to(dtype)[:, :, None, None]
-        y = _convolve(y, weight.to(dtype), up, taps)
-        return y if demodulation is None else y * demodulation
+        demodulation = _demodulation(weight, styles) if demodulate else None
+        x = _dense(x).to(dtype)
+        pointwise = weight.shape[2] == 1 and 2 * weight.shape[0] <= weight.shape[1]
+        if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
+            # The filters are smaller than the images: scale them, not the images.
+            filters = weight * styles[:, None, :, None, None]
+            if demodulation is not None:
+                filters = filters * demodulation[:, :, None, None, None]
+            if pointwise:
+                return _resample(_mix_channels(x, filters[..., 0, 0].to(dtype)), 1, up, taps)
+            return _convolve(x, filters[0].to(dtype), up, taps)
+        # One convolution with the common filters, between a scale of its input and one of its output.
+        y = _convolve(x * styles.to(dtype)[:, :, None, None], weight.to(dtype), up, taps)
+        return y if demodulation is None else y * demodulation.to(dtype)[:, :, None, None]
 
 
 def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
@@ -201,16 +220,35 @@ def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     return (styles.to(dtype).square() @ energy.t() + DEMODULATION_EPSILON).rsqrt()
 
 
+def _mix_channels(x: Tensor, filters: Tensor) -> Tensor:
+    """Convolves `(B, Cin, H, W)` with filters of one pixel, `(B, Cout, Cin)`, of each image's own."""
+    batch, channels, height, width = x.shape
+    if x.is_contiguous(memory_format=torch.channels_last):
+        pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        y = torch.bmm(pixels, filters.transpose(1, 2))  # (B, H * W, Cout)
+        return y.reshape(batch, height, width, filters.shape[1]).permute(0, 3, 1, 2)
+    y = torch.bmm(filters, x.reshape(batch, channels, height * width))  # (B, Cout, H * W)
+    return y.reshape(batch, filters.shape[1], height, width)
+
+
 def _convolve(x: Tensor, weight: Tensor, up: int, taps: Tensor | None) -> Tensor:
-    """Same-padded correlation, after upsampling by zero insertion and `taps` if there are any."""
+    """Same-padded correlation, at twice the size if `up` is 2."""
     size = weight.shape[2]
+    if up == 2 and size > 1:
+        # The transposed convolution skips the inserted zeros; the filter, being the same for every channel, may follow.
+        y = functional.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
+    else:
+        y = functional.conv2d(x, weight, padding=size // 2)
+    return _resample(y, size, up, taps)
+
+
+def _resample(x: Tensor, size: int, up: int, taps: Tensor | None) -> Tensor:
+    """Ends an upsampling convolution with kernels of `size`: the inserted zeros if still missing, filter and crop."""
     if up == 1 or taps is None:
-        return functional.conv2d(x, weight, padding=size // 2)
-    pad_y, pad_x = ((n + 1) // 2 - size // 2 for n in taps.shape)
-    end_y, end_x = (n + 1 - size - pad for n, pad in zip(taps.shape, (pad_y, pad_x), strict=True))
+        return x
+    height, width = taps.shape
+    left, top = (width + 1) // 2 - size // 2, (height + 1) // 2 - size // 2
+    right, bottom = width + 1 - size - left, height + 1 - size - top
     if size == 1:
-        # A filter is the same for every channel, so the pointwise convolution may go first, at the small size.
-        y = functional.conv2d(x, weight)
-        return upfirdn2d(y, taps, up, 1, Padding(pad_x, end_x - 1, pad_y, end_y - 1), False, float(up**2))
-    y = functional.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=up)
-    return upfirdn2d(y, taps, 1, 1, Padding(pad_x, end_x, pad_y, end_y), False, float(up**2))
+        return upfirdn2d(x, taps, 2, 1, Padding(left, right - 1, top, bottom - 1), False, 4.0)
+    return upfirdn2d(x, taps, 1, 1, Padding(left, right, top, bottom), False, 4.0)
