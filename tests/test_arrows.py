@@ -12,13 +12,12 @@ from tests._support.process import SOURCE
 
 PACKAGE = SOURCE / "styletryon"
 
-FOUNDATION = {"errors", "labels", "presets", "_files", "_version"}
+FOUNDATION = {"errors", "labels", "_files", "_version"}
 VALUES = FOUNDATION | {"images", "latent", "pose", "ops", "drawing"}
 ARROWS: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "_files": {"errors"},
-    "presets": {"errors"},
     "labels": {"errors"},
     "images": VALUES,
     "latent": VALUES,
