@@ -522,7 +522,7 @@ def frame_person(pose: Pose, photo_size: tuple[int, int], size: tuple[int, int])
         raise PoseError(f"pose: expected one person, got {len(pose)}; pass pose[i]")
     _check_pose_size(pose, photo_size)
     points = pose.keypoints[0].detach().cpu().double().numpy()
-    seen = points[:, 2] > MIN_SCORE
+    seen = (pose.keypoints[0, :, 2] > MIN_SCORE).cpu().numpy()  # In single precision: there, 0.2 is not above 0.2.
 
     middles: dict[str, NDArray[Any]] = {}
     for part, pair in _PAIRS.items():
@@ -540,8 +540,7 @@ def frame_person(pose: Pose, photo_size: tuple[int, int], size: tuple[int, int])
 
     height = max(length / (_KNEE_LINE - _TOP_LINE), _LEAST_WIDTH * length * size[0] / size[1])
     width = height * size[1] / size[0]
-    trunk = float(np.mean([middles[part][0] for part in ("shoulders", "hips") if part in middles]))
-    reach = _reach(points, seen)
+    trunk, reach = _trunk(middles, seen), _reach(points, seen)
     centre = 0.45 * trunk + 0.55 * 0.5 * (min(reach) + max(reach)) if reach else trunk
     left, upper = centre - width / 2, top - _TOP_LINE * height
     return Frame((left, upper, left + width, upper + height), photo_size, size)
@@ -586,10 +585,20 @@ def _fit_body(
     return top, length
 
 
+def _trunk(middles: dict[str, NDArray[Any]], seen: NDArray[Any]) -> float:
+    """The x of the trunk: from shoulders and hips of which both sides are seen, else from the head."""
+    known = [part for part in ("shoulders", "hips") if part in middles]
+    whole = [part for part in known if all(seen[index] for index in _PAIRS[part])]
+    head = [part for part in ("nose", "eyes", "ears") if part in middles]
+    return float(np.mean([middles[part][0] for part in whole or head or known]))
+
+
 def _reach(points: NDArray[Any], seen: NDArray[Any]) -> list[float]:
-    """How far the arms reach: x of shoulders whose elbow is missing, of elbows and of hands."""
-    reach = []
+    """How far both arms reach: x of shoulders whose elbow is missing, of elbows and of hands."""
+    reach: list[float] = []
     for shoulder, elbow, wrist in _ARMS:
+        if not (seen[shoulder] or seen[elbow]):
+            return []  # One side alone would pull the frame towards itself.
         if seen[elbow]:
             reach.append(float(points[elbow, 0]))
             if seen[wrist]:
