@@ -34,13 +34,13 @@ class GeneratorConfig:
     """
 
     image_size: tuple[int, int] = (128, 96)
-    channels: tuple[int, ...] = (192, 192, 160, 128, 80, 48)
+    channels: tuple[int, ...] = (160, 160, 128, 96, 64, 32)
     num_labels: int = 12
     z_dim: int = 256
     w_dim: int = 384
     mapping_layers: int = 4
     pose_conditioning: str = "concat"
-    pose_channels: int = 32
+    pose_channels: int = 16
     pose_height: int = 64
     body_maps: bool = True
 

@@ -193,17 +193,18 @@ class PoseStyleGAN2(nn.Module):
         """Draw a latent."""
         return self.synthesize(latent.styles, latent.pose, noise=latent.noise)
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
         """Write `config.json` and `model.safetensors` into a folder, each atomically.
 
         Args:
             folder: Made if it is not there.
+            dtype: `torch.float16` halves the file; None keeps the weights as they are.
 
         Raises:
             SaveError: If a file cannot be written; what stood there before still stands.
         """
         encoder = None if self.encoder is None else self.encoder.config
-        storage.save_network(Path(folder), self, {"generator": self.config, "encoder": encoder})
+        storage.save_network(Path(folder), self, {"generator": self.config, "encoder": encoder}, dtype=dtype)
 
     @classmethod
     def from_pretrained(cls, folder_or_name: str | os.PathLike[str]) -> PoseStyleGAN2:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError, SaveError
+from styletryon._files import write_atomically
+from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from styletryon.models.config import EncoderConfig, GeneratorConfig, from_dict, to_dict
 
 FORMAT = 1
@@ -40,25 +40,6 @@ def find(folder_or_name: str | os.PathLike[str]) -> Path:
     )
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file by way of a temporary neighbour, so that a failure leaves the old file as it was.
-
-    Raises:
-        SaveError: If it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise SaveError(f"{path}: cannot be written ({error}); is the disk full or the folder read-only?") from error
-
-
 def save_network(
     folder: Path,
     network: nn.Module,
@@ -71,15 +52,17 @@ def save_network(
     Raises:
         SaveError: If a file cannot be written.
     """
-    header = {"format": FORMAT, "class": type(network).__name__, "styletryon": metadata.version("styletryon")}
+    header = {"format": FORMAT, "class": type(network).__name__}
     numbers = {name: None if config is None else to_dict(config) for name, config in configs.items()}
     tensors = {
         name: (tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in network.state_dict().items()
     }
     # Weights first: a folder counts as a model from the moment that it holds config.json.
-    write_atomically(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
-    write_atomically(folder / "config.json", (json.dumps({**header, **numbers}, indent=2) + "\n").encode())
+    weights = save(tensors, metadata={"format": "pt"})
+    write_atomically(folder / "model.safetensors", lambda path: _write(path, weights))
+    text = json.dumps({**header, **numbers}, indent=2) + "\n"
+    write_atomically(folder / "config.json", lambda path: _write(path, text.encode()))
 
 
 def load_configs(
@@ -100,7 +83,7 @@ def load_configs(
         raise CheckpointError(f"{path}: expected the JSON that save_pretrained writes: {error}") from error
     if data.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?")
-    unknown = sorted(set(data) - {"format", "class", "styletryon", *kinds})
+    unknown = sorted(set(data) - {"format", "class", *kinds})
     if unknown:
         raise CheckpointError(f"{path}: expected keys among {sorted(kinds)}, got unknown {unknown}")
     try:
@@ -135,3 +118,7 @@ def load_weights(folder: Path, network: nn.Module) -> None:
             f"of the wrong shape {misshaped[:8]}; the two files belong to different models"
         )
     network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
