@@ -29,10 +29,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from styletryon.errors import DataError, RangeError
+from styletryon.errors import DataError, ImageError, RangeError
+from styletryon.images import read_image
 from styletryon.labels import NUM_LABELS, Label
 from styletryon.pose import NUM_KEYPOINTS, Pose
 
@@ -73,7 +74,7 @@ class Batch:
     """Some pictures of a data set.
 
     Attributes:
-        images: `(B, 3, H, W)` uint8.
+        images: `(B, 3, H, W)` uint8; `styletryon.images.from_uint8` takes them to [-1, 1].
         labels: `(B, H, W)` uint8, classes 0..11.
         keypoints: `(B, 17, 3)` float32, x and y in pixels of the pictures, and a score.
         indices: `(B,)` int64, their numbers in the data set.
@@ -533,7 +534,7 @@ def _decode(source: _Source, file: str, name: str, convert: Callable[[Image.Imag
     try:
         with Image.open(io.BytesIO(content)) as image:
             return convert(image)
-    except DataError as error:
+    except (DataError, ImageError) as error:
         raise DataError(f"ID {name!r}: {source.name(file)}: {error}") from error
     # What Pillow's decoders raise on broken files, as far as it is known.
     except (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError) as error:
@@ -541,7 +542,10 @@ def _decode(source: _Source, file: str, name: str, convert: Callable[[Image.Imag
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image).convert("RGB")
+    if image.mode == "RGB" and not {"exif", "icc_profile", "transparency"} & image.info.keys():
+        image.load()
+        return image.copy()  # Nothing to convert: not through `read_image`, where threads wait for each other.
+    return read_image(image, name="picture")
 
 
 def _to_labels(image: Image.Image) -> Image.Image:

@@ -86,7 +86,7 @@ class Change:
 
         Returns:
             The same shape and dtype. Beyond its edge a picture goes on with the pixels of the edge. Pictures that
-            nothing changes keep their bits. Differentiable.
+            nothing changes keep their bits. Differentiable, once.
 
         Raises:
             ShapeError: If the shape does not fit.
@@ -193,22 +193,26 @@ class Change:
     def _sample(self, value: Tensor, mode: str) -> Tensor:
         if not bool(self.moved.any()):
             return value
-        chosen = torch.nonzero(self.moved.to(value.device))[:, 0]
-        grid = self._grid(value.shape[-2:]).to(value.device)[chosen]
+        chosen = torch.nonzero(self.moved)[:, 0]
+        grid = self._grid(chosen, value)
+        chosen = chosen.to(value.device)
         # float32: half precision cannot tell the pixels of a large picture apart.
         part = grid_sample(value[chosen].float(), grid, mode=mode, padding_mode="border", align_corners=False)
         return value.index_copy(0, chosen, part.to(value.dtype))
 
-    def _grid(self, size: tuple[int, ...]) -> Tensor:
-        """Return where each pixel of the result comes from, `(B, H, W, 2)` in grid_sample's [-1, 1]."""
-        height, width = size
-        extent = torch.tensor([float(width), float(height)])
-        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        pixels = torch.stack([x, y], dim=-1)  # (H, W, 2)
-        offset = pixels - extent / 2 - (self.shift * extent)[:, None, None]  # (B, H, W, 2)
-        back = torch.linalg.inv(self.matrix)[:, None, None]  # (B, 1, 1, 2, 2)
-        grid: Tensor = (back @ offset[..., None])[..., 0] * 2 / extent
-        return grid
+    def _grid(self, chosen: Tensor, like: Tensor) -> Tensor:
+        """Return where each pixel of the chosen pictures comes from, `(N, H, W, 2)` in grid_sample's [-1, 1]."""
+        height, width = like.shape[-2:]
+        device = like.device
+        extent = torch.tensor([float(width), float(height)], device=device)
+        y, x = torch.meshgrid(
+            torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5, indexing="ij"
+        )
+        pixels = torch.stack([x, y], dim=-1).reshape(1, -1, 2)  # (1, H * W, 2)
+        offset = pixels - extent / 2 - (self.shift[chosen].to(device) * extent)[:, None]  # (N, H * W, 2)
+        back = torch.linalg.inv(self.matrix[chosen]).to(device)  # (N, 2, 2)
+        grid: Tensor = (offset @ back.transpose(1, 2)) * 2 / extent
+        return grid.reshape(-1, height, width, 2)
 
 
 def draw_change(batch: int, augmentation: Augmentation, *, generator: torch.Generator) -> Change:

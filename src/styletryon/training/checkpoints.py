@@ -14,9 +14,8 @@ import logging
 import math
 import os
 import re
-import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from styletryon.errors import CheckpointError, CheckpointNotFoundError, RangeError, SaveError
+from styletryon._files import write_atomically
+from styletryon.errors import CheckpointError, CheckpointNotFoundError, RangeError
 
 _LOGGER = logging.getLogger(__name__)
 _FORMAT = "styletryon-training-state"
 _VERSION = "1"
-_TEMPORARY = ".partial"
 _FILE_NAME = re.compile(r"step-(\d+)\.safetensors")
 
 
@@ -59,7 +58,8 @@ def save_state(path: str | os.PathLike[str], state: Mapping[Any, Any]) -> None:
         payload = safetensors.torch.save(tensors, metadata)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"state: expected tensors of a dtype that safetensors knows, got {error}") from error
-    write_atomically(path, payload)
+    written = write_atomically(path, lambda temporary: _write_through(temporary, payload))
+    _flush_folder(written.parent)
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[Any, Any]:
@@ -100,7 +100,7 @@ def load_state(path: str | os.PathLike[str]) -> dict[Any, Any]:
         raise
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
         raise CheckpointError(
-            f"path: expected a whole training state, got {os.fspath(path)!r}, which is damaged ({error}); "
+            f"path: expected a whole training state, got {os.fspath(path)!r}, which is damaged or unreadable ({error}); "
             "use an earlier one"
         ) from error
     if not isinstance(state, dict):
@@ -161,12 +161,10 @@ class CheckpointFolder:
         if step < 0:
             raise RangeError(f"step: expected at least 0, got {step}")
         file = self.file(step)
+        self._delete(self.path.glob(".step-*.part"))  # What a killed process left; they would fill the disk in time.
         save_state(file, state)
-        for old in [known for known in self.steps() if known <= step][: -self.keep]:
-            try:
-                self.file(old).unlink(missing_ok=True)
-            except OSError as error:  # A state too many is no reason to stop a training.
-                _LOGGER.warning("cannot delete the old training state %s: %s", self.file(old), error)
+        earlier = [known for known in self.steps() if known <= step]
+        self._delete(self.file(old) for old in earlier[: -self.keep])
         return file
 
     def latest(self) -> tuple[int, dict[Any, Any]] | None:
@@ -193,45 +191,20 @@ class CheckpointFolder:
             ) from damaged
         return None
 
-
-def write_atomically(path: str | os.PathLike[str], payload: bytes) -> None:
-    """Write a file under a temporary name in the same folder, flush it to the disk, and rename it into place.
-
-    Args:
-        path: Name of the file; its folder is made where it does not exist.
-        payload: What the file shall hold.
-
-    Raises:
-        SaveError: If it cannot be written. The temporary file is gone and what stood at `path` still stands.
-    """
-    target = Path(path)
-    temporary: str | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_TEMPORARY, dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, _file_mode(target))
-        os.replace(temporary, target)
-    except OSError as error:
-        raise SaveError(
-            f"path: cannot write {str(target)!r}: {error.strerror or error}; the file is unchanged"
-        ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):  # After the rename there is nothing left to delete.
-                os.unlink(temporary)
-    _flush_folder(target.parent)
+    def _delete(self, files: Iterable[Path]) -> None:
+        for file in files:
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:  # A file too many is no reason to stop a training.
+                _LOGGER.warning("cannot delete the old training state %s: %s", file, error)
 
 
-def _file_mode(target: Path) -> int:
-    """Return the permissions an ordinary open() would have given; mkstemp makes files private."""
-    try:
-        return target.stat().st_mode & 0o777
-    except OSError:
-        return 0o644
+def _write_through(path: Path, payload: bytes) -> None:
+    """Write a file and wait until it is on the disk: a rename alone may outrun what it names."""
+    with open(path, "wb") as file:
+        file.write(payload)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _flush_folder(folder: Path) -> None:

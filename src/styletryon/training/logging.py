@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -14,17 +13,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from PIL import Image
 from torch import Tensor
 
+from styletryon._files import write_atomically
 from styletryon.errors import DataError, RangeError, SaveError, ShapeError
-from styletryon.labels import NUM_LABELS, PALETTE
-from styletryon.training.checkpoints import write_atomically
+from styletryon.images import labels_to_image, save_image, to_uint8
 
 _REFRESH = 0.2  # Seconds between two refreshes of the line on a terminal.
-_MARGIN = (255, 255, 255)
 
 
 class MetricsLog:
@@ -45,7 +41,12 @@ class MetricsLog:
         rows, whole = self._read()
         kept = [row for row in rows if resume is None or row["step"] <= resume]
         if len(kept) < len(rows) or not whole:
-            write_atomically(self.path, "".join(_line(row) for row in kept).encode())
+            text = "".join(_line(row) for row in kept).encode()
+
+            def write(temporary: Path) -> None:
+                temporary.write_bytes(text)
+
+            write_atomically(self.path, write)
 
     def append(self, step: int, values: Mapping[str, float | int | str | bool | Tensor | None]) -> None:
         """Add a row; it is on its way to the disk when this returns.
@@ -60,8 +61,13 @@ class MetricsLog:
         row = {"step": int(step), **{name: _plain(value) for name, value in values.items()}}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "a", encoding="utf-8", newline="\n") as file:
-                file.write(_line(row))
+            with open(self.path, "ab", buffering=0) as file:
+                end = file.seek(0, os.SEEK_END)
+                try:
+                    file.write(_line(row).encode())
+                except OSError:
+                    file.truncate(end)  # The next row must not be glued to half of this one.
+                    raise
         except OSError as error:
             raise SaveError(f"path: cannot write {str(self.path)!r}: {error.strerror or error}") from error
 
@@ -216,44 +222,29 @@ def save_sample_grid(
     if margin < 0 or scale < 1:
         raise RangeError(f"margin, scale: expected at least 0 and at least 1, got {margin} and {scale}")
     drawn = [_draw(row, index) for index, row in enumerate(rows)]
-    sizes = {row.shape[1:3] for row in drawn}
-    if len(sizes) != 1 or not max(len(row) for row in drawn):
+    pictures = [picture for row in drawn for picture in row]
+    if len({picture.size for picture in pictures}) != 1:
         raise ShapeError(f"rows: expected pictures of one height and width, got {[tuple(row.shape) for row in rows]}")
-    ((height, width),) = sizes
+    width, height = (scale * side for side in pictures[0].size)
     columns = max(len(row) for row in drawn)
-    step_down, step_across = height * scale + margin, width * scale + margin
-    sheet = np.full((len(drawn) * step_down - margin, columns * step_across - margin, 3), _MARGIN, np.uint8)
+    size = (columns * (width + margin) - margin, len(drawn) * (height + margin) - margin)
+    sheet = Image.new("RGB", size, (255, 255, 255))
     for down, row in enumerate(drawn):
-        for across, picture in enumerate(row.repeat(scale, axis=1).repeat(scale, axis=2)):
-            top, left = down * step_down, across * step_across
-            sheet[top : top + height * scale, left : left + width * scale] = picture
-    _save_picture(path, sheet)
+        for across, picture in enumerate(row):
+            enlarged = picture.resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (across * (width + margin), down * (height + margin)))
+    save_image(sheet, path)
 
 
-def _draw(row: Tensor, index: int) -> npt.NDArray[np.uint8]:
-    """Return the pictures of a row as `(B, H, W, 3)` uint8."""
-    values = row.detach().cpu()
-    if values.ndim == 4 and values.shape[1] == 3 and values.is_floating_point():
-        unit = values.float().nan_to_num(0.0).add(1).mul(127.5).round().clamp(0, 255)
-        return unit.to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    if values.ndim == 3 and not values.is_floating_point():
-        classes = values.to(torch.int64)
-        if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < NUM_LABELS:
-            raise RangeError(f"rows[{index}]: expected classes 0..{NUM_LABELS - 1}, got {int(classes.max())}")
-        colours: npt.NDArray[np.uint8] = np.array(PALETTE, dtype=np.uint8)[classes.numpy()]
-        return colours
+def _draw(row: Tensor, index: int) -> list[Image.Image]:
+    if row.ndim == 4 and row.shape[1] == 3 and row.is_floating_point():
+        pixels = to_uint8(row.nan_to_num(0.0)).permute(0, 2, 3, 1).cpu().contiguous().numpy()
+        return [Image.fromarray(picture) for picture in pixels]
+    if row.ndim == 3 and not row.is_floating_point():
+        return [labels_to_image(classes) for classes in row]
     raise ShapeError(
         f"rows[{index}]: expected (B, 3, H, W) floating or (B, H, W) whole numbers, got {tuple(row.shape)} {row.dtype}"
     )
-
-
-def _save_picture(path: str | os.PathLike[str], pixels: npt.NDArray[np.uint8]) -> None:
-    kind = Image.registered_extensions().get(Path(path).suffix.lower())
-    if kind is None:
-        raise SaveError(f"path: expected the name of a picture, such as samples.png, got {os.fspath(path)!r}")
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=kind)
-    write_atomically(path, buffer.getvalue())
 
 
 def _plain(value: float | int | str | bool | Tensor | None) -> float | int | str | bool | None:
