@@ -11,6 +11,13 @@ from styletryon.pose._pose import (
     Pose,
     keypoint_heatmaps,
 )
+from styletryon.pose.estimator import (
+    KeypointEstimator,
+    KeypointRCNNEstimator,
+    PoseEstimator,
+    load_keypoint_network,
+)
+from styletryon.pose.network import KeypointConfig, KeypointNetwork
 
 __all__ = [
     "BONES",
@@ -18,7 +25,13 @@ __all__ = [
     "KEYPOINT_NAMES",
     "NUM_BODY_MAPS",
     "NUM_KEYPOINTS",
+    "KeypointConfig",
+    "KeypointEstimator",
+    "KeypointNetwork",
+    "KeypointRCNNEstimator",
     "Pose",
+    "PoseEstimator",
     "body_maps",
     "keypoint_heatmaps",
+    "load_keypoint_network",
 ]

@@ -144,7 +144,7 @@ class KeypointNetwork(nn.Module):
             raise ShapeError(f"images: expected (B, 3, H, W) with multiples of 16, got {tuple(images.shape)}")
         _, f4, f8, f16 = self.features(images)
         grid = f16.shape[-2:]
-        position = self.position
+        position: Tensor = self.position
         if position.shape[-2:] != grid:
             position = F.interpolate(position, size=grid, mode="bilinear", align_corners=False)
         tokens = (f16 + position).flatten(2).transpose(1, 2)  # (B, h*w, C)
@@ -200,7 +200,8 @@ class _ConvNorm(nn.Module):
         self.rectify = rectify
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv(x))
+        x = self.conv(x)
+        x = self.norm(x)
         return F.relu(x) if self.rectify else x
 
     def folded_weights(self) -> tuple[Tensor, Tensor]:
@@ -244,7 +245,9 @@ class _Attention(nn.Module):
         query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))  # (B, heads, N, c)
         mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)  # (B, N, C)
         tokens = tokens + self.out(mixed)
-        return tokens + self.narrow(F.gelu(self.wide(self.norm2(tokens))))
+        wider = F.gelu(self.wide(self.norm2(tokens)))
+        step: Tensor = self.narrow(wider)
+        return tokens + step
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"
