@@ -210,7 +210,10 @@ def modulated_conv2d(
             return _convolve(x, filters[0].to(dtype), up, taps)
         # One convolution with the common filters, between a scale of its input and one of its output.
         y = _convolve(x * styles.to(dtype)[:, :, None, None], weight.to(dtype), up, taps)
-        return y if demodulation is None else y * demodulation.to(dtype)[:, :, None, None]
+        if demodulation is None:
+            return y
+        demodulation = demodulation.to(dtype)[:, :, None, None]
+        return y * demodulation if torch.is_grad_enabled() else y.mul_(demodulation)
 
 
 def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
@@ -222,13 +225,7 @@ def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 
 def _mix_channels(x: Tensor, filters: Tensor) -> Tensor:
     """Convolves `(B, Cin, H, W)` with filters of one pixel, `(B, Cout, Cin)`, of each image's own."""
-    batch, channels, height, width = x.shape
-    if x.is_contiguous(memory_format=torch.channels_last):
-        pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        y = torch.bmm(pixels, filters.transpose(1, 2))  # (B, H * W, Cout)
-        return y.reshape(batch, height, width, filters.shape[1]).permute(0, 3, 1, 2)
-    y = torch.bmm(filters, x.reshape(batch, channels, height * width))  # (B, Cout, H * W)
-    return y.reshape(batch, filters.shape[1], height, width)
+    return torch.bmm(filters, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 def _convolve(x: Tensor, weight: Tensor, up: int, taps: Tensor | None) -> Tensor:
