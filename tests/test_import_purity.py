@@ -109,7 +109,8 @@ def test_import_makes_no_folder_in_the_home(tmp_path: Path) -> None:
     variables = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "STYLETRYON_CACHE": str(home / "ours")}
     result = run_python("-W", "error::UserWarning", "-c", "import styletryon", folder=tmp_path, environment=variables)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "" and result.stderr == ""
+    assert result.stdout == ""
+    assert result.stderr == ""
     assert [path for path in home.rglob("*") if "styletryon" in path.name] == []
     assert not (home / "ours").exists()
 

@@ -44,7 +44,8 @@ def test_every_file_of_the_package_is_of_a_kind_that_a_wheel_carries() -> None:
 
 def test_the_licence_is_whole() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert "Apache License" in text and "END OF TERMS AND CONDITIONS" in text
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
     assert PROJECT["project"]["license"] == "Apache-2.0"
 
 

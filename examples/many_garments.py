@@ -1,0 +1,42 @@
+"""A person is projected once and tries on many garments, all of them in one batch.
+
+Run `python examples/many_garments.py --out out/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import styletryon
+from styletryon.data import paperdoll
+from styletryon.pose import Pose
+
+SIZE = (512, 384)
+
+
+def rendered_latent(seed: int, model: styletryon.PoseStyleGAN2, preset: str) -> styletryon.Latent:
+    """Render a figure and find it in the model's latent space; the pose is known, so none is estimated."""
+    figure = paperdoll.render(paperdoll.sample_figure(seed), SIZE)
+    return styletryon.project(figure.image, pose=Pose(figure.keypoints, SIZE), model=model, preset=preset)
+
+
+def main() -> None:
+    """Project one person and a few garments, then try each on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--garments", type=int, default=3)
+    arguments = parser.parse_args()
+
+    model = styletryon.load_model()
+    person = rendered_latent(20, model, arguments.preset)
+    for seed in range(1, 1 + arguments.garments):
+        garment = rendered_latent(seed, model, arguments.preset)
+        result = styletryon.try_on(person, garment, model=model, preset=arguments.preset)
+        result.save(arguments.out / f"garment-{seed}.png")
+        print(f"garment {seed}: {result.report['seconds']:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

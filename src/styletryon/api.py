@@ -1,0 +1,337 @@
+"""The calls that most people need. Each builds an object and calls it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from styletryon.errors import ConfigError, PoseError, RangeError, ShapeError
+from styletryon.images import ImageLike, Source, crop, frame_person, read_image
+from styletryon.labels import Region, resolve_region
+from styletryon.latent import Latent
+from styletryon.losses import TryOnLoss, TryOnState
+from styletryon.models import PoseStyleGAN2, storage
+from styletryon.pose import Pose
+from styletryon.pose.estimator import KeypointEstimator
+from styletryon.projection import LatentProjector, ProjectionProgress
+from styletryon.tryon import TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
+
+ModelLike = str | os.PathLike[str] | PoseStyleGAN2
+"""What stands for a generator: the name of bundled weights, a folder of `save_pretrained`, or the generator itself."""
+
+
+def try_on(
+    person: ImageLike | Latent,
+    garment: ImageLike | Latent,
+    *,
+    region: Region = "top",
+    model: ModelLike | None = None,
+    person_pose: Pose | None = None,
+    garment_pose: Pose | None = None,
+    losses: Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]] | None = None,
+    preset: str = "balanced",
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+    composite: bool = True,
+) -> TryOnResult:
+    """Dress a person in the garment that somebody else wears.
+
+    Args:
+        person: The person: a path, a PIL image, an `(H, W, 3)` uint8 array, a `(3, H, W)` tensor in [0, 1], or a
+            `Latent` of `project` or `generate`.
+        garment: Somebody who wears the garment, likewise.
+        region: What changes: "top", "bottom", "dress", "full", or a set of label classes.
+        model: The generator: name, folder or object. None for the bundled one.
+        person_pose: The person's keypoints in the picture's pixels. None to estimate them. Beside a `Latent`: the pose
+            in which to redraw the person.
+        garment_pose: The same for the garment's wearer.
+        losses: Name -> (weight, loss), in the place of `styletryon.losses.defaults()`. A loss is a `TryOnLoss` or a
+            callable from a `TryOnState` to `(B,)`.
+        preset: "fast", "balanced" or "quality".
+        seed: Of everything random.
+        device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
+        progress: Whether to show a progress bar on stderr.
+        composite: Whether pixels outside the changed region are the photograph's own, bit for bit. Otherwise the whole
+            frame around the person is the generator's drawing.
+
+    Returns:
+        The picture, in the size of the person's, and how it came about.
+
+    Raises:
+        StyleTryOnError: If an input cannot be used; `styletryon.errors` lists the kinds.
+
+    Example:
+        >>> import styletryon
+        >>> person, garment = styletryon.generate(seed=1), styletryon.generate(seed=2)
+        >>> styletryon.try_on(person, garment, preset="fast").segmentation.dtype
+        dtype('uint8')
+    """
+    resolve_region(region)  # so that a misspelt region is told before the projections, not after
+    generator = load_model("default" if model is None else model, device=device)
+    optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed)
+    projector = _projector(generator, preset, seed)
+    with _Progress(progress) as bar:
+        wearer = _as_latent(person, person_pose, "person", projector, bar)
+        wanted = _as_latent(garment, garment_pose, "garment", projector, bar)
+        batch = optimizer.optimize(wearer, wanted, region=region, callback=bar.stage("try-on"))
+    return TryOnResult.from_batch(batch, composite=composite)
+
+
+def project(
+    image: ImageLike,
+    *,
+    pose: Pose | None = None,
+    model: ModelLike | None = None,
+    preset: str = "balanced",
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool = False,
+) -> Latent:
+    """Find a person's picture in a generator's latent space.
+
+    Args:
+        image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+        pose: The person's keypoints in the picture's pixels. None to estimate them.
+        model: The generator: name, folder or object. None for the bundled one.
+        preset: "fast", "balanced" or "quality".
+        seed: Of everything random.
+        device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        A latent that stands wherever a picture of this person is asked for. Its `report` says how good the likeness is.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        PersonNotFoundError: If the picture shows nobody.
+        PoseError: If the given pose does not fit the picture.
+        CheckpointError: If the model cannot be loaded.
+        ConfigError: If the preset is unknown.
+    """
+    generator = load_model("default" if model is None else model, device=device)
+    with _Progress(progress) as bar:
+        return _project(image, pose, "image", _projector(generator, preset, seed), bar)
+
+
+def generate(
+    pose: Pose | None = None,
+    *,
+    seed: int = 0,
+    model: ModelLike | None = None,
+    truncation: float = 0.7,
+    device: torch.device | str | None = None,
+) -> Latent:
+    """Draw a person who does not exist.
+
+    Args:
+        pose: B poses, in the pixels of a picture of the model's aspect. None to draw one from a list of usual poses.
+        seed: Of the person, and of the pose if none is given.
+        model: The generator: name, folder or object. None for the bundled one.
+        truncation: How far from the mean: 0 is the mean, 1 all variety, in [0, 1].
+        device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
+
+    Returns:
+        A latent of B people. `model.draw(latent)` draws it.
+
+    Raises:
+        RangeError: If `truncation` lies outside [0, 1].
+        PoseError: If the poses belong to a picture of another aspect.
+        CheckpointError: If the model cannot be loaded.
+
+    Example:
+        >>> import styletryon
+        >>> len(styletryon.generate(seed=3))
+        1
+    """
+    if not 0 <= truncation <= 1:
+        raise RangeError(f"truncation: expected a number in [0, 1], got {truncation}")
+    generator = load_model("default" if model is None else model, device=device)
+    rng = torch.Generator().manual_seed(seed)  # on the CPU, so that a seed is the same person on every device
+    poses = _usual_poses(generator.image_size)
+    choice = int(torch.randint(len(poses), (1,), generator=rng))
+    fitted = poses[choice : choice + 1] if pose is None else _fit(pose, generator.image_size, "pose")
+    z = torch.randn(len(fitted), generator.z_dim, generator=rng).to(generator.device)
+    with torch.no_grad():
+        styles = generator.affine(generator.truncate(generator.mapping(z), truncation))
+    return Latent(styles, fitted.to(generator.device), model=generator.fingerprint)
+
+
+def estimate_pose(image: ImageLike) -> Pose:
+    """Find the keypoints of the person in a picture.
+
+    Args:
+        image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+
+    Returns:
+        17 COCO keypoints in the picture's pixels (after its EXIF orientation is applied).
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        PersonNotFoundError: If the picture shows nobody.
+    """
+    return _estimator()(read_image(image))
+
+
+def load_model(source: ModelLike = "default", *, device: torch.device | str | None = None) -> PoseStyleGAN2:
+    """Load a generator, once per process and device.
+
+    Args:
+        source: The name of bundled weights, a folder that `save_pretrained` wrote, or a generator.
+        device: Where it shall be. None for a generator's own device, else for a CUDA device where there is one.
+
+    Returns:
+        The generator, ready to draw. Of a name or folder, later calls return the same object: copy it before changing
+        its weights. A generator is returned as it is, or as a copy if it has to go to another device.
+
+    Raises:
+        CheckpointNotFoundError: If there is no such folder or name.
+        CheckpointError: If files are missing, damaged, or do not fit each other.
+        ConfigError: If the device is unknown or not there.
+    """
+    if isinstance(source, PoseStyleGAN2):
+        target = source.device if device is None else _find_device(device)
+        return source if source.device == target else copy.deepcopy(source).to(target)
+    folder = storage.find(source).resolve()
+    # A folder that was written anew since is another model.
+    written = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()) if path.suffix in _MODEL_FILES)
+    return _load(folder, written, _find_device(device))
+
+
+_MODEL_FILES = (".json", ".safetensors")
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, written: tuple[int, ...], device: torch.device) -> PoseStyleGAN2:
+    del written
+    return PoseStyleGAN2.from_pretrained(folder).to(device)
+
+
+@lru_cache(maxsize=1)
+def _estimator() -> KeypointEstimator:
+    return KeypointEstimator.from_pretrained()
+
+
+def _find_device(device: torch.device | str | None) -> torch.device:
+    """Return a device with its index, so that equal devices compare equal."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"device: expected one that this machine has, got {str(device)!r} ({reason})") from error
+
+
+@lru_cache(maxsize=4)
+def _usual_poses(size: tuple[int, int]) -> Pose:
+    """The bundled poses in the pixels of a picture of `size`: as high, and centred across."""
+    data = json.loads((storage.BUNDLED / "poses.json").read_text(encoding="utf-8"))
+    points = torch.tensor(data["poses"], dtype=torch.float32)
+    height, width = data["size"]
+    points[..., :2] *= size[0] / height
+    points[..., 0] += (size[1] - width * size[0] / height) / 2
+    return Pose(points, size)
+
+
+def _fit(pose: Pose, size: tuple[int, int], name: str) -> Pose:
+    """Bring a pose to the pixels of the same picture at another size."""
+    if pose.size == size:
+        return pose
+    if abs(pose.size[0] * size[1] - pose.size[1] * size[0]) > max(*pose.size, *size):  # about a pixel
+        raise PoseError(
+            f"{name}: expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
+            f"{pose.size[0]}x{pose.size[1]}"
+        )
+    return pose.resized(size)
+
+
+def _projector(generator: PoseStyleGAN2, preset: str, seed: int) -> LatentProjector:
+    chosen = find_preset(preset)
+    return LatentProjector(
+        generator,
+        steps=chosen.projection_steps,
+        learning_rate=chosen.projection_rate,
+        noise=chosen.projection_noise,
+        seed=seed,
+    )
+
+
+def _as_latent(
+    picture: ImageLike | Latent,
+    pose: Pose | None,
+    name: str,
+    projector: LatentProjector,
+    bar: _Progress,
+) -> Latent:
+    if not isinstance(picture, Latent):
+        return _project(picture, pose, name, projector, bar)
+    if len(picture) != 1:
+        raise ShapeError(
+            f"{name}: expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
+            f"whole batch to TryOnOptimizer.optimize"
+        )
+    latent = picture.to(projector.generator.w_mean.device)
+    return latent if pose is None else latent.with_pose(_fit(pose, projector.generator.image_size, f"{name}_pose"))
+
+
+def _project(
+    image: ImageLike,
+    pose: Pose | None,
+    name: str,
+    projector: LatentProjector,
+    bar: _Progress,
+) -> Latent:
+    photo = read_image(image, name=name)
+    size = (photo.height, photo.width)
+    found = _estimator()(photo) if pose is None else _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
+    frame = frame_person(found, size, projector.generator.image_size)
+    picture, inside = crop(photo, frame)
+    latent = projector.project(
+        picture[None].to(projector.generator.w_mean.device),
+        frame.to_model(found),
+        mask=inside,
+        callback=bar.stage(name),
+    )
+    return replace(latent, source=(Source(photo, frame),))
+
+
+class _Progress:
+    """One progress bar for the stages of a call, or none."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self._bar: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def stage(self, name: str) -> Callable[[ProjectionProgress | TryOnProgress], None] | None:
+        """Begin a stage; what is returned is the callback that it is told by."""
+        if not self.shown:
+            return None
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(unit="step", leave=False)
+        self._bar.reset()
+        self._bar.set_description(name)
+
+        def tell(progress: ProjectionProgress | TryOnProgress) -> None:
+            self._bar.total = progress.steps
+            self._bar.update(progress.step - self._bar.n)
+
+        return tell

@@ -1,0 +1,150 @@
+"""What is written is true: examples and snippets run, commands parse, docstrings and signatures agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import styletryon
+from styletryon.cli import build_parser
+from tests._support.process import ROOT, run_python
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = ("styletryon", "styletryon.features", "styletryon.losses", "styletryon.ops", "styletryon.pose")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [
+    pytest.param(line, id=f"{page.name}: {line[:50]}")
+    for page in PAGES
+    for block in blocks(page, "bash")
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("styletryon ")
+]
+SNIPPETS = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(blocks(page, "python"))
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_that_pages_show_parse(line: str) -> None:
+    build_parser().parse_args(shlex.split(line, comments=True)[1:])
+
+
+def test_the_readme_shows_the_commands() -> None:
+    shown = [line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines()]
+    assert "styletryon demo out/" in shown
+    assert any(line.startswith("pip install") for line in shown)
+    assert any(line.startswith("pytest") for line in shown)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pictures that the snippets name."""
+    from styletryon.data import paperdoll
+    from styletryon.images import read_image
+
+    folder = tmp_path_factory.mktemp("photographs")
+    for name, seed in (("person", 20), ("garment", 7)):
+        read_image(paperdoll.render(paperdoll.sample_figure(seed), (512, 384)).image).save(folder / f"{name}.jpg")
+    return folder
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_snippets_that_pages_show_run(snippet: str, photographs: Path) -> None:
+    result = run_python("-W", "error", "-c", snippet, folder=photographs)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_examples_run(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_python("-W", "error", ROOT / "examples" / name, "--out", out, "--preset", "fast", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    pictures = list(out.glob("*.png"))
+    assert pictures
+    assert all(picture.stat().st_size > 1000 for picture in pictures)
+
+
+def public_objects() -> Iterator[Any]:
+    """A pytest parameter for each public function and class."""
+    seen = set()
+    for module in MODULES:
+        for name in importlib.import_module(module).__all__:
+            value = getattr(importlib.import_module(module), name)
+            documented = inspect.isfunction(value) or inspect.isclass(value)
+            if documented and value not in seen and value.__module__.startswith("styletryon"):
+                seen.add(value)
+                yield pytest.param(value, id=f"{module}.{name}")
+
+
+def section(docstring: str, title: str) -> dict[str, str]:
+    """The entries of a Google-style section: name -> text."""
+    match = re.search(rf"^{title}:\n((?:[ ]{{4}}.*\n|\s*\n)*)", docstring + "\n", flags=re.MULTILINE)
+    return dict(re.findall(r"^ {4}\*{0,2}(\w+): (.*)$", match.group(1), flags=re.MULTILINE)) if match else {}
+
+
+def parameters(function: Any) -> set[str]:
+    """The names of a callable's own parameters."""
+    return {name for name in inspect.signature(function).parameters if name not in {"self", "cls", "args", "kwargs"}}
+
+
+@pytest.mark.parametrize("value", public_objects())
+def test_docstrings_and_signatures_agree(value: Any) -> None:
+    docstring = inspect.getdoc(value) or ""
+    assert docstring, "a public name needs a docstring"
+    if inspect.isfunction(value):
+        described, expected = set(section(docstring, "Args")), parameters(value)
+    elif dataclasses.is_dataclass(value):
+        described = set(section(docstring, "Attributes"))
+        expected = {field.name for field in dataclasses.fields(value) if not field.name.startswith("_")}
+        assert expected <= described, f"not described: {expected - described}"
+        return
+    elif issubclass(value, Exception) or inspect.isabstract(value) or getattr(value, "_is_protocol", False) or value.__init__ is object.__init__ or issubclass(value, int | str | tuple):
+        return
+    else:
+        described, expected = set(section(docstring, "Args")), parameters(value.__init__)
+    assert described == expected, f"not described: {expected - described}; described but gone: {described - expected}"
+
+
+@pytest.mark.parametrize("value", [item for item in public_objects() if inspect.isclass(item.values[0])])
+def test_methods_speak_of_their_parameters(value: type) -> None:
+    for name, member in vars(value).items():
+        if name.startswith("_") or not inspect.isfunction(member):
+            continue
+        docstring = inspect.getdoc(getattr(value, name)) or ""
+        assert docstring, f"{name} needs a docstring"
+        silent = {parameter for parameter in parameters(member) if not re.search(rf"\b{parameter}\b", docstring)}
+        assert not silent, f"{name} says nothing about {silent}"
+
+
+@pytest.mark.parametrize("module", ["styletryon", "styletryon.features", "styletryon.losses", "styletryon.ops"])
+def test_every_public_name_has_a_place_in_the_reference(module: str) -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    names = [name for name in importlib.import_module(module).__all__ if not name.startswith("__")]
+    missing = [name for name in names if not re.search(rf"`(\w+\.)*{name}\b", reference)]
+    assert not missing, f"docs/reference.md does not name {missing} of {module}"
+
+
+def test_the_reference_names_nothing_that_is_gone() -> None:
+    reference = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^\| `([\w.]+)", reference, flags=re.MULTILINE):
+        target: Any = styletryon
+        for part in name.split("."):
+            target = target if isinstance(target, ModuleType) and target.__name__.endswith(part) else getattr(target, part)
+        assert target is not None
