@@ -100,8 +100,8 @@ def load_state(path: str | os.PathLike[str]) -> dict[Any, Any]:
         raise
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
         raise CheckpointError(
-            f"path: expected a whole training state, got {os.fspath(path)!r}, which is damaged or unreadable ({error}); "
-            "use an earlier one"
+            f"path: expected a whole training state, got {os.fspath(path)!r}, which is damaged or unreadable "
+            f"({error}); use an earlier one"
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(
