@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
 from styletryon import images
+from styletryon.data import paperdoll
 from styletryon.errors import (
     ImageError,
     ImageNotFoundError,
@@ -82,7 +83,14 @@ def test_reads_files(tmp_path: Path, kind: str, as_text: bool) -> None:
 def test_reads_arrays_and_tensors_alike() -> None:
     array = smooth()
     tensor = torch.from_numpy(array).permute(2, 0, 1) / 255
-    for image in (array, Image.fromarray(array), tensor, tensor.double(), np.asfortranarray(array), array[:, ::-1][:, ::-1]):
+    for image in (
+        array,
+        Image.fromarray(array),
+        tensor,
+        tensor.double(),
+        np.asfortranarray(array),
+        array[:, ::-1][:, ::-1],
+    ):
         assert np.array_equal(np.asarray(read_image(image)), array)
     assert np.abs(np.asarray(read_image(tensor.half())).astype(int) - array).max() <= 1
     assert np.array_equal(np.asarray(read_image(tensor.requires_grad_())), array)
@@ -104,7 +112,9 @@ def test_reading_twice_changes_nothing() -> None:
     assert np.array_equal(np.asarray(read_image(once)), np.asarray(once))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"]
+)
 def test_reads_every_mode(mode: str) -> None:
     base = Image.fromarray(smooth())
     steps = {"La": ["LA", "La"], "PA": ["P", "PA"], "RGBa": ["RGBA", "RGBa"]}.get(mode, [mode])
@@ -168,7 +178,7 @@ def test_sixteen_bits_are_scaled(tmp_path: Path) -> None:
     for picture in (big, wide, shallow):
         assert np.abs(np.asarray(read_image(picture))[..., 1] - wanted).max() <= 1
     for values_out in (-1, 65536):
-        with pytest.raises(ImageError, match="expected grey values in 0..65535"):
+        with pytest.raises(ImageError, match=r"expected grey values in 0\.\.65535"):
             read_image(Image.fromarray(np.full((HEIGHT, WIDTH), values_out, np.int32)))
 
 
@@ -323,7 +333,7 @@ def test_truncated_files(tmp_path: Path, kind: str) -> None:
     data = encoded(Image.fromarray(noise), kind)
     path = tmp_path / "cut"
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ImageError, match="^image: .*(damaged or incomplete|not a picture)"):
+    with pytest.raises(ImageError, match=r"^image: .*(damaged or incomplete|not a picture)"):
         read_image(path)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
@@ -485,11 +495,10 @@ def test_damaged_files_give_a_picture_or_an_image_error(
     with warnings.catch_warnings(record=True) as heard:
         warnings.resetwarnings()
         try:
-            picture = read_image(path)
+            outcome = read_image(path).mode
         except ImageError as error:
-            assert str(error).startswith("image: ")
-        else:
-            assert picture.mode == "RGB"
+            outcome = str(error)
+    assert outcome == "RGB" or outcome.startswith("image: ")
     assert not heard
 
 
@@ -553,7 +562,9 @@ def test_labels_to_image() -> None:
     labels = torch.arange(12, dtype=torch.uint8).reshape(3, 4)
     picture = labels_to_image(labels)
     assert picture.getpixel((1, 1)) == PALETTE[5]
-    assert labels_to_image(labels.numpy().astype(np.int64), [(c, c, c) for c in range(12)]).getpixel((3, 2)) == (11,) * 3
+    assert (
+        labels_to_image(labels.numpy().astype(np.int64), [(c, c, c) for c in range(12)]).getpixel((3, 2)) == (11,) * 3
+    )
     with pytest.raises(RangeError, match=r"expected classes 0..11"):
         labels_to_image(labels + 1)
     for wrong in (labels[None], labels.float()):
@@ -646,6 +657,19 @@ def test_frame_shows_head_to_knee() -> None:
     assert 0.13 < keypoints[1, 1].item() / 256 < 0.17  # Eyes: the top of the head is a tenth of the body higher.
 
 
+@pytest.mark.parametrize("size", [(64, 48), (64, 32)])
+def test_frame_agrees_with_the_training_data(size: tuple[int, int]) -> None:
+    """A rendered picture's own keypoints frame nearly the whole picture; its zoom varies by 5 per cent."""
+    whole = Frame((0.0, 0.0, size[1], size[0]), size, size)
+    frames = []
+    for seed in range(30):
+        keypoints = paperdoll.render(paperdoll.sample_figure(seed), size, supersample=1).keypoints
+        frames.append(frame_person(Pose(keypoints, size), size, size))
+    assert np.mean([overlap(frame, whole) for frame in frames]) > 0.9
+    middle = np.mean([frame.box for frame in frames], axis=0)
+    assert np.abs(middle - whole.box).max() < 0.02 * size[0]
+
+
 def test_frame_moves_and_grows_with_the_person() -> None:
     frame = frame_person(standing(), PHOTO, MODEL)
     moved = frame_person(standing(scale=0.5, shift=(40.0, -30.0)), PHOTO, MODEL)
@@ -726,7 +750,11 @@ def test_frame_takes_poses_there_and_back() -> None:
     assert there.keypoints[0, 0].tolist() == pytest.approx([180.0, 164.0, 0.9])
     back = frame.to_photo(there)
     assert back.size == PHOTO
-    assert torch.allclose(back.keypoints, pose.keypoints, atol=1e-4)
+    assert torch.allclose(back.keypoints[..., :2], pose.keypoints[..., :2], atol=1e-4)
+    x, y = pose.keypoints[0, :, 0], pose.keypoints[0, :, 1]
+    inside = (x >= 10) & (x <= 106) & (y >= -20) & (y <= 108)
+    assert 0 < inside.sum() < 17
+    assert torch.equal(there.keypoints[0, :, 2], torch.where(inside, pose.keypoints[0, :, 2], 0.0))
     for wrong in (frame.to_photo, lambda _: frame.to_model(there)):
         with pytest.raises(PoseError, match="pose: expected keypoints in a picture of"):
             wrong(pose)
@@ -877,6 +905,17 @@ def test_half_a_mask_blends_half() -> None:
     frame = Frame((0, 0, 36, 48), (48, 36), (48, 36))
     pasted = paste_back(photo, torch.full((3, 48, 36), 5.0), torch.full((48, 36), 0.5), frame)
     assert set(np.unique(np.asarray(pasted))) <= {127, 128}
+
+
+def test_pasting_in_strips_changes_nothing(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    photo = noise_photo(120, 100)
+    frame = Frame((3.3, 4.7, 81.3, 108.7), (120, 100), (48, 36))
+    drawing = torch.from_numpy(rng.uniform(-1, 1, (3, 48, 36))).float()
+    mask = torch.from_numpy((rng.random((6, 4)) > 0.5).repeat(8, 0).repeat(9, 1)).float()
+    whole = np.asarray(paste_back(photo, drawing, mask, frame)).astype(int)
+    monkeypatch.setattr(images, "_STRIP", 500)
+    strips = np.asarray(paste_back(photo, drawing, mask, frame)).astype(int)
+    assert np.abs(whole - strips).max() <= 1
 
 
 def test_paste_back_refuses() -> None:

@@ -446,13 +446,18 @@ class Frame:
     def to_model(self, pose: Pose) -> Pose:
         """Take a pose from the photograph's pixels to the model's.
 
+        A keypoint outside the frame keeps its place but gets score 0, missing, as in the training data.
+
         Raises:
             PoseError: If the pose belongs to a picture of another size than the photograph.
         """
         _check_pose_size(pose, self.photo_size)
         down, across = self.scale
         offset = pose.keypoints.new_tensor([self.box[0], self.box[1], 0.0])
-        return Pose((pose.keypoints - offset) * pose.keypoints.new_tensor([across, down, 1.0]), self.size)
+        points = (pose.keypoints - offset) * pose.keypoints.new_tensor([across, down, 1.0])
+        limits = points.new_tensor([self.size[1], self.size[0]])
+        inside = ((points[..., :2] >= 0) & (points[..., :2] <= limits)).all(dim=-1, keepdim=True)
+        return Pose(torch.cat([points[..., :2], points[..., 2:] * inside], dim=-1), self.size)
 
     def to_photo(self, pose: Pose) -> Pose:
         """Take a pose from the model's pixels to the photograph's.
@@ -711,24 +716,37 @@ def paste_back(
     if region is None:
         return Image.fromarray(result)
     (x0, y0, x1, y1), box = region
-    extent = (x1 - x0, y1 - y0)
-
+    covered = (opacity > 0).astype(np.float32)
     support = _feathered(opacity > 0, frame, feather)
-    inside = 2 * _resample(support, extent, box, Image.Resampling.BILINEAR) - 1 if feather > 0 else 1.0
-    # Interpolation spreads the mask by half a pixel; the box filter says where it is truly zero.
-    touched = _resample((opacity > 0).astype(np.float32), extent, box, Image.Resampling.BOX) > 0
-    alpha = _resample(opacity, extent, box, Image.Resampling.BILINEAR) * np.clip(inside, 0, 1) * touched
-    alpha = np.clip(alpha, 0, 1)[..., None]
-
     colours = ((drawing.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).numpy()
-    drawn = np.stack([_resample(channel, extent, box, Image.Resampling.LANCZOS) for channel in colours], axis=-1)
-    below = result[y0:y1, x0:x1]
-    blended = below + alpha * (np.clip(drawn, 0, 255) - below)
-    result[y0:y1, x0:x1] = np.where(alpha > 0, blended.round(), below).astype(np.uint8)
+
+    # In strips, because a dozen planes of a large photograph would fill the memory.
+    rows = max(1, _STRIP // (x1 - x0))
+    for start in range(y0, y1, rows):
+        stop = min(start + rows, y1)
+        extent = (x1 - x0, stop - start)
+        step = (box[3] - box[1]) / (y1 - y0)
+        part = (box[0], box[1] + (start - y0) * step, box[2], min(box[1] + (stop - y0) * step, float(height)))
+        alpha = _resample(opacity, extent, part, Image.Resampling.BILINEAR)
+        if feather > 0:
+            alpha = alpha * np.clip(2 * _resample(support, extent, part, Image.Resampling.BILINEAR) - 1, 0, 1)
+        # Interpolation spreads the mask by half a pixel; the box filter says where it is truly zero.
+        alpha = alpha * (_resample(covered, extent, part, Image.Resampling.BOX) > 0)
+        changed = alpha > 0
+        if not changed.any():
+            continue
+        strip = result[start:stop, x0:x1]
+        for channel, colour in enumerate(colours):
+            drawn = np.clip(_resample(colour, extent, part, Image.Resampling.LANCZOS), 0, 255)
+            below = strip[..., channel]
+            blended = (below + alpha * (drawn - below)).round().astype(np.uint8)
+            strip[..., channel] = np.where(changed, blended, below)
     return Image.fromarray(result)
 
 
 Box = tuple[float, float, float, float]
+
+_STRIP = 1 << 18  # Pixels that are blended at a time.
 
 
 def _region_to_paste(opacity: NDArray[Any], frame: Frame) -> tuple[tuple[int, int, int, int], Box] | None:
