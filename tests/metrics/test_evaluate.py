@@ -1,0 +1,337 @@
+"""The benchmark as a whole, on a generator too small to be any good."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from styletryon.data.paperdoll import render, sample_figure, sample_stance
+from styletryon.drawing import Drawing
+from styletryon.errors import ConfigError, DataError, RangeError, RegionError
+from styletryon.features import PixelFeatures
+from styletryon.images import from_uint8
+from styletryon.labels import REGIONS
+from styletryon.latent import Latent
+from styletryon.metrics import evaluate, evaluate_folder, pose_following, sample_pairs
+from styletryon.metrics.methods import (
+    ABLATION_METHODS,
+    DEFAULT_METHODS,
+    METHODS,
+    PHOTO_METHODS,
+    Bench,
+    ProjectedPairs,
+    layer_runs,
+)
+from styletryon.metrics.report import EvaluationReport
+from styletryon.metrics.scoring import MEASURES, Picture, pictures, pooled_features, score_pair, score_photographs
+from styletryon.models import PoseStyleGAN2
+from styletryon.pose import Pose
+from tests._support.tiny import tiny_generator, tiny_latent
+
+SIZE = (32, 24)
+
+
+@pytest.fixture(scope="module")
+def model() -> PoseStyleGAN2:
+    return tiny_generator(SIZE)
+
+
+@pytest.fixture(scope="module")
+def report(model: PoseStyleGAN2) -> EvaluationReport:
+    stages: list[tuple[str, int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("styletryon.metrics.methods.CEILING_STEPS", 2)
+        found = evaluate(
+            model,
+            pairs=3,
+            seed=4,
+            preset="fast",
+            batch_size=2,
+            selection_pairs=2,
+            progress=lambda *stage: stages.append(stage),
+        )
+    assert stages[0] == ("selection", 2, 2)
+    assert stages[1] == ("projection", 2, 3)
+    assert stages[-1] == ("oracle", 3, 3)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- scoring
+def test_the_truth_scores_best() -> None:
+    for pair in sample_pairs(6, 0, (64, 48)):
+        truth = Picture(pair.truth.image, pair.truth.labels)
+        found = score_pair(truth, pair)
+        assert tuple(found) == MEASURES
+        assert found["fg_psnr"] == found["garment_psnr"] == found["identity_psnr"] == 60
+        assert found["fg_ssim"] == pytest.approx(1)
+        assert found["garment_iou"] == 1
+        for measure in ("texture_contrast", "texture_correlation", "texture_drawn"):
+            assert math.isnan(found[measure]) or found[measure] == pytest.approx(1)
+        before = score_pair(Picture(pair.person.image, pair.person.labels), pair)
+        assert before["garment_psnr"] < 60
+        assert before["identity_psnr"] > before["garment_psnr"]
+
+
+def test_uncovered_is_measured_where_there_is_enough_of_it() -> None:
+    pairs = sample_pairs(10, 0, (64, 48))
+    found = [score_pair(Picture(p.person.image, p.person.labels), p)["uncovered_psnr"] for p in pairs]
+    classes = [int(c) for c in REGIONS["top"]]
+    for pair, value in zip(pairs, found, strict=True):
+        old, new = np.isin(pair.person.labels, classes), np.isin(pair.truth.labels, classes)
+        count = (old & ~new & (pair.truth.labels != 0)).sum()
+        assert math.isnan(value) == (count < 20)
+    assert 0 < sum(map(math.isnan, found)) < len(found)
+
+
+def test_pictures_are_what_would_be_saved() -> None:
+    image = torch.tensor([-2.0, -1.0, 0.0, 1.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+    (found,) = pictures(Drawing(image, torch.zeros(1, 12, 2, 2)))
+    assert found.image.dtype == np.uint8
+    assert found.image[..., 0].tolist() == [[0, 0], [128, 255]]
+    assert found.labels.shape == (2, 2)
+
+
+def test_photographs_are_scored_outside_and_inside_the_region() -> None:
+    labels = np.zeros((32, 24), dtype=np.uint8)
+    labels[4:12, 6:18] = 2  # face
+    labels[12:26, 4:20] = 4  # top
+    person = Picture(np.full((32, 24, 3), 100, np.uint8), labels)
+    garment = Picture(np.full((32, 24, 3), 200, np.uint8), labels)
+    dressed = person.image.copy()
+    dressed[labels == 4] = 200
+    found = score_photographs(Picture(dressed, labels), person, garment, REGIONS["top"])
+    assert found == {"outside_change": 0, "identity_psnr": 60, "garment_colour": 0, "garment_texture": 0}
+    changed = dressed.copy()
+    changed[0] = 151  # 24 of 544 pixels outside the top
+    found = score_photographs(Picture(changed, labels), person, garment, REGIONS["top"])
+    assert found["outside_change"] == pytest.approx(51 / 255 * 24 / 544)
+    assert found["identity_psnr"] == 60
+    found = score_photographs(person, person, garment, REGIONS["top"])
+    assert found["garment_colour"] > 20
+
+
+def test_features_of_a_picture_are_one_row() -> None:
+    images = torch.rand(3, 3, 32, 24) * 2 - 1
+    assert pooled_features(PixelFeatures(), images).shape == (3, 4 * (3 + 6) * 12)
+
+    def deep(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return batch, batch[:, :2]
+
+    deep.deep = True  # type: ignore[attr-defined]
+    assert np.allclose(pooled_features(deep, images), images[:, :2].mean(dim=(2, 3)).numpy())
+
+
+# ------------------------------------------------------------------------------------------------------- methods
+@pytest.fixture
+def batch(model: PoseStyleGAN2) -> ProjectedPairs:
+    person, garment = tiny_latent(model, 2, 0), tiny_latent(model, 2, 1)
+    drawn = tuple(pictures(model.synthesize(person.styles, person.pose)))
+    return ProjectedPairs(person, garment, photos=drawn, truth=garment, targets=drawn)
+
+
+def test_baselines_without_choice(model: PoseStyleGAN2, batch: ProjectedPairs) -> None:
+    bench = Bench(model, preset="fast")
+
+    def drawn(name: str) -> list[Picture]:
+        return METHODS[name].draw(bench, batch)[name]
+
+    swapped = pictures(model.synthesize(batch.garment.styles, batch.person.pose))
+    oracle = pictures(model.synthesize(batch.garment.styles, batch.garment.pose))
+    for index in range(2):
+        assert np.array_equal(drawn("noop")[index].image, batch.photos[index].image)
+        assert drawn("noop_photo")[index] is batch.photos[index]
+        assert np.array_equal(drawn("swap")[index].image, swapped[index].image)
+        assert np.array_equal(drawn("oracle")[index].image, oracle[index].image)
+
+
+def test_the_choice_is_the_best_on_the_pairs_it_is_made_on(model: PoseStyleGAN2, batch: ProjectedPairs) -> None:
+    bench = Bench(model, preset="fast")
+    for name in ("layer_split", "greedy_query"):
+        tune = METHODS[name].tune
+        assert tune is not None
+        tune(bench, [batch])
+    layers = len(model.style_channels)
+    assert len(layer_runs(layers)) == 2 * layers
+    # The targets are the people unchanged, so nothing should come from the garment.
+    assert bench.chosen["layer_split"] == (0, 0)
+    truth = pictures(model.synthesize(batch.garment.styles, batch.person.pose))
+    swapped = ProjectedPairs(batch.person, batch.garment, batch.photos, targets=tuple(truth))
+    assert METHODS["layer_split"].tune is not None
+    METHODS["layer_split"].tune(bench, [swapped])
+    start, end = bench.chosen["layer_split"]
+    # The last layer draws labels, of which this choice takes no notice.
+    assert start == 0
+    assert end >= layers - 1
+
+
+def test_best_q_comes_closer_to_the_truth_than_ours(model: PoseStyleGAN2, batch: ProjectedPairs) -> None:
+    truth = pictures(model.synthesize(batch.garment.styles, batch.person.pose))
+    pairs = ProjectedPairs(batch.person, batch.garment, batch.photos, targets=tuple(truth))
+    bench = Bench(model, preset="fast", region=tuple(range(1, 12)))
+    drawn = METHODS["best_q"].draw(bench, pairs)["best_q"]
+    apart = [np.abs(a.image.astype(float) - b.image).mean() for a, b in zip(drawn, truth, strict=True)]
+    start = [np.abs(a.image.astype(float) - b.image).mean() for a, b in zip(pairs.photos, truth, strict=True)]
+    assert max(apart) < 0.5 * min(start)
+
+
+def test_a_pair_that_the_optimizer_refuses_stays_as_it_is(
+    model: PoseStyleGAN2, batch: ProjectedPairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from styletryon.tryon import TryOnOptimizer
+
+    honest = TryOnOptimizer.optimize
+    refused = batch.garment.styles[0][1]
+
+    def optimize(self: TryOnOptimizer, person: Latent, garment: Latent, **options: object) -> object:
+        if any(torch.equal(style, refused) for style in garment.styles[0]):
+            raise RegionError("region: the garment picture shows no top")
+        return honest(self, person, garment, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TryOnOptimizer, "optimize", optimize)
+    bench = Bench(model, preset="fast", region=tuple(range(1, 12)))
+    found = METHODS["ours"].draw(bench, batch)
+    assert bench.failed == {"ours": 1}
+    assert np.array_equal(found["ours"][1].image, batch.photos[1].image)
+    assert found["ours_pasted"][1] is batch.photos[1]
+    assert not np.array_equal(found["ours"][0].image, batch.photos[0].image)
+
+
+def test_names_of_methods() -> None:
+    assert set(DEFAULT_METHODS) | set(ABLATION_METHODS) == set(METHODS)
+    assert set(PHOTO_METHODS) < set(METHODS)
+    assert {name for name, method in METHODS.items() if method.ceiling} == {"best_q", "best_q_per_layer", "oracle"}
+
+
+# ------------------------------------------------------------------------------------------------------ evaluate
+def test_every_method_is_measured_on_every_pair(report: EvaluationReport, model: PoseStyleGAN2) -> None:
+    assert set(report.methods) == {*DEFAULT_METHODS, "ours_pasted"}
+    for method, row in report.methods.items():
+        assert {"fg_psnr", "fg_ssim", "garment_psnr", "garment_iou", "identity_psnr", "seconds"} <= set(row), method
+        assert row["fg_psnr"].n == 3
+        assert row["fg_psnr"].low <= row["fg_psnr"].mean <= row["fg_psnr"].high
+    assert report["ours_pasted"]["identity_psnr"].mean > report["ours"]["identity_psnr"].mean
+    assert report.settings["model"] == model.fingerprint
+    assert report.settings["pairs"] == 3
+    assert report.settings["size"] == [32, 24]
+    assert set(report.settings["chosen"]) == {"layer_split", "greedy_query"}
+
+
+def test_noop_photo_is_the_renderer_alone(report: EvaluationReport) -> None:
+    expected = [
+        score_pair(Picture(pair.person.image, pair.person.labels), pair)["fg_psnr"] for pair in sample_pairs(3, 4, SIZE)
+    ]
+    assert report.values["noop_photo"]["fg_psnr"] == pytest.approx(expected)
+
+
+def test_json_and_table_of_a_run(report: EvaluationReport) -> None:
+    document = json.loads(report.to_json())
+    assert document["methods"]["ours"]["fg_psnr"]["n"] == 3
+    assert "oracle - best_q" in document["gaps"]
+    assert all(name in report.table() for name in report.methods)
+
+
+def test_a_part_of_a_run_repeats(model: PoseStyleGAN2, report: EvaluationReport) -> None:
+    again = evaluate(model, pairs=2, seed=4, methods=["ours", "noop"], preset="fast", batch_size=2)
+    assert set(again.methods) == {"ours", "ours_pasted", "noop"}
+    assert again.settings["selection_pairs"] == 0
+    for method in again.methods:
+        assert again.values[method]["fg_psnr"] == pytest.approx(report.values[method]["fg_psnr"][:2], abs=1e-3)
+
+
+def test_poses_may_be_estimated(model: PoseStyleGAN2) -> None:
+    seen = []
+
+    def estimate(image: object) -> Pose:
+        seen.append(image)
+        return Pose(torch.rand(1, 17, 3, generator=torch.Generator().manual_seed(0)) * 20, SIZE)
+
+    found = evaluate(model, pairs=1, methods="noop", preset="fast", estimate_pose=estimate)
+    assert len(seen) == 2
+    assert found.settings["poses"] == "estimated"
+
+
+def test_pose_following(model: PoseStyleGAN2) -> None:
+    found = pose_following(model, pairs=3, seed=1, preset="fast", batch_size=2)
+    assert set(found.methods) == {"own_pose", "new_pose", "photo"}
+    assert found["new_pose"]["label_iou"].n == 3
+    # What a generator that draws the first picture again would get: the same person, in another pose.
+    assert 0.2 < found["photo"]["label_iou"].mean < 0.95
+    assert found.what == "pose"
+
+
+# -------------------------------------------------------------------------------------------------------- folder
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("data")
+    keypoints = {}
+    for part in ("images", "labels"):
+        (root / part).mkdir()
+    for number in range(5):
+        rendering = render(sample_figure(number), (64, 48))
+        Image.fromarray(rendering.image).save(root / "images" / f"{number}.png")
+        Image.fromarray(rendering.labels).save(root / "labels" / f"{number}.png")
+        keypoints[str(number)] = rendering.keypoints.tolist()
+    (root / "keypoints.json").write_text(json.dumps(keypoints))
+    (root / "split.json").write_text(json.dumps({"train": [], "val": [str(n) for n in range(5)]}))
+    return root
+
+
+def test_photographs_without_truth(model: PoseStyleGAN2, folder: Path) -> None:
+    found = evaluate_folder(
+        model, folder, pairs=4, preset="fast", methods=["noop_photo", "ours"], features=PixelFeatures()
+    )
+    assert set(found.methods) == {"noop_photo", "ours", "ours_pasted"}
+    photo = found["noop_photo"]
+    assert photo["outside_change"].mean == 0
+    assert photo["identity_psnr"].mean == 60
+    assert photo["garment_colour"].mean > 0
+    for row in found.methods.values():
+        assert row["reconstruction_psnr"].n == 4
+        assert row["kid"].low < row["kid"].mean < row["kid"].high
+    assert photo["kid"].mean < found["ours"]["kid"].mean
+    assert "PixelFeatures" in found.settings["kid_features"]
+    json.loads(found.to_json())
+
+
+def test_a_folder_without_the_region_is_said(model: PoseStyleGAN2, folder: Path) -> None:
+    with pytest.raises(DataError, match="at least two photographs of split 'val' that show the region 'dress'"):
+        evaluate_folder(model, folder, region="dress", features=PixelFeatures())
+    with pytest.raises(ConfigError, match="region: expected one of top"):
+        evaluate_folder(model, folder, region="hat", features=PixelFeatures())
+    with pytest.raises(ConfigError, match="methods: expected some of noop_photo"):
+        evaluate_folder(model, folder, methods=["oracle"], features=PixelFeatures())
+
+
+def test_wrong_arguments_are_named(model: PoseStyleGAN2) -> None:
+    with pytest.raises(ConfigError, match=r"methods: expected some of noop_photo, .*, got magic"):
+        evaluate(model, methods=["magic"])
+    with pytest.raises(RangeError, match="pairs: expected at least 1, got 0"):
+        evaluate(model, pairs=0)
+    with pytest.raises(RangeError, match="batch_size: expected at least 1, got 0"):
+        pose_following(model, batch_size=0)
+    with pytest.raises(ConfigError, match="preset: expected one of"):
+        pose_following(model, preset="best")
+
+
+def test_stances_of_the_pose_benchmark_are_others() -> None:
+    from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM
+
+    first = FIRST_EVALUATION_SEED
+    assert sample_stance(first) != sample_stance(first + SEEDS_PER_STREAM // 2)
+
+
+def test_latents_know_their_photograph(model: PoseStyleGAN2) -> None:
+    (pair,) = sample_pairs(1, 0, SIZE)
+    pixels = from_uint8(torch.from_numpy(pair.person.image)).permute(2, 0, 1).unsqueeze(0)
+    bench = Bench(model, preset="fast")
+    latent = bench.project(pixels, Pose(torch.from_numpy(pair.person.keypoints), SIZE))
+    assert latent.source is not None
+    assert np.array_equal(np.asarray(latent.source[0].photo), pair.person.image)
+    assert bench.projection_seconds > 0
