@@ -243,18 +243,18 @@ def _head_yaw(skeleton: Skeleton) -> float:
     return float(np.arctan2(skeleton.head[0, 2], skeleton.head[2, 2]))
 
 
-def skull(figure: Figure, skeleton: Skeleton, grow: float = 0.0, until: float = 0.5) -> Cone:
-    """The head from crown to chin, grown by ``grow`` head heights."""
+def skull(figure: Figure, skeleton: Skeleton, grow: float = 0.0, low: float = 1.0) -> Cone:
+    """The head from crown to chin, grown by ``grow`` head heights, from the eyes down by only ``low`` of that."""
     size, face = figure.look.body.head, figure.look.face
     down = skeleton.head[:, 1] * size
     jaw = np.interp(HEAD_PLACES, (0.0, 0.55, 0.9, 1.0), (1.0, 1.0, face.jaw, face.jaw)) * face.width
-    swell = 1.0 + grow / 0.32
-    width = tuple(float(w * j * size) * swell for w, j in zip(HEAD_WIDTH, jaw, strict=True))
-    depth = tuple(d * size * swell for d in HEAD_DEPTH)
+    swell = 1.0 + grow / 0.32 * np.interp(HEAD_PLACES, (0.0, 0.30, 0.58, 1.0), (1.0, 1.0, low, low))
+    width = tuple(float(w * j * g * size) for w, j, g in zip(HEAD_WIDTH, jaw, swell, strict=True))
+    depth = tuple(float(d * g * size) for d, g in zip(HEAD_DEPTH, swell, strict=True))
     forward = tuple(f * size for f in HEAD_FORWARD)
     return Cone(
         start=skeleton.head_centre - down * (0.5 + grow),
-        stop=skeleton.head_centre + down * (until + grow * 0.3),
+        stop=skeleton.head_centre + down * (0.5 + grow * 0.3),
         width=Profile(HEAD_PLACES, width),
         depth=Profile(HEAD_PLACES, depth),
         forward=Profile(HEAD_PLACES, forward),
@@ -327,13 +327,20 @@ def _hair_cover(hair: Hair, size: float) -> Cover:
         if curtain:
             line += np.float32(0.80) * np.abs(x - np.float32(0.11 * hair.parting)) ** np.float32(1.25)
         drop = np.clip((reach - np.float32(0.80)) * np.float32(5.0), 0.0, 1.0)
-        line += np.float32(tooth) * np.sin(x * np.float32(95.0) + np.float32(hair.seed * 6.0)) * (1 - drop)
+        teeth = np.sin(x * np.float32(88.0) + np.float32(hair.seed * 6.0)) + np.sin(x * np.float32(143.0))
+        line += np.float32(0.6 * tooth) * teeth * (1 - drop)
         line = line + (np.float32(ends) - line) * drop * drop
         back = ((points.w < np.float32(-0.06)) & (points.u < np.float32(ends))) | ((points.w < np.float32(-0.22)) & (points.u < np.float32(0.27)))
         shown = np.where(back, np.float32(0.05), line - points.u)
         return (shown * np.float32(size)).astype(np.float32)
 
     return margin
+
+
+def wears_hat(figure: Figure) -> bool:
+    """Whether something sits on the hair."""
+    accessory = figure.outfit.accessory
+    return accessory is not None and accessory.kind in ("cap", "beanie")
 
 
 def hair(figure: Figure, skeleton: Skeleton, torso: Torso) -> list[Cone]:
@@ -344,8 +351,9 @@ def hair(figure: Figure, skeleton: Skeleton, torso: Torso) -> list[Cone]:
     size, frame = figure.look.body.head, head_frame(figure, skeleton)
     thick = {"buzz": 0.012, "short": 0.040, "side": 0.045, "fringe": 0.05, "afro": 0.08, "curly": 0.08}.get(style.style, 0.042)
     thick += 0.018 * style.volume * float(style.style != "buzz")
+    thick = min(thick, 0.05) if wears_hat(figure) else thick
     cap = replace(
-        skull(figure, skeleton, thick),
+        skull(figure, skeleton, thick, 0.3),
         label=Label.HAIR,
         group=HAIR_GROUP,
         cover=_hair_cover(style, size),
@@ -393,11 +401,11 @@ def _falling_hair(figure: Figure, skeleton: Skeleton, torso: Torso, frame: Frame
         )
         cones = [back]
         for side in (-1.0, 1.0):
-            bend = place(0.35 * side, 0.42, 0.0)
+            bend = place(0.35 * side, 0.42, 0.30 if style.front else 0.0)
             cones.append(lock(place(0.305 * side, -0.16, 0.0), bend, (0.05, 0.080, 0.10 + volume, 0.095 + volume), 1.3, wave, side))
             if style.front:
                 chest = torso.at(0.02 + 0.22 * drop) + torso.frame.across * side * 0.62 * torso.width_at(0.1)
-                chest = chest + torso.frame.front * (torso.depth_at(0.18) * 0.80 + 0.034 + 0.02 * torso.bust)
+                chest = chest + torso.frame.front * (torso.depth_at(0.18) * 0.82 + 0.048 + 0.02 * torso.bust)
                 cones.append(lock(bend, chest, (0.095 + volume, 0.13 + volume, 0.12, 0.05), 0.45, wave * 1.3, side))
         return cones
     if style.style == "ponytail":
@@ -405,7 +413,7 @@ def _falling_hair(figure: Figure, skeleton: Skeleton, torso: Torso, frame: Frame
         knot = place(0.10 * side, -0.20, -0.42)
         tail = place(0.34 * side, 0.35, -0.36) + down * 0.5 * style.length
         return [lock(knot, tail, (0.09, 0.13, 0.13, 0.11, 0.05), 0.9, 0.02)]
-    if style.style == "bun":
+    if style.style == "bun" and not wears_hat(figure):
         high = place(0.0, -0.56 + 0.12 * style.length, -0.16)
         return [lock(high - down * 0.02, high + down * 0.05, (0.165, 0.17, 0.16), 0.95)]
     if style.style in ("afro", "curly"):
@@ -420,12 +428,13 @@ def _halo(figure: Figure, skeleton: Skeleton, frame: Frame) -> Cone:
     radius = (0.43 + 0.10 * style.volume if afro else 0.37 + 0.05 * style.volume) * size
     middle = skeleton.head_centre + skeleton.head @ (np.array([0.0, -0.14 if afro else -0.02, -0.10]) * size)
     stretch = np.array([0.0, size * (0.04 if afro else 0.16 + 0.12 * style.length), 0.0])
-    turn = style.seed * 6.28
+    turn, hat = style.seed * 6.28, wears_hat(figure)
 
     def ragged(points: Points) -> F32:
         angle = np.arctan2(points.v, points.u + np.float32(0.1))
         rough = np.sin(angle * 17 + np.float32(turn)) + np.sin(angle * 29 + np.float32(2 * turn)) + np.sin(angle * 43)
-        return (points.facing - np.float32(0.13) - rough * np.float32(0.075)).astype(np.float32)
+        margin = points.facing - np.float32(0.13) - rough * np.float32(0.075)
+        return (np.minimum(margin, points.u + np.float32(0.17)) if hat else margin).astype(np.float32)
 
     return Cone(
         start=middle - stretch * 0.5, stop=middle + stretch, width=Profile((0.0, 1.0), (radius, radius * 0.96)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from styletryon.data.paperdoll.body import (
+    ARM_PLACES,
     FORE_RADII,
     PART_ARM,
     PART_DETAIL,
@@ -69,6 +70,7 @@ def _armhole(x: F32, y: F32, shoulder: float) -> F32:
 def under_ease(figure: Figure, torso: Torso) -> tuple[float, ...]:
     """How far what is worn below the waist stands off the bare torso at each of its places, for tops that hang over it."""
     bottom, body = figure.outfit.bottom, figure.look.body
+    out = max(figure.stance.left_leg.thigh[0], figure.stance.right_leg.thigh[0], 0.0)
     eases = []
     for place, width in zip(TORSO_PLACES, torso.half_width, strict=True):
         if place < bottom.rise - 0.12:
@@ -77,7 +79,8 @@ def under_ease(figure: Figure, torso: Torso) -> tuple[float, ...]:
             flare = {"pencil": 0.0, "a-line": 0.16, "pleated": 0.19}[bottom.skirt]
             eases.append(0.016 + max(place - 0.95, 0.0) * torso.length * flare)
         else:
-            legs = body.hips + THIGH_RADII[0] * body.limbs + 0.008 + 0.018 * bottom.fit if place >= 1.0 else 0.0
+            legs = body.hips + THIGH_RADII[1] * body.limbs + 0.010 + 0.018 * bottom.fit + out * (place - 0.9) * torso.length
+            legs = legs if place >= 1.0 else 0.0
             eases.append(max(0.008 + 0.012 * bottom.fit, legs - width))
     return tuple(eases)
 
@@ -355,16 +358,17 @@ def skirt_cone(
     hem = hem + torso.frame.front * -0.004
     drop = float(np.linalg.norm(hem - top))
     hips_at = min((1.02 - start) * torso.length / drop, 0.85)
-    reach = 0.5 * float(np.linalg.norm((left - right)[:2])) + float(np.interp(length, (0.0, 1.0), (0.088, 0.056))) * body.limbs
+    reach = 0.5 * float(np.linalg.norm((left - right)[:2])) + float(np.interp(length, ARM_PLACES, THIGH_RADII)) * body.limbs
     waist = torso.width_at(start) + 0.008 + ease
     hip = max(torso.width_at(1.02), body.hips + 0.087 * body.limbs) + 0.010
     flare = {"pencil": -0.05, "a-line": 0.22, "pleated": 0.26}[cut] * drop * (1.0 - hips_at)
-    bottom = max(hip + flare, reach + 0.014)
+    bottom = max(hip + flare, reach + 0.018)
     middle = hip + (bottom - hip) * 0.42
     places = (0.0, 0.5 * hips_at, hips_at, hips_at + 0.5 * (1.0 - hips_at), 1.0)
     widths = (waist, 0.46 * waist + 0.545 * hip, hip + 0.006, middle, bottom)
     seat = torso.depth_at(1.0)
     depths = (torso.depth_at(start) + 0.006 + ease, 0.5 * (torso.depth_at(start) + seat) + 0.010, seat + 0.012, 0.74 * middle, 0.74 * bottom)
+    stride = 0.5 * abs(float(left[2] - right[2])) + float(np.interp(length, ARM_PLACES, THIGH_RADII)) * body.limbs + 0.012
     back = tuple(float(np.interp(start + p * drop / torso.length, TORSO_PLACES, torso.forward)) for p in places)
 
     def cover(points: Points) -> F32:
@@ -372,7 +376,7 @@ def skirt_cone(
 
     return Cone(
         start=top, stop=hem + (hem - top) * 0.03, width=Profile(places, widths),
-        depth=Profile(places, tuple(max(d, seat + 0.012) if i > 2 else d for i, d in enumerate(depths))),
+        depth=Profile(places, (*depths[:3], max(depths[3], seat + 0.012, 0.5 * (seat + stride)), max(depths[4], seat + 0.012, stride))),
         forward=Profile(places, back), yaw=torso.yaw, caps=(False, False), shear=(torso.shear[1], torso.shear[1] * 0.5),
         frame=torso.frame, label=label, group=group, part=PART_TORSO, blend=0.012, cover=cover, hem=0.014,
         relief=_pleats(cut, phase * 6.28, 0.7 * drop), folds=Folds((0.03, 0.06, 0.10, 0.08), 1.1, 1.8, phase),
@@ -401,7 +405,7 @@ def dress_cones(figure: Figure, skeleton: Skeleton, torso: Torso, dress: Dress) 
     body, length = figure.look.body, SLEEVES[dress.sleeve]
     ease = dress_ease(torso, dress)
     upper = bodice(
-        torso, dress.neckline, length == 0.0, dress.waist + 0.03, ease, Label.DRESS, DRESS_GROUP, dress.fold_offset, 0.4 + 0.5 * dress.folds
+        torso, dress.neckline, length == 0.0, dress.waist + 0.05, ease, Label.DRESS, DRESS_GROUP, dress.fold_offset, 0.4 + 0.5 * dress.folds
     )  # fmt: skip
     loose = float(np.interp(dress.waist, TORSO_PLACES, ease)) - 0.006
     skirt = skirt_cone(
@@ -466,7 +470,9 @@ def _belt(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, 
         at = outfit.dress.waist
     else:
         at = 0.64 if outfit.top.length > 0.8 else outfit.bottom.rise + 0.03
-    ease = float(np.interp(at, TORSO_PLACES, front)) + 0.012
+    if outfit.dress is None and outfit.outerwear is not None:
+        front = top_ease(figure, torso, outfit.top)
+    ease = float(np.interp(at, TORSO_PLACES, front)) + 0.008
     return [replace(_band_profile(torso, at - 0.032, at + 0.032, ease), hem=0.006)]
 
 

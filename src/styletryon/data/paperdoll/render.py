@@ -27,7 +27,7 @@ class Rendering:
     Attributes:
         image: sRGB picture, (H, W, 3) uint8.
         labels: Class of every pixel (:class:`styletryon.labels.Label`), (H, W) uint8.
-        keypoints: COCO joints, (17, 3) float32 of x, y in pixels (the middle of the first pixel is (0, 0)) and score: 1 in
+        keypoints: COCO joints, (17, 3) float32 of x, y in pixels (the middle of the first pixel is (0.5, 0.5)) and score: 1 in
             sight, 0.5 inside the picture but hidden behind the body or another limb, 0 outside the picture, where x and y
             still say where the joint is.
     """
@@ -170,7 +170,7 @@ def _keypoints(figure: Figure, skeleton: Skeleton, camera: Camera, canvas: Canva
     result = np.zeros((17, 3), dtype=np.float32)
     for number, point in enumerate(points):
         x, y = camera.project(point)
-        result[number, :2] = x, y
+        result[number, :2] = x + 0.5, y + 0.5  # the middle of the first pixel is (0.5, 0.5), as in `Pose`
         if not (-0.5 <= x < size[1] - 0.5 and -0.5 <= y < size[0] - 0.5):
             continue
         column = min(int((x + 0.5) * factor), canvas.width - 1)
