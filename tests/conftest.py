@@ -67,3 +67,12 @@ def global_randomness_stays() -> Iterator[None]:
     if not torch.equal(before, torch.random.get_rng_state()):
         torch.random.set_rng_state(before)
         pytest.fail("the global random state changed; pass a torch.Generator instead")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Tensors as small as a test's gain nothing from threads, and lose much where the processor is shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
