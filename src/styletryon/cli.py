@@ -414,7 +414,8 @@ def _info(arguments: argparse.Namespace) -> None:
         rows.append(("cuda", f"{torch.version.cuda}: {', '.join(names)}"))
     else:
         rows.append(("cuda", f"none (torch was built for {torch.version.cuda or 'the CPU alone'})"))
-    rows.append(("ops", str(styletryon.ops.backend_status())))
+    status = styletryon.ops.backend_status()
+    rows.append(("ops", f"{status.active} (asked for: {status.requested}): {status.reason}"))
     for name in sorted(path.parent.name for path in BUNDLED.glob("*/config.json")):
         rows.append((f"weights {name!r}", _describe_weights(name)))
     width = max(len(name) for name, _ in rows)

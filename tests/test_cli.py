@@ -1,0 +1,310 @@
+"""The command line, run in this process on a tiny model; a few runs in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import styletryon
+from styletryon import cli
+from styletryon.data import paperdoll
+from tests._support.process import ROOT, SOURCE, run_python
+from tests._support.tiny import tiny_generator
+
+ANY_REGION = "1,2,3,4,5,6,7,8,9,10,11"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_generator().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two pictures and their keypoints, both ways in which a pose file may hold them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    poses = {}
+    for name, seed in (("person", 3), ("garment", 4)):
+        figure = paperdoll.render(paperdoll.sample_figure(seed), (160, 120))
+        Image.fromarray(figure.image).save(folder / f"{name}.png")
+        poses[name] = figure.keypoints.tolist()
+    (folder / "keypoints.json").write_text(json.dumps(poses))
+    (folder / "garment.json").write_text(json.dumps(poses["garment"]))
+    return folder
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture."""
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def try_on(pictures: Path, model: str, out: Path, *options: str) -> int:
+    """Run `styletryon try-on` on the two pictures."""
+    return cli.main(
+        [
+            *("try-on", str(pictures / "person.png"), str(pictures / "garment.png"), "-o", str(out)),
+            *("--model", model, "--preset", "fast", "--region", ANY_REGION),
+            *("--person-pose", str(pictures / "keypoints.json"), "--garment-pose", str(pictures / "garment.json")),
+            *options,
+        ]
+    )
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"styletryon {styletryon.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["demo", "try-on", "generate", "train", "evaluate", "paperdoll", "info"])
+def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert "--debug" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["try-on", "a.jpg"],
+        ["demo", "out", "--preset", "best"],
+        ["demo", "out", "--region", "hat"],
+        ["paperdoll", "out", "--count", "1", "--size", "9"],
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: styletryon" in capsys.readouterr().err
+
+
+def test_demo_writes_its_three_files(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "out"
+    assert cli.main(["demo", str(out), "--model", model, "--preset", "fast", "--region", ANY_REGION]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["figure.png", "report.json", "tryon.png"]
+    assert size_of(out / "tryon.png") == (384, 512)
+    assert size_of(out / "figure.png")[0] > 3 * 384
+    report = json.loads((out / "report.json").read_text())
+    assert {"seconds", "outside_change", "person_reconstruction_psnr"} <= set(report)
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 4
+    assert captured.err == ""
+
+
+class TestTryOn:
+    def test_picture_figure_and_report(self, pictures: Path, model: str, tmp_path: Path) -> None:
+        out, figure, report = tmp_path / "a" / "tryon.png", tmp_path / "b" / "figure.jpg", tmp_path / "c" / "r.json"
+        assert try_on(pictures, model, out, "--figure", str(figure), "--report", str(report), "--quiet") == 0
+        assert size_of(out) == (120, 160)
+        assert size_of(figure)[1] == 160
+        assert "status" in json.loads(report.read_text())
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["tryon.png"]
+
+    def test_it_is_the_call(self, pictures: Path, model: str, tmp_path: Path) -> None:
+        assert try_on(pictures, model, tmp_path / "tryon.png", "--seed", "4", "--no-composite") == 0
+        poses = json.loads((pictures / "keypoints.json").read_text())
+        result = styletryon.try_on(
+            pictures / "person.png",
+            pictures / "garment.png",
+            region=range(1, 12),
+            model=model,
+            person_pose=styletryon.Pose(poses["person"], (160, 120)),
+            garment_pose=styletryon.Pose(poses["garment"], (160, 120)),
+            preset="fast",
+            seed=4,
+            composite=False,
+        )
+        with Image.open(tmp_path / "tryon.png") as saved:
+            assert np.array_equal(np.asarray(saved), np.asarray(result.image))
+
+    def test_quiet_says_nothing(
+        self, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert try_on(pictures, model, tmp_path / "tryon.png", "--quiet") == 0
+        assert capsys.readouterr() == ("", "")
+
+    @pytest.mark.parametrize(
+        ("options", "complaint"),
+        [
+            (["--person-pose", "none.json"], "--person-pose: expected a JSON file"),
+            (["--person-pose", "@{}"], "--person-pose: expected an entry 'person'"),
+            (["--person-pose", "@[[1, 2]]"], "keypoints: expected"),
+            (["--person-pose", "@[1, {}]"], "keypoints: expected"),
+            (["--model", "nobody-trained-this"], "model: expected a folder"),
+            (["--device", "toaster"], "device: expected one that this machine has"),
+        ],
+    )
+    def test_what_is_wrong_is_said_in_one_sentence(
+        self,
+        options: list[str],
+        complaint: str,
+        pictures: Path,
+        model: str,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        option, value = options
+        if value.startswith("@"):
+            (tmp_path / "pose.json").write_text(value[1:])
+            value = str(tmp_path / "pose.json")
+        assert try_on(pictures, model, tmp_path / "out" / "tryon.png", option, value) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert complaint in captured.err
+        assert captured.err.startswith("styletryon try-on: ")
+        assert captured.err.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+    def test_missing_picture(self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["try-on", "nobody.jpg", "nothing.jpg", "-o", str(tmp_path / "t.png"), "--model", model]) == 2
+        assert capsys.readouterr().err.startswith("styletryon try-on: person: no such file")
+
+    def test_out_that_cannot_be_written(
+        self, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").write_text("mine")
+        assert try_on(pictures, model, tmp_path / "file" / "tryon.png") == 2
+        assert "cannot write" in capsys.readouterr().err
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_debug_shows_the_traceback(self, pictures: Path, model: str, tmp_path: Path) -> None:
+        with pytest.raises(styletryon.errors.CheckpointNotFoundError):
+            try_on(pictures, "nobody-trained-this", tmp_path / "t.png", "--debug")
+        del model
+
+    def test_pose_help(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["try-on", "--pose-help"])
+        assert ended.value.code == 0
+        assert "COCO" in capsys.readouterr().out
+
+
+class TestGenerate:
+    def test_one_picture(self, model: str, tmp_path: Path) -> None:
+        assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--seed", "3", "--model", model]) == 0
+        assert size_of(tmp_path / "one.png") == (24, 32)
+
+    def test_many_side_by_side(self, model: str, tmp_path: Path) -> None:
+        assert cli.main(["generate", "-o", str(tmp_path / "many.png"), "--count", "10", "--model", model]) == 0
+        assert size_of(tmp_path / "many.png") == (8 * 24, 2 * 32)
+
+    def test_many_in_a_folder(self, model: str, tmp_path: Path) -> None:
+        assert cli.main(["generate", "-o", str(tmp_path), "--seed", "7", "--count", "2", "--model", model]) == 0
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["000007.png", "000008.png"]
+
+    @pytest.mark.parametrize("options", [["--count", "0"], ["--truncation", "2"]])
+    def test_numbers_out_of_range(self, options: list[str], model: str, tmp_path: Path) -> None:
+        assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--model", model, *options]) == 2
+
+
+class TestTrain:
+    def test_from_figures_to_a_model_that_draws(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data, run = str(tmp_path / "data"), str(tmp_path / "run")
+        assert cli.main(["paperdoll", data, "--count", "12", "--size", "64x48"]) == 0
+        options = ["--preset", "tiny", "--pictures", "64", "--quiet"]
+        assert cli.main(["train", data, "--out", run, *options]) == 0
+        assert "complete" in capsys.readouterr().out
+        assert cli.main(["train", data, "--out", run, *options]) == 2
+        assert "resume" in capsys.readouterr().err
+        assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--model", f"{run}/model"]) == 0
+
+    def test_wrong_input(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "tiny"]) == 2
+        assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "huge"]) == 2
+        assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--threads", "0"]) == 2
+        assert capsys.readouterr().err.count("\n") == 3
+
+
+class TestEvaluate:
+    def test_json_and_table(self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "new" / "evaluation.json"
+        options = ["--model", model, "--preset", "fast", "--methods", "noop_photo,noop"]
+        assert cli.main(["evaluate", "--pairs", "2", "--seed", "1", "--json", str(out), *options]) == 0
+        report = json.loads(out.read_text())
+        assert set(report["methods"]) >= {"noop_photo"}
+        assert "noop_photo" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("options", [["--region", "4,5"], ["--pairs", "0"], ["--methods", "magic"]])
+    def test_wrong_settings(self, options: list[str], model: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["evaluate", "--model", model, *options]) == 2
+        assert capsys.readouterr().err.startswith("styletryon evaluate: ")
+
+
+class TestPaperdoll:
+    def test_a_data_set_that_training_reads(self, tmp_path: Path) -> None:
+        from styletryon.data import FolderDataset
+
+        assert cli.main(["paperdoll", str(tmp_path / "d"), "--count", "3", "--size", "64x48", "--seed", "5"]) == 0
+        dataset = FolderDataset(tmp_path / "d", size=(64, 48))
+        assert 1 <= len(dataset) <= 3
+
+    def test_count_out_of_range(self, tmp_path: Path) -> None:
+        assert cli.main(["paperdoll", str(tmp_path / "d"), "--count", "0"]) == 2
+
+
+class TestInfo:
+    def test_says_what_a_report_needs(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["info"]) == 0
+        shown = capsys.readouterr().out
+        for word in ("styletryon", "python", "torch", "cuda", "ops", "weights 'default'"):
+            assert word in shown
+
+
+def test_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(styletryon, "try_on", interrupted)
+    assert cli.main(["try-on", "a.png", "b.png", "-o", "c.png"]) == 130
+    captured = capsys.readouterr()
+    assert captured.err.startswith("styletryon try-on: stopped")
+    assert captured.err.count("\n") == 1
+
+
+def test_ctrl_c_in_a_process_of_its_own(model: str, tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys, threading; from styletryon.cli import main; "
+        "threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start(); "
+        f"sys.exit(main(['evaluate', '--pairs', '5000', '--model', {model!r}]))"
+    )
+    result = run_python("-c", script, folder=tmp_path)
+    assert result.returncode == 130, result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "stopped" in result.stderr
+
+
+def test_module_is_the_command(tmp_path: Path) -> None:
+    result = run_python("-W", "error", "-m", "styletryon", "try-on", "a.png", "b.png", "-o", "c.png", folder=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("styletryon try-on: ")
+    assert list(tmp_path.iterdir()) == []
+    assert "main" in (ROOT / "pyproject.toml").read_text()
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    script = f"{sys.executable} -m styletryon info | true"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0
+    assert result.stderr == ""
