@@ -1,0 +1,226 @@
+"""What a try-on loss is given and what it must return."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from styletryon.drawing import Drawing
+from styletryon.errors import LossError
+from styletryon.features import FeatureNetwork
+from styletryon.labels import Label
+from styletryon.latent import Styles
+
+_ONE_PIECE = frozenset({Label.TOP, Label.OUTERWEAR, Label.BOTTOM, Label.DRESS})
+
+
+def class_mask(drawing: Drawing, classes: Collection[int], *, soft: bool = False) -> Tensor:
+    """Find the pixels of some label classes in the generator's own segmentation.
+
+    Args:
+        drawing: What the generator drew.
+        classes: The label classes; those that the generator does not know are passed over.
+        soft: Whether to return the probability, which passes gradients on, rather than 0 or 1, which passes none.
+
+    Returns:
+        `(B, 1, H, W)` float32 in [0, 1].
+    """
+    known = sorted(int(label) for label in classes if int(label) < drawing.logits.shape[1])
+    if soft:
+        return drawing.probabilities[:, known].sum(dim=1, keepdim=True)
+    labels = drawing.logits.detach().argmax(dim=1, keepdim=True)
+    return torch.isin(labels, torch.tensor(known, device=labels.device, dtype=labels.dtype)).float()
+
+
+def replaced_classes(region: Collection[Label]) -> frozenset[Label]:
+    """Say which garments a person takes off for a region: the region's, and all of top and bottom under a dress."""
+    return frozenset(region) | (_ONE_PIECE if Label.DRESS in region else frozenset())
+
+
+@dataclass(frozen=True, eq=False)
+class TryOnTargets:
+    """All that a loss may measure a try-on against: one batch of pairs, without gradients.
+
+    Attributes:
+        person: The person as the generator draws them (q = 0).
+        garment: The wearer of the garment, in their own pose.
+        redrawn: The wearer of the garment in the person's pose (q = 1).
+        person_styles: One `(B, C_l)` per styled layer.
+        garment_styles: The same.
+        person_attribution: Which channel acts on which class in the person's picture: one `(B, K, C_l)` per styled
+            layer, summing to 1 over the classes; see `channel_attribution`.
+        garment_attribution: The same for the garment's picture in its own pose.
+        region: The label classes of the garment.
+    """
+
+    person: Drawing
+    garment: Drawing
+    redrawn: Drawing
+    person_styles: Styles
+    garment_styles: Styles
+    person_attribution: tuple[Tensor, ...]
+    garment_attribution: tuple[Tensor, ...]
+    region: frozenset[Label]
+    _features: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.person.image)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return self.person.image.shape[2], self.person.image.shape[3]
+
+    @cached_property
+    def person_mask(self) -> Tensor:
+        """`(B, 1, H, W)` 0 or 1: what the person takes off."""
+        return class_mask(self.person, replaced_classes(self.region))
+
+    @cached_property
+    def garment_mask(self) -> Tensor:
+        """`(B, 1, H, W)` 0 or 1: the garment in the garment's own picture."""
+        return class_mask(self.garment, self.region)
+
+    @cached_property
+    def redrawn_mask(self) -> Tensor:
+        """`(B, 1, H, W)` 0 or 1: the garment in the person's pose."""
+        return class_mask(self.redrawn, self.region)
+
+    @cached_property
+    def redrawn_probability(self) -> Tensor:
+        """`(B, 1, H, W)` in [0, 1]: the same, soft."""
+        return class_mask(self.redrawn, self.region, soft=True)
+
+    @cached_property
+    def uncovered(self) -> Tensor:
+        """`(B, 1, H, W)` 0 or 1: what the person takes off and the new garment does not cover."""
+        return self.person_mask * (1 - self.redrawn_mask)
+
+    @cached_property
+    def region_attribution(self) -> tuple[Tensor, ...]:
+        """One `(B, C_l)` in [0, 1] per layer: the larger share of the region in either picture."""
+        return tuple(
+            torch.maximum(self._share(ours), self._share(theirs))
+            for ours, theirs in zip(self.person_attribution, self.garment_attribution, strict=True)
+        )
+
+    def _share(self, attribution: Tensor) -> Tensor:
+        classes = [int(label) for label in self.region if int(label) < attribution.shape[1]]
+        return attribution[:, classes].sum(dim=1)
+
+    def features(self, network: FeatureNetwork, name: str, images: Tensor) -> tuple[Tensor, ...]:
+        """Features of a target picture, computed once for all losses that use an equal network and name."""
+        key = (network, name)
+        if key not in self._features:
+            with torch.no_grad():
+                self._features[key] = tuple(feature.detach() for feature in network(images))
+        return self._features[key]
+
+
+@dataclass(frozen=True, eq=False)
+class TryOnState:
+    """The try-on as it stands at a step, differentiable with respect to the coefficients.
+
+    Attributes:
+        step: Counts from 0.
+        coefficients: The paper's q: one `(B, C_l)` in [0, 1] per styled layer.
+        styles: The mixed style codes, one `(B, C_l)` per styled layer.
+        drawing: What the generator draws from them.
+    """
+
+    step: int
+    coefficients: tuple[Tensor, ...]
+    styles: Styles
+    drawing: Drawing
+    _features: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def image(self) -> Tensor:
+        """`(B, 3, H, W)`, nominally in [-1, 1]."""
+        return self.drawing.image
+
+    @property
+    def logits(self) -> Tensor:
+        """`(B, K, H, W)`."""
+        return self.drawing.logits
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """`(B, K, H, W)` float32: the probability of each label class."""
+        return self.drawing.probabilities
+
+    def features(self, network: FeatureNetwork) -> tuple[Tensor, ...]:
+        """Features of the picture, computed once a step for all losses that use an equal network."""
+        if network not in self._features:
+            self._features[network] = network(self.image)
+        return self._features[network]
+
+
+class TryOnLoss(ABC):
+    """A loss of the try-on. Write one by deriving from it; there is nothing to register.
+
+    One object may serve many pairs: what `prepare` returns is kept by the optimizer, not here.
+    """
+
+    def prepare(self, targets: TryOnTargets) -> Any:
+        """Measure, once a batch of pairs and without gradients, what `forward` will compare with.
+
+        Args:
+            targets: The pictures, masks and attributions of the pairs.
+
+        Returns:
+            Whatever `forward` wants to be handed.
+        """
+        del targets
+        return None
+
+    @abstractmethod
+    def forward(self, state: TryOnState, prepared: Any) -> Tensor:
+        """Judge a step.
+
+        Args:
+            state: The try-on as it stands.
+            prepared: What `prepare` returned.
+
+        Returns:
+            `(B,)` finite, differentiable with respect to the state, each value from its own pair alone.
+        """
+
+
+@final
+class CallableLoss(TryOnLoss):
+    """A plain callable `state -> (B,)` as a loss.
+
+    Args:
+        function: The callable.
+    """
+
+    def __init__(self, function: Callable[[TryOnState], Tensor]) -> None:
+        self.function = function
+
+    def forward(self, state: TryOnState, prepared: Any) -> Tensor:
+        """Call the function."""
+        del prepared
+        return self.function(state)
+
+
+def as_loss(loss: TryOnLoss | Callable[[TryOnState], Tensor]) -> TryOnLoss:
+    """Return a loss as it is, or wrap a plain callable.
+
+    Args:
+        loss: A `TryOnLoss` or a callable `state -> (B,)`.
+
+    Raises:
+        LossError: If it is neither.
+    """
+    if isinstance(loss, TryOnLoss):
+        return loss
+    if callable(loss) and not isinstance(loss, type):
+        return CallableLoss(loss)
+    raise LossError(f"loss: expected a TryOnLoss or a callable state -> (B,), got {loss!r}; pass an instance")

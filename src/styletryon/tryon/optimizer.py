@@ -1,0 +1,473 @@
+"""TryOnOptimizer: the optimisation over style-interpolation coefficients."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor
+
+from styletryon.drawing import Drawer, Drawing
+from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
+from styletryon.features import frozen
+from styletryon.labels import Region
+from styletryon.latent import Latent, Styles
+from styletryon.losses import TryOnLoss, TryOnState, TryOnTargets, as_loss, defaults
+from styletryon.losses.check import check_values
+from styletryon.tryon.baselines import blend_styles, greedy_query
+from styletryon.tryon.presets import find_preset
+from styletryon.tryon.targets import make_targets, match_pairs
+
+Losses = Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]]
+"""Name -> (weight, loss)."""
+
+_FARTHEST = 6.0
+"""The largest logit of a coefficient: beyond it the sigmoid passes hardly any gradient on."""
+
+_LOOK = 5
+"""Every how many steps the host asks whether all pairs are done; asking makes a GPU wait."""
+
+
+class TryOnStatus(Enum):
+    """Why the optimisation of a pair ended."""
+
+    CONVERGED = "converged"
+    STEP_LIMIT = "step limit"
+    TIME_LIMIT = "time limit"
+    STOPPED = "stopped by the callback"
+    NON_FINITE = "a loss was not finite"
+
+
+@dataclass(frozen=True, eq=False)
+class TryOnProgress:
+    """What a callback is told after each step.
+
+    Attributes:
+        step: Counts from 1.
+        steps: How many there will be at most.
+        losses: Loss name -> `(b,)` its value before weighting, and "total" the weighted sum; on the generator's device.
+        best: `(b,)` the best total so far.
+        first: Index of the first pair of the present chunk.
+        count: b, how many pairs the chunk holds.
+    """
+
+    step: int
+    steps: int
+    losses: Mapping[str, Tensor]
+    best: Tensor
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class TryOnBatch:
+    """The try-on of a batch of pairs.
+
+    Attributes:
+        coefficients: The paper's q, `(B, C_l)` in [0, 1] per styled layer, of the best step.
+        styles: The mixed style codes, `(B, C_l)` per styled layer.
+        drawing: What the generator draws from them.
+        targets: What it was compared with.
+        person: The people.
+        garment: The wearers of the garments.
+        history: Loss name -> `(steps, B)` on the CPU: its value at each step before weighting; "total" the weighted
+            sum. Steps that a pair's chunk did not take are NaN.
+        weights: Loss name -> weight.
+        best_step: `(B,)` int64: which step was best.
+        status: Why each pair ended.
+        seconds: How long it took altogether.
+        layer_names: A name per styled layer.
+    """
+
+    coefficients: tuple[Tensor, ...]
+    styles: Styles
+    drawing: Drawing
+    targets: TryOnTargets
+    person: Latent
+    garment: Latent
+    history: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+    best_step: Tensor
+    status: tuple[TryOnStatus, ...]
+    seconds: float
+    layer_names: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    @property
+    def latent(self) -> Latent:
+        """The people in their new garments, as a latent that can be dressed again."""
+        return Latent(self.styles, self.person.pose, self.person.noise, self.person.source, {}, self.person.model)
+
+
+@final
+class TryOnOptimizer:
+    """Chooses, per style channel, how much of it comes from the garment's picture.
+
+    `sigma_t = sigma_p + q * (sigma_g - sigma_p)` with q in [0, 1], drawn in the person's pose and with the person's
+    noise. Adam lowers the weighted sum of the losses; the best step of each pair is kept. Pairs are optimised side by
+    side, each on its own.
+
+    Differs from the paper: its figure shows one q per layer, its text is said to speak of one per layer and channel.
+    Measured, channels are far better; `per="layer"` is the other. Its steps and learning rate are not known.
+
+    Args:
+        generator: What draws. Its weights are left as they are.
+        losses: Name -> (weight, loss), replacing `losses.defaults()`.
+        preset: "fast", "balanced" or "quality": where the next four come from unless they are given.
+        steps: How many steps of Adam; 0 evaluates the start only.
+        learning_rate: Its rate.
+        initial: Where the coefficients start: a number in [0, 1], "attribution", "greedy" or "random".
+        patience: How many steps without progress end a pair; 0: never.
+        per: "channel" or "layer": what has a coefficient of its own.
+        bound: "sigmoid": optimise logits. "clamp": optimise the coefficients and clamp them *after* each step, so that
+            one at a bound still has a gradient.
+        time_limit: Seconds after which the optimisation ends with the best step so far; None: no limit.
+        tolerance: The share of the total by which a step must be better to count as progress.
+        batch_size: How many pairs are optimised at once.
+        autocast: A dtype such as `torch.bfloat16` in which the generator computes; None: its own.
+        seed: Of `initial="random"`.
+
+    Raises:
+        ConfigError: If a setting is unknown or out of range.
+        LossError: If a loss is no loss.
+    """
+
+    def __init__(
+        self,
+        generator: Drawer,
+        *,
+        losses: Losses | None = None,
+        preset: str = "balanced",
+        steps: int | None = None,
+        learning_rate: float | None = None,
+        initial: float | str | None = None,
+        patience: int | None = None,
+        per: Literal["channel", "layer"] = "channel",
+        bound: Literal["sigmoid", "clamp"] = "sigmoid",
+        time_limit: float | None = None,
+        tolerance: float = 1e-3,
+        batch_size: int = 8,
+        autocast: torch.dtype | None = None,
+        seed: int = 0,
+    ) -> None:
+        chosen = find_preset(preset)
+        self.generator = generator
+        self.steps = chosen.steps if steps is None else steps
+        self.learning_rate = chosen.learning_rate if learning_rate is None else learning_rate
+        self.initial = chosen.initial if initial is None else initial
+        self.patience = chosen.patience if patience is None else patience
+        self.per = per
+        self.bound = bound
+        self.time_limit = time_limit
+        self.tolerance = tolerance
+        self.batch_size = batch_size
+        self.autocast = autocast
+        self.seed = seed
+        self.weights, self.losses = _read_losses(defaults() if losses is None else losses)
+        if per not in ("channel", "layer"):
+            raise ConfigError(f"per: expected 'channel' or 'layer', got {per!r}")
+        if bound not in ("sigmoid", "clamp"):
+            raise ConfigError(f"bound: expected 'sigmoid' or 'clamp', got {bound!r}")
+        if isinstance(self.initial, str) and self.initial not in ("attribution", "greedy", "random"):
+            raise ConfigError(f"initial: expected a number, 'attribution', 'greedy' or 'random', got {self.initial!r}")
+        if not isinstance(self.initial, str) and not 0 <= self.initial <= 1:
+            raise ConfigError(f"initial: expected a number in [0, 1], got {self.initial}")
+        if not isinstance(self.steps, int) or self.steps < 0 or not self.learning_rate > 0 or batch_size < 1:
+            raise ConfigError(
+                f"TryOnOptimizer: expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {self.steps}, "
+                f"{self.learning_rate} and {batch_size}"
+            )
+        if time_limit is not None and not time_limit > 0:
+            raise ConfigError(f"time_limit: expected seconds > 0 or None, got {time_limit}")
+
+    def optimize(
+        self,
+        person: Latent,
+        garment: Latent,
+        *,
+        region: Region = "top",
+        callback: Callable[[TryOnProgress], bool | None] | None = None,
+    ) -> TryOnBatch:
+        """Try garments on.
+
+        Args:
+            person: Latents of `B` people, or of one who tries every garment.
+            garment: Latents of the `B` wearers of the garments, or of one.
+            region: "top", "bottom", "dress", "full" or label classes.
+            callback: Is told of the progress after each step; when it returns True the optimisation stops with the
+                best step so far.
+
+        Returns:
+            The try-on, on the device of the person.
+
+        Raises:
+            RegionError: If the region is unknown, or a garment's picture does not show it.
+            LossError: If a loss raises an error of shape, is not finite at the start, or has no gradient; it is named.
+            ShapeError: If the latents do not fit each other or the generator.
+            ConfigError: If a latent belongs to another generator.
+        """
+        began = time.perf_counter()
+        person, garment = match_pairs(self.generator, person, garment)
+        garment = garment.to(person.device)
+        deadline = None if self.time_limit is None else began + self.time_limit
+        modules = [getattr(loss, "features", None) for loss in self.losses.values()]
+        chunks: list[_Chunk] = []
+        with frozen(self.generator, *modules):
+            for first in range(0, len(person), self.batch_size):
+                part = slice(first, first + self.batch_size)
+                chunk = _Chunk(self, person[part], garment[part], region, first, deadline)
+                # A stop is for the whole call; pairs that never started are drawn as they began.
+                chunk.stopped = bool(chunks) and chunks[-1].stopped
+                chunks.append(chunk.run(callback))
+        return _join(chunks, person, garment, self, time.perf_counter() - began)
+
+
+class _Chunk:
+    """One batch of pairs under optimisation."""
+
+    def __init__(
+        self,
+        settings: TryOnOptimizer,
+        person: Latent,
+        garment: Latent,
+        region: Region,
+        first: int,
+        deadline: float | None,
+    ) -> None:
+        self.settings = settings
+        self.person, self.garment = person, garment
+        self.first, self.deadline = first, deadline
+        self.targets = make_targets(settings.generator, person, garment, region, first=first)
+        self.stopped = False
+        count, device = len(person), person.device
+        self.sizes = [style.shape[1] for style in person.styles]
+        self.variable = self._start()
+        self.best_total = torch.full((count,), torch.inf, device=device)
+        self.best_variable = self.variable.detach().clone()
+        self.best_step = torch.zeros(count, dtype=torch.long, device=device)
+        self.best: tuple[Tensor, Tensor] = (
+            torch.zeros_like(self.targets.person.image),
+            torch.zeros_like(self.targets.person.logits),
+        )
+        self.stale = torch.zeros(count, dtype=torch.long, device=device)
+        self.milestone = torch.full((count,), torch.inf, device=device)
+        self.converged = torch.zeros(count, dtype=torch.bool, device=device)
+        self.broken = torch.zeros(count, dtype=torch.bool, device=device)
+        self.history: dict[str, list[Tensor]] = {name: [] for name in [*settings.losses, "total"]}
+        self.status = TryOnStatus.STEP_LIMIT
+
+    def run(self, callback: Callable[[TryOnProgress], bool | None] | None) -> _Chunk:
+        """Optimise until something ends it."""
+        settings = self.settings
+        with torch.no_grad():
+            prepared = {}
+            for name, loss in settings.losses.items():
+                with _named(name, "prepare"):
+                    prepared[name] = loss.prepare(self.targets)
+        self.variable.requires_grad_()
+        adam = torch.optim.Adam([self.variable], lr=settings.learning_rate, betas=(0.9, 0.99))
+        for step in range(settings.steps + 1):
+            last = step == settings.steps
+            # The first step is differentiated even if it is the only one: a loss must show that it has a gradient.
+            with torch.enable_grad() if step == 0 or not last else torch.no_grad():
+                state = self._draw(step)
+                total = self._judge(state, prepared)
+                objective = total.sum()
+            self._keep(step, total.detach(), state.drawing)
+            self.stopped = self.stopped or (callback is not None and self._tell(callback, step))
+            if self.stopped:
+                self.status = TryOnStatus.STOPPED
+                break
+            if last:
+                break
+            if self.deadline is not None and time.perf_counter() >= self.deadline:
+                self.status = TryOnStatus.TIME_LIMIT
+                break
+            if step % _LOOK == 0 and bool((self.converged | self.broken).all()):
+                break
+            (gradient,) = torch.autograd.grad(objective, self.variable)
+            # A pair that is not finite is over; its neighbours in the same tensor are not.
+            self.variable.grad = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
+            adam.step()
+            with torch.no_grad():
+                if settings.bound == "clamp":
+                    self.variable.clamp_(0, 1)
+                else:
+                    self.variable.clamp_(-_FARTHEST, _FARTHEST)
+        return self
+
+    def coefficients(self, variable: Tensor) -> tuple[Tensor, ...]:
+        """Turn what is optimised into one `(b, C_l)` per layer."""
+        q = torch.sigmoid(variable) if self.settings.bound == "sigmoid" else variable
+        if self.settings.per == "layer":
+            return tuple(q[:, i : i + 1].expand(-1, size) for i, size in enumerate(self.sizes))
+        return torch.split(q, self.sizes, dim=1)
+
+    def statuses(self) -> list[TryOnStatus]:
+        """Why each pair ended."""
+        return [
+            TryOnStatus.NON_FINITE if broken else TryOnStatus.CONVERGED if converged else self.status
+            for broken, converged in zip(self.broken.tolist(), self.converged.tolist(), strict=True)
+        ]
+
+    def _start(self) -> Tensor:
+        settings = self.settings
+        count, device = len(self.person), self.person.device
+        inside = self.targets.region_attribution
+        if settings.initial == "greedy":
+            layers: Sequence[Tensor] = greedy_query(inside)
+        elif settings.initial == "attribution":
+            layers = inside
+        elif settings.initial == "random":
+            rng = torch.Generator().manual_seed(settings.seed)
+            # The same for each pair, so that none depends on its place in the batch.
+            layers = [torch.rand(1, size, generator=rng).to(device).expand(count, -1) for size in self.sizes]
+        else:
+            layers = [torch.full((count, size), float(settings.initial), device=device) for size in self.sizes]
+        if settings.per == "layer":
+            q = torch.cat([layer.mean(dim=1, keepdim=True) for layer in layers], dim=1)
+        else:
+            q = torch.cat(tuple(layers), dim=1)
+        return q.clamp(0.02, 0.98).logit() if settings.bound == "sigmoid" else q.clamp(0, 1).clone()
+
+    def _draw(self, step: int) -> TryOnState:
+        coefficients = self.coefficients(self.variable)
+        styles = blend_styles(self.person.styles, self.garment.styles, coefficients)
+        dtype = self.settings.autocast
+        with torch.autocast(self.person.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            drawing = self.settings.generator.synthesize(styles, self.person.pose, noise=self.person.noise)
+        if dtype is not None:
+            drawing = Drawing(drawing.image.float(), drawing.logits.float())
+        return TryOnState(step, coefficients, styles, drawing)
+
+    def _judge(self, state: TryOnState, prepared: Mapping[str, Any]) -> Tensor:
+        settings, count = self.settings, len(self.person)
+        terms = []
+        for name, loss in settings.losses.items():
+            with _named(name, "forward"):
+                values = loss.forward(state, prepared[name])
+            if state.step == 0:
+                check_values(f"losses[{name!r}]", values, count)
+            elif not isinstance(values, Tensor) or values.shape != (count,):
+                raise LossError(f"losses[{name!r}]: expected shape ({count},) at step {state.step}, got {values!r}")
+            self.history[name].append(values.detach().float())
+            terms.append(settings.weights[name] * values)
+        total = torch.stack(terms).sum(dim=0)
+        self.history["total"].append(total.detach().float())
+        return total
+
+    @torch.no_grad()
+    def _keep(self, step: int, total: Tensor, drawing: Drawing) -> None:
+        over = self.converged | self.broken
+        self.broken |= ~torch.isfinite(total) & ~over
+        better = (total < self.best_total) & ~over & ~self.broken
+        self.best_total = torch.where(better, total, self.best_total)
+        self.best_step = torch.where(better, step, self.best_step)
+        self.best_variable = torch.where(better[:, None], self.variable.detach(), self.best_variable)
+        image, logits = self.best
+        wide = better[:, None, None, None]
+        self.best = (torch.where(wide, drawing.image, image), torch.where(wide, drawing.logits, logits))
+        # Progress is measured from the last milestone, or many small gains would count as none.
+        gained = total < self.milestone - self.settings.tolerance * self.milestone.abs().nan_to_num(posinf=0.0)
+        self.milestone = torch.where(gained, total, self.milestone)
+        self.stale = torch.where(gained, 0, self.stale + 1)
+        if self.settings.patience:
+            self.converged |= (self.stale >= self.settings.patience) & ~self.broken
+
+    def _tell(self, callback: Callable[[TryOnProgress], bool | None], step: int) -> bool:
+        losses = {name: values[-1] for name, values in self.history.items()}
+        progress = TryOnProgress(
+            step + 1, self.settings.steps + 1, losses, self.best_total.clone(), self.first, len(self.person)
+        )
+        return callback(progress) is True
+
+
+@contextmanager
+def _named(name: str, call: str) -> Iterator[None]:
+    """Say whose loss raised an error. Running out of memory is nobody's fault."""
+    try:
+        yield
+    except (StyleTryOnError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise LossError(f"losses[{name!r}]: {call} raised {type(error).__name__}: {error}") from error
+
+
+def _read_losses(losses: Losses) -> tuple[dict[str, float], dict[str, TryOnLoss]]:
+    weights, judges = {}, {}
+    if not losses:
+        raise ConfigError("losses: expected at least one, got an empty mapping; leave it out for the defaults")
+    for name, entry in losses.items():
+        if name == "total":
+            raise ConfigError("losses: the name 'total' is taken by the weighted sum; choose another")
+        try:
+            weight, loss = entry
+            weights[name] = float(weight)
+        except (TypeError, ValueError) as error:
+            raise LossError(f"losses[{name!r}]: expected (weight, loss), got {entry!r}") from error
+        if not math.isfinite(weights[name]):
+            raise RangeError(f"losses[{name!r}]: expected a finite weight, got {weight}")
+        judges[name] = as_loss(loss)
+    return weights, judges
+
+
+def _join(
+    chunks: Sequence[_Chunk], person: Latent, garment: Latent, settings: TryOnOptimizer, seconds: float
+) -> TryOnBatch:
+    parts = [chunk.coefficients(chunk.best_variable) for chunk in chunks]
+    coefficients = tuple(torch.cat(layer).contiguous() for layer in zip(*parts, strict=True))
+    length = max(len(chunk.history["total"]) for chunk in chunks)
+    history = {}
+    for name in chunks[0].history:
+        columns = []
+        for chunk in chunks:
+            column = torch.stack(chunk.history[name]).cpu()
+            missing = torch.full((length - len(column), column.shape[1]), torch.nan)
+            columns.append(torch.cat([column, missing]))
+        history[name] = torch.cat(columns, dim=1)
+    return TryOnBatch(
+        coefficients=coefficients,
+        styles=blend_styles(person.styles, garment.styles, coefficients),
+        drawing=Drawing(torch.cat([chunk.best[0] for chunk in chunks]), torch.cat([chunk.best[1] for chunk in chunks])),
+        targets=_join_targets([chunk.targets for chunk in chunks]),
+        person=person,
+        garment=garment,
+        history=history,
+        weights=dict(settings.weights),
+        best_step=torch.cat([chunk.best_step for chunk in chunks]).cpu(),
+        status=tuple(status for chunk in chunks for status in chunk.statuses()),
+        seconds=seconds,
+        layer_names=tuple(settings.generator.style_names),
+    )
+
+
+def _join_targets(parts: Sequence[TryOnTargets]) -> TryOnTargets:
+    if len(parts) == 1:
+        return parts[0]
+
+    def drawings(items: Sequence[Drawing]) -> Drawing:
+        return Drawing(torch.cat([item.image for item in items]), torch.cat([item.logits for item in items]))
+
+    def layers(items: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        return tuple(torch.cat(layer) for layer in zip(*items, strict=True))
+
+    return TryOnTargets(
+        person=drawings([part.person for part in parts]),
+        garment=drawings([part.garment for part in parts]),
+        redrawn=drawings([part.redrawn for part in parts]),
+        person_styles=layers([part.person_styles for part in parts]),
+        garment_styles=layers([part.garment_styles for part in parts]),
+        person_attribution=layers([part.person_attribution for part in parts]),
+        garment_attribution=layers([part.garment_attribution for part in parts]),
+        region=parts[0].region,
+    )
+
+

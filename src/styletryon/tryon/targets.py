@@ -1,0 +1,130 @@
+"""Drawing and measuring, once a batch of pairs, what the losses compare with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from styletryon.drawing import Drawer, Drawing
+from styletryon.errors import ConfigError, RegionError, ShapeError
+from styletryon.labels import Label, Region, resolve_region
+from styletryon.latent import Latent, stack
+from styletryon.losses import TryOnTargets, channel_attribution
+
+_LEAST_SHARE = 0.003
+"""The share of a picture that a garment must cover to be tried on."""
+
+
+def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Latent, Latent]:
+    """Check that two latents belong to the generator and to each other; one alone is paired with each of the other.
+
+    Args:
+        generator: What draws.
+        person: Latents of `B` people, or of one.
+        garment: Latents of `B` wearers of garments, or of one.
+
+    Returns:
+        Both with batch `B`.
+
+    Raises:
+        ShapeError: If the batches cannot be paired or the styles are not the generator's in shape.
+        ConfigError: If a latent belongs to another generator.
+    """
+    for name, latent in (("person", person), ("garment", garment)):
+        if len(latent) == 0:
+            raise ShapeError(f"{name}: expected at least one latent, got an empty batch")
+        if latent.model and generator.fingerprint and latent.model != generator.fingerprint:
+            raise ConfigError(
+                f"{name}: expected a latent of this generator ({generator.fingerprint}), got one of {latent.model}; "
+                "project the picture with this generator"
+            )
+        found = tuple(style.shape[-1] for style in latent.styles)
+        if found != tuple(generator.style_channels):
+            raise ShapeError(
+                f"{name}: expected style codes of {tuple(generator.style_channels)} channels, got {found}; project the "
+                "picture with this generator"
+            )
+    if len(person) == len(garment):
+        return person, garment
+    if len(person) == 1:
+        return replace(stack([person] * len(garment)), report=person.report), garment
+    if len(garment) == 1:
+        return person, replace(stack([garment] * len(person)), report=garment.report)
+    raise ShapeError(f"person, garment: expected equal batches, or one of 1, got {len(person)} and {len(garment)}")
+
+
+@torch.no_grad()
+def make_targets(
+    generator: Drawer,
+    person: Latent,
+    garment: Latent,
+    region: Region = "top",
+    *,
+    first: int = 0,
+) -> TryOnTargets:
+    """Draw person and garment, redraw the garment in the person's pose, and measure what acts where.
+
+    Args:
+        generator: What draws.
+        person: Latents of `B` people.
+        garment: Latents of the `B` wearers of the garments.
+        region: What is tried on; see `resolve_region`.
+        first: What error messages call the first pair.
+
+    Returns:
+        The targets, without gradients.
+
+    Raises:
+        RegionError: If the region is unknown, or a garment's picture does not show it.
+        ShapeError: If the latents do not fit.
+        ConfigError: If a latent belongs to another generator.
+    """
+    classes = resolve_region(region)
+    person, garment = match_pairs(generator, person, garment)
+    worn, worn_attribution = _draw(generator, person)
+    wanted, wanted_attribution = _draw(generator, garment)
+    redrawn = generator.synthesize(garment.styles, person.pose, noise=person.noise)
+    targets = TryOnTargets(
+        person=worn,
+        garment=wanted,
+        redrawn=redrawn,
+        person_styles=person.styles,
+        garment_styles=garment.styles,
+        person_attribution=worn_attribution,
+        garment_attribution=wanted_attribution,
+        region=classes,
+    )
+    _check_shown(targets, first)
+    return targets
+
+
+def _draw(generator: Drawer, latent: Latent) -> tuple[Drawing, tuple[Tensor, ...]]:
+    drawing = generator.synthesize(latent.styles, latent.pose, noise=latent.noise, activations=True)
+    if drawing.activations is None:
+        raise ConfigError("generator: synthesize(activations=True) returned none; the localization loss needs them")
+    onehot = functional.one_hot(drawing.logits.argmax(dim=1), drawing.logits.shape[1]).permute(0, 3, 1, 2)
+    attribution = tuple(channel_attribution(drawing.activations, onehot))
+    return Drawing(drawing.image, drawing.logits), attribution
+
+
+def _check_shown(targets: TryOnTargets, first: int) -> None:
+    share = targets.garment_mask.mean(dim=(1, 2, 3))
+    missing = [index for index, value in enumerate(share.tolist()) if value < _LEAST_SHARE]
+    if not missing:
+        return
+    labels = targets.garment.labels[missing[0]].long().flatten()
+    counts = torch.bincount(labels, minlength=len(Label)).tolist()
+    shown = [
+        label.name.lower()
+        for label in Label
+        if label != Label.BACKGROUND and counts[label] >= _LEAST_SHARE * len(labels)
+    ]
+    wanted = ", ".join(sorted(label.name.lower() for label in targets.region))
+    where = "" if len(share) == 1 and first == 0 else f" of pair {', '.join(str(first + index) for index in missing)}"
+    raise RegionError(
+        f"region: the garment picture{where} shows no {wanted}; it shows {', '.join(shown) or 'nobody'}; choose a "
+        "region that it shows, or another picture"
+    )

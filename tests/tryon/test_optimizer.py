@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import Tensor
+
+from styletryon import losses
+from styletryon.drawing import Drawing
+from styletryon.errors import ConfigError, LossError, RangeError, RegionError, ShapeError
+from styletryon.latent import Latent, stack
+from styletryon.losses import TryOnLoss, TryOnState
+from styletryon.tryon import (
+    PRESETS,
+    TryOnBatch,
+    TryOnOptimizer,
+    TryOnStatus,
+    blend,
+    blend_styles,
+    find_preset,
+    greedy_query,
+    layer_split,
+    make_targets,
+    match_pairs,
+    swap,
+)
+from tests._support.fake_drawer import FakeDrawer, fake_latent
+
+
+@pytest.fixture(scope="module")
+def drawer() -> FakeDrawer:
+    return FakeDrawer()
+
+
+@pytest.fixture(scope="module")
+def person(drawer: FakeDrawer) -> Latent:
+    return fake_latent(drawer, 3, 1)
+
+
+@pytest.fixture(scope="module")
+def garment(drawer: FakeDrawer) -> Latent:
+    return fake_latent(drawer, 3, 2)
+
+
+@pytest.fixture(scope="module")
+def batch(drawer: FakeDrawer, person: Latent, garment: Latent) -> TryOnBatch:
+    return TryOnOptimizer(drawer, steps=20).optimize(person, garment)
+
+
+class TestBlend:
+    def test_zero_is_the_person_and_one_the_garment_bit_for_bit(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        for q, styles in ((0.0, person.styles), (1.0, garment.styles)):
+            drawing, expected = blend(drawer, person, garment, q), drawer.synthesize(styles, person.pose)
+            assert torch.equal(drawing.image, expected.image)
+            assert torch.equal(drawing.logits, expected.logits)
+
+    def test_exact_at_the_ends_for_awkward_numbers(self) -> None:
+        rng = torch.Generator().manual_seed(0)
+        a = (torch.randn(4, 1000, generator=rng) * 10 ** torch.randint(-6, 6, (4, 1000), generator=rng),)
+        b = (torch.randn(4, 1000, generator=rng) * 10 ** torch.randint(-6, 6, (4, 1000), generator=rng),)
+        assert torch.equal(blend_styles(a, b, 0.0)[0], a[0])
+        assert torch.equal(blend_styles(a, b, 1.0)[0], b[0])
+        torch.testing.assert_close(blend_styles(a, b, 0.3)[0], 0.7 * a[0] + 0.3 * b[0], rtol=1e-4, atol=1e-2)
+
+    @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+    def test_gradient_is_the_difference_even_at_the_bounds(self, person, garment, value: float) -> None:  # type: ignore[no-untyped-def]
+        q = [torch.full_like(style, value, requires_grad=True) for style in person.styles]
+        mixed = blend_styles(person.styles, garment.styles, q)
+        for gradient, a, b in zip(
+            torch.autograd.grad(sum(layer.sum() for layer in mixed), q), person.styles, garment.styles, strict=True
+        ):
+            torch.testing.assert_close(gradient, b - a)
+
+    def test_noise_is_the_persons(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        noise = tuple(torch.randn(3, 1, *shape, generator=torch.Generator().manual_seed(4))
+                      for shape in drawer.noise_shapes)  # fmt: skip
+        noisy = Latent(person.styles, person.pose, noise)
+        assert torch.equal(blend(drawer, noisy, garment, 0.0).image,
+                           drawer.synthesize(person.styles, person.pose, noise=noise).image)  # fmt: skip
+
+    def test_layers_must_match(self, person, garment) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(ShapeError, match="expected 4 layers"):
+            blend_styles(person.styles, garment.styles, [torch.zeros(1)])
+
+
+class TestBaselines:
+    def test_swap_and_split(self, drawer: FakeDrawer) -> None:
+        assert all(bool((layer == 1).all()) for layer in swap(drawer.style_channels))
+        assert [float(layer.mean()) for layer in layer_split(drawer.style_channels, 2)] == [1, 1, 0, 0]
+        with pytest.raises(RangeError, match="layer: expected 0 to 4"):
+            layer_split(drawer.style_channels, 5)
+
+    def test_greedy_query_by_hand(self) -> None:
+        inside = (torch.tensor([[0.9, 0.2], [0.5, 0.5]]), torch.tensor([[0.8, 0.1], [0.5, 0.5]]))
+        # The first pair's costs in order of rank: 0.1, 0.2, 0.8, 0.9, together 2.0.
+        assert [layer[0].tolist() for layer in greedy_query(inside, 0.15)] == [[1, 0], [1, 0]]
+        assert [layer[0].tolist() for layer in greedy_query(inside, 0.1)] == [[1, 0], [0, 0]]
+        assert [layer[0].tolist() for layer in greedy_query(inside, 1.0, rho=0.15)] == [[1, 1], [1, 0]]
+        assert [layer[1].tolist() for layer in greedy_query(inside, 0.5)] == [[1, 1], [0, 0]]
+        with pytest.raises(RangeError, match="budget"):
+            greedy_query(inside, 1.5)
+
+
+class TestTargets:
+    def test_what_is_drawn(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        targets = make_targets(drawer, person, garment)
+        assert torch.equal(targets.person.image, blend(drawer, person, garment, 0.0).image)
+        assert torch.equal(targets.redrawn.image, blend(drawer, person, garment, 1.0).image)
+        assert torch.equal(targets.garment.image, drawer.synthesize(garment.styles, garment.pose).image)
+        assert targets.person.activations is None
+        for attribution in (targets.person_attribution, targets.garment_attribution):
+            for share, count in zip(attribution, drawer.style_channels, strict=True):
+                assert share.shape == (3, 12, count)
+                torch.testing.assert_close(share.sum(dim=1), torch.ones(3, count))
+        assert not targets.person.image.requires_grad
+        assert targets.size == (32, 24)
+        assert float((targets.redrawn_mask - (targets.redrawn_probability > 0.5).float()).abs().mean()) < 0.05
+
+    def test_a_region_that_the_garment_does_not_show_is_an_error(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(RegionError, match=r"of pair 0, 1, 2 shows no dress; it shows .*top.*choose a region"):
+            make_targets(drawer, person, garment, "dress")
+        with pytest.raises(RegionError, match="the garment picture shows no shoes"):
+            make_targets(drawer, person[:1], garment[:1], {"shoes"})
+        with pytest.raises(RegionError, match="expected one of"):
+            TryOnOptimizer(drawer).optimize(person, garment, region="hat")
+
+    def test_one_is_paired_with_each(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        one, many = match_pairs(drawer, person[0], garment)
+        assert (len(one), len(many)) == (3, 3)
+        assert torch.equal(one.styles[0][2], person.styles[0][0])
+        assert len(match_pairs(drawer, person, garment[1])[1]) == 3
+
+    def test_misfits_are_refused(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(ShapeError, match="equal batches, or one of 1, got 2 and 3"):
+            match_pairs(drawer, person[:2], garment)
+        with pytest.raises(ConfigError, match="garment: expected a latent of this generator"):
+            match_pairs(drawer, person, Latent(garment.styles, garment.pose, model="another"))
+        with pytest.raises(ShapeError, match="person: expected style codes of"):
+            match_pairs(drawer, Latent(person.styles[:2], person.pose), garment)
+        with pytest.raises(ShapeError, match="empty batch"):
+            match_pairs(drawer, person[:0], garment)
+
+
+class TestOptimizer:
+    def test_the_result_fits_together(self, drawer, person, garment, batch: TryOnBatch) -> None:  # type: ignore[no-untyped-def]
+        again = blend(drawer, person, garment, batch.coefficients)
+        torch.testing.assert_close(again.image, batch.drawing.image, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(again.logits, batch.drawing.logits, rtol=1e-4, atol=1e-4)
+        for q, count in zip(batch.coefficients, drawer.style_channels, strict=True):
+            assert q.shape == (3, count)
+            assert float(q.min()) >= 0
+            assert float(q.max()) <= 1
+        total = sum(batch.weights[name] * batch.history[name] for name in batch.weights)
+        torch.testing.assert_close(total, batch.history["total"])
+        assert not batch.drawing.image.requires_grad
+        assert torch.equal(batch.latent.styles[0], batch.styles[0])
+
+    @pytest.mark.parametrize("per", ["channel", "layer"])
+    @pytest.mark.parametrize("bound", ["sigmoid", "clamp"])
+    @pytest.mark.parametrize("initial", [0.0, 1.0, "greedy", "attribution", "random"])
+    def test_gets_better_from_anywhere(self, drawer, person, garment, per, bound, initial) -> None:  # type: ignore[no-untyped-def]
+        result = TryOnOptimizer(drawer, per=per, bound=bound, initial=initial, steps=8, patience=0).optimize(
+            person, garment
+        )
+        total = result.history["total"]
+        assert total.shape == (9, 3)
+        assert float((total.min(dim=0).values - total[0]).sum()) < -0.01
+        for q in result.coefficients:
+            assert float(q.min()) >= 0
+            assert float(q.max()) <= 1
+            if per == "layer":
+                assert torch.equal(q, q[:, :1].expand_as(q))
+
+    def test_a_coefficient_at_a_bound_still_moves(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        pull = {"up": (1.0, lambda state: -sum(q.mean(dim=1) for q in state.coefficients))}
+        for bound in ("clamp", "sigmoid"):
+            optimizer = TryOnOptimizer(drawer, losses=pull, initial=0.0, bound=bound, steps=30, learning_rate=0.4)  # type: ignore[arg-type]
+            result = optimizer.optimize(person, garment)
+            assert min(float(q.min()) for q in result.coefficients) > 0.95
+
+    def test_the_best_step_is_kept_without_drawing_it_again(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        class Counting(FakeDrawer):
+            drawn = 0
+
+            def synthesize(self, *arguments, **keywords) -> Drawing:  # type: ignore[no-untyped-def]
+                type(self).drawn += 1
+                return super().synthesize(*arguments, **keywords)
+
+        counting = Counting()
+        # So fast that it oscillates: the last step is not the best.
+        result = TryOnOptimizer(counting, steps=12, learning_rate=6.0, patience=0).optimize(person, garment)
+        assert Counting.drawn == 3 + 13
+        best, where = result.history["total"].min(dim=0)
+        assert result.best_step.tolist() == where.tolist()
+        assert min(result.best_step.tolist()) < 12
+        again = blend(drawer, person, garment, result.coefficients)
+        torch.testing.assert_close(again.image, result.drawing.image, rtol=1e-4, atol=1e-5)
+        assert bool((best <= result.history["total"][-1]).all())
+
+    @pytest.mark.usefixtures("global_randomness_stays")
+    def test_repeats_bit_for_bit(self, drawer, person, garment, batch: TryOnBatch) -> None:  # type: ignore[no-untyped-def]
+        again = TryOnOptimizer(drawer, steps=20).optimize(person, garment)
+        assert torch.equal(again.drawing.image, batch.drawing.image)
+        assert all(torch.equal(a, b) for a, b in zip(again.coefficients, batch.coefficients, strict=True))
+
+    def test_a_pair_does_not_depend_on_its_batch_or_chunk(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        def run(size: int, part: slice) -> TryOnBatch:
+            optimizer = TryOnOptimizer(drawer, steps=6, batch_size=size, initial="random")
+            return optimizer.optimize(person[part], garment[part])
+
+        whole, chunked = run(3, slice(0, 3)), run(2, slice(0, 3))
+        for index in range(3):
+            alone = run(3, slice(index, index + 1))
+            torch.testing.assert_close(alone.drawing.image[0], whole.drawing.image[index], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(chunked.drawing.image[index], whole.drawing.image[index], rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(chunked.history["total"][:, index], whole.history["total"][:, index])
+        assert len(chunked.targets) == 3
+
+    def test_inputs_and_generator_are_left_as_they_were(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        before = [style.clone() for style in person.styles]
+        flags = [parameter.requires_grad for parameter in drawer.parameters()]
+        TryOnOptimizer(drawer, steps=2).optimize(person, garment)
+        assert all(torch.equal(a, b) for a, b in zip(before, person.styles, strict=True))
+        assert [parameter.requires_grad for parameter in drawer.parameters()] == flags
+        assert all(parameter.grad is None for parameter in drawer.parameters())
+
+    def test_works_where_gradients_are_off(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        with torch.no_grad():
+            result = TryOnOptimizer(drawer, steps=3).optimize(person, garment)
+        assert float(result.history["total"][-1].sum()) < float(result.history["total"][0].sum())
+
+    def test_no_steps_only_evaluate_the_start(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        result = TryOnOptimizer(drawer, steps=0, initial=0.0, bound="clamp").optimize(person, garment)
+        assert result.history["total"].shape == (1, 3)
+        assert torch.equal(result.drawing.image, blend(drawer, person, garment, 0.0).image)
+
+    def test_half_precision_on_request(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        result = TryOnOptimizer(drawer, steps=2, autocast=torch.bfloat16).optimize(person, garment)
+        assert result.drawing.image.dtype == torch.float32
+
+
+class TestEnding:
+    def test_converged(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        flat = {"flat": (1.0, lambda state: 0 * state.coefficients[0].sum(dim=1) + 1)}
+        result = TryOnOptimizer(drawer, losses=flat, steps=200, patience=3).optimize(person, garment)
+        assert set(result.status) == {TryOnStatus.CONVERGED}
+        assert len(result.history["total"]) < 12
+        assert result.best_step.tolist() == [0, 0, 0]
+
+    def test_step_limit(self, batch: TryOnBatch) -> None:
+        assert set(batch.status) == {TryOnStatus.STEP_LIMIT}
+
+    def test_time_limit(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        def slow(state: TryOnState) -> Tensor:
+            time.sleep(0.02)
+            return state.image.square().mean(dim=(1, 2, 3))
+
+        result = TryOnOptimizer(drawer, losses={"slow": (1.0, slow)}, steps=5000, patience=0, time_limit=0.15).optimize(
+            person, garment
+        )
+        assert set(result.status) == {TryOnStatus.TIME_LIMIT}
+        assert 0 < result.seconds < 5
+
+    def test_stopped_by_the_callback_in_every_chunk(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        told = []
+
+        def callback(progress):  # type: ignore[no-untyped-def]
+            told.append((progress.first, progress.count, progress.step))
+            return progress.step == 3
+
+        result = TryOnOptimizer(drawer, steps=9, batch_size=2).optimize(person, garment, callback=callback)
+        assert set(result.status) == {TryOnStatus.STOPPED}
+        assert told == [(0, 2, 1), (0, 2, 2), (0, 2, 3)]  # nobody is asked about pairs that never started
+        assert result.history["total"].shape == (3, 3)
+        assert torch.isnan(result.history["total"][1:, 2]).all()
+
+    def test_progress_names_every_loss(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        seen = []
+        TryOnOptimizer(drawer, steps=1).optimize(person, garment, callback=lambda p: seen.append(p))
+        assert set(seen[0].losses) == {"localization", "garment", "identity", "total"}
+        assert seen[0].best.shape == (3,)
+        assert seen[0].steps == 2
+
+    def test_a_pair_that_ceases_to_be_finite_ends_alone(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        def poison(state: TryOnState) -> Tensor:
+            values = state.image.square().mean(dim=(1, 2, 3))
+            return values * torch.tensor([1.0, float("nan") if state.step == 4 else 1.0, 1.0])
+
+        clean, result = (
+            TryOnOptimizer(drawer, losses={"x": (1.0, loss)}, steps=10, patience=0).optimize(person, garment)
+            for loss in (lambda state: state.image.square().mean(dim=(1, 2, 3)), poison)
+        )
+        assert [status is TryOnStatus.NON_FINITE for status in result.status] == [False, True, False]
+        assert int(result.best_step[1]) <= 3
+        assert bool(torch.isfinite(result.drawing.image).all())
+        for index in (0, 2):
+            assert torch.equal(result.drawing.image[index], clean.drawing.image[index])
+
+
+class TestCustomLosses:
+    def test_a_loss_of_ones_own_pulls(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        class Darker(TryOnLoss):
+            prepared = 0
+
+            def prepare(self, targets: losses.TryOnTargets) -> Tensor:
+                type(self).prepared += 1
+                assert not torch.is_grad_enabled()
+                return targets.person.image.mean(dim=(1, 2, 3)) - 1
+
+            def forward(self, state: TryOnState, prepared: Tensor) -> Tensor:
+                return (state.image.mean(dim=(1, 2, 3)) - prepared).square()
+
+        plain = TryOnOptimizer(drawer, steps=10).optimize(person, garment)
+        with_it = TryOnOptimizer(drawer, losses={**losses.defaults(), "dark": (50.0, Darker())}, steps=10).optimize(
+            person, garment
+        )
+        assert Darker.prepared == 1
+        assert float(with_it.drawing.image.mean()) < float(plain.drawing.image.mean())
+        assert with_it.history["dark"].shape == (11, 3)
+
+    @pytest.mark.parametrize(
+        ("function", "message"),
+        [
+            (lambda state: state.image.mean(), r"losses\['mine'\]: expected one float per pair, shape \(3,\)"),
+            (lambda state: state.image.mean(dim=(1, 2, 3)) / 0, r"losses\['mine'\]: expected finite"),
+            (lambda state: state.image.detach().mean(dim=(1, 2, 3)), r"losses\['mine'\]: it has no gradient"),
+            (lambda state: state.pixels, r"losses\['mine'\]: forward raised AttributeError"),
+            (lambda state: "one", r"losses\['mine'\]: expected a tensor"),
+        ],
+    )
+    def test_a_broken_one_is_named(self, drawer, person, garment, function, message: str) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(LossError, match=message):
+            TryOnOptimizer(drawer, losses={"mine": (1.0, function)}).optimize(person, garment)
+
+    def test_a_loss_that_changes_its_shape_is_named(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        def moody(state: TryOnState) -> Tensor:
+            values = state.image.mean(dim=(1, 2, 3))
+            return values if state.step < 2 else values.mean()
+
+        with pytest.raises(LossError, match=r"losses\['mine'\]: expected shape \(3,\) at step 2"):
+            TryOnOptimizer(drawer, losses={"mine": (1.0, moody)}).optimize(person, garment)
+
+    def test_a_broken_preparation_is_named(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        class Broken(TryOnLoss):
+            def prepare(self, targets: losses.TryOnTargets) -> None:
+                raise KeyError("hem")
+
+            def forward(self, state: TryOnState, prepared: None) -> Tensor:
+                return state.image.mean(dim=(1, 2, 3))
+
+        with pytest.raises(LossError, match=r"losses\['mine'\]: prepare raised KeyError"):
+            TryOnOptimizer(drawer, losses={"mine": (1.0, Broken())}).optimize(person, garment)
+
+    @pytest.mark.parametrize(
+        ("given", "error", "message"),
+        [
+            ({}, ConfigError, "at least one"),
+            ({"total": (1.0, losses.IdentityLoss())}, ConfigError, "'total' is taken"),
+            ({"x": losses.IdentityLoss()}, LossError, r"expected \(weight, loss\)"),
+            ({"x": (float("nan"), losses.IdentityLoss())}, RangeError, "finite weight"),
+            ({"x": (1.0, losses.IdentityLoss)}, LossError, "pass an instance"),
+        ],
+    )
+    def test_a_bad_mapping_is_refused(self, drawer, given, error, message: str) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(error, match=message):
+            TryOnOptimizer(drawer, losses=given)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"per": "pixel"}, "per: expected 'channel' or 'layer'"),
+        ({"bound": "none"}, "bound: expected 'sigmoid' or 'clamp'"),
+        ({"initial": "here"}, "initial: expected a number"),
+        ({"initial": 1.5}, r"initial: expected a number in \[0, 1\]"),
+        ({"steps": -1}, "steps >= 0"),
+        ({"learning_rate": 0.0}, "learning_rate > 0"),
+        ({"time_limit": 0.0}, "time_limit: expected seconds > 0"),
+        ({"preset": "slow"}, "preset: expected one of 'fast', 'balanced', 'quality'"),
+    ],
+)
+def test_settings_are_checked(drawer: FakeDrawer, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TryOnOptimizer(drawer, **settings)  # type: ignore[arg-type]
+
+
+def test_presets_differ_in_steps_and_can_be_overridden(drawer: FakeDrawer) -> None:
+    steps = [find_preset(name).steps for name in ("fast", "balanced", "quality")]
+    assert steps == sorted(steps)
+    assert len(PRESETS) == 3
+    optimizer = TryOnOptimizer(drawer, preset="fast", steps=3)
+    assert (optimizer.steps, optimizer.initial) == (3, PRESETS["fast"].initial)
+
+
+def test_a_try_on_can_be_dressed_again(drawer, person, garment, batch: TryOnBatch) -> None:  # type: ignore[no-untyped-def]
+    again = TryOnOptimizer(drawer, steps=1).optimize(batch.latent, garment, region="bottom")
+    assert len(again) == 3
+    assert len(stack([batch.latent, person])) == 6
