@@ -62,7 +62,9 @@ class Torso:
         def slopes(points: Points) -> tuple[F32, F32]:
             x, y = points.v * np.float32(unit), points.u * np.float32(unit) - np.float32(middle)
             side = np.abs(x) - np.float32(centre)
-            bump = np.exp((side * side + y * y * np.where(y > 0, np.float32(1.7), np.float32(0.6))) * np.float32(-0.5 / spread**2))
+            bump = np.exp(
+                (side * side + y * y * np.where(y > 0, np.float32(1.7), np.float32(0.6))) * np.float32(-0.5 / spread**2)
+            )
             bump *= np.float32(height / spread**2)
             bump *= points.w > 0
             return y * bump, side * x / np.sqrt(x * x + np.float32(0.0006)) * bump
@@ -108,7 +110,9 @@ def torso_of(figure: Figure, skeleton: Skeleton) -> Torso:
     )
 
 
-def torso_cone(torso: Torso, ease: tuple[float, ...], until: float, label: int, group: int, hangs: bool = False) -> Cone:
+def torso_cone(
+    torso: Torso, ease: tuple[float, ...], until: float, label: int, group: int, hangs: bool = False
+) -> Cone:
     """A cone about the torso, larger than the body by ``ease`` metres at each of its places, down to ``until``.
 
     One that ``hangs`` falls straight from the hips instead of following them between the legs.
@@ -188,7 +192,9 @@ def hand(body: Body, limb: Limb, facing: Array) -> list[Cone]:
     palm_end = limb.end + along * 0.092 * size
     palm = Profile((0.0, 0.3, 0.7, 1.0), (0.024 * size, 0.5 * (half + 0.028 * size), half, half * 0.93))
     thick = Profile((0.0, 0.5, 1.0), (0.021 * size, 0.018 * size, 0.013 * size))
-    cones = [Cone(start=limb.end, stop=palm_end, width=palm, depth=thick, label=Label.SKIN, group=SKIN_GROUP, part=PART_ARM)]
+    cones = [
+        Cone(start=limb.end, stop=palm_end, width=palm, depth=thick, label=Label.SKIN, group=SKIN_GROUP, part=PART_ARM)
+    ]
     taper = Profile((0.0, 1.0), (0.0098 * size, 0.0080 * size))
     for place, reach in ((-1.5, 0.066), (-0.5, 0.078), (0.5, 0.075), (1.5, 0.058)):
         root = palm_end + across * (-place * 0.0185 * size)
@@ -223,7 +229,18 @@ def leg_cones(body: Body, limb: Limb, covered: float, label: int, group: int, ex
             flat = float(np.hypot(*(stop - start)[:2]))
             cover = _from(hidden * flat) if hidden > 0.0 else None
             width = limb_profile(radii, scale, extra)
-            cones.append(Cone(start=start, stop=stop, width=width, cover=cover, blend=0.02, label=label, group=group, part=PART_LEG))
+            cones.append(
+                Cone(
+                    start=start,
+                    stop=stop,
+                    width=width,
+                    cover=cover,
+                    blend=0.02,
+                    label=label,
+                    group=group,
+                    part=PART_LEG,
+                )
+            )
     return cones
 
 
@@ -248,7 +265,7 @@ def skull(figure: Figure, skeleton: Skeleton, grow: float = 0.0, low: float = 1.
     size, face = figure.look.body.head, figure.look.face
     down = skeleton.head[:, 1] * size
     jaw = np.interp(HEAD_PLACES, (0.0, 0.55, 0.9, 1.0), (1.0, 1.0, face.jaw, face.jaw)) * face.width
-    swell = 1.0 + grow / 0.32 * np.interp(HEAD_PLACES, (0.0, 0.30, 0.58, 1.0), (1.0, 1.0, low, low))
+    swell = 1.0 + grow / 0.32 * np.interp(HEAD_PLACES, (0.0, 0.14, 0.42, 1.0), (1.0, 1.0, low, low))
     width = tuple(float(w * j * g * size) for w, j, g in zip(HEAD_WIDTH, jaw, swell, strict=True))
     depth = tuple(float(d * g * size) for d, g in zip(HEAD_DEPTH, swell, strict=True))
     forward = tuple(f * size for f in HEAD_FORWARD)
@@ -297,17 +314,30 @@ def head(figure: Figure, skeleton: Skeleton) -> list[Cone]:
     cones = [
         skull(figure, skeleton),
         feature(place(0.0, 0.02, 0.335), place(0.0, 0.165, 0.405), (0.018, 0.028, nose), 0.03),
-        feature(place(-0.030 * face.nose, 0.178, 0.375), place(0.030 * face.nose, 0.178, 0.375), (nose * 0.72,) * 2, 0.02),
+        feature(
+            place(-0.030 * face.nose, 0.178, 0.375), place(0.030 * face.nose, 0.178, 0.375), (nose * 0.72,) * 2, 0.02
+        ),
     ]
     for side, ear in ((1.0, points["left_ear"]), (-1.0, points["right_ear"])):
         top = ear + skeleton.head @ np.array([0.014 * side, -0.055, -0.01]) * size
-        cones.append(feature(top, ear + skeleton.head @ np.array([-0.006 * side, 0.075, 0.0]) * size, (0.034, 0.036, 0.024), 0.01))
+        cones.append(
+            feature(
+                top, ear + skeleton.head @ np.array([-0.006 * side, 0.075, 0.0]) * size, (0.034, 0.036, 0.024), 0.01
+            )
+        )
     return cones
 
 
 def hairline(hair: Hair) -> tuple[float, float, float]:
     """Height of the hairline in the middle, depth of the parting's sweep, height where sideburns end."""
-    front = {"fringe": -0.13, "bob": -0.17 if hair.seed < 0.5 else -0.35, "side": -0.26, "buzz": -0.30, "straight": -0.35, "wavy": -0.35}.get(hair.style, -0.285)
+    front = {
+        "fringe": -0.13,
+        "bob": -0.17 if hair.seed < 0.5 else -0.35,
+        "side": -0.26,
+        "buzz": -0.30,
+        "straight": -0.35,
+        "wavy": -0.35,
+    }.get(hair.style, -0.285)
     sweep = {"side": 0.10, "bob": 0.05, "straight": 0.0, "wavy": 0.0, "short": 0.035}.get(hair.style, 0.02)
     ends = {"bob": 0.5, "straight": 0.5, "wavy": 0.5, "buzz": 0.04, "afro": 0.12, "curly": 0.22}.get(hair.style, 0.09)
     return front, sweep, ends
@@ -330,7 +360,9 @@ def _hair_cover(hair: Hair, size: float) -> Cover:
         teeth = np.sin(x * np.float32(88.0) + np.float32(hair.seed * 6.0)) + np.sin(x * np.float32(143.0))
         line += np.float32(0.6 * tooth) * teeth * (1 - drop)
         line = line + (np.float32(ends) - line) * drop * drop
-        back = ((points.w < np.float32(-0.06)) & (points.u < np.float32(ends))) | ((points.w < np.float32(-0.22)) & (points.u < np.float32(0.27)))
+        back = ((points.w < np.float32(-0.06)) & (points.u < np.float32(ends))) | (
+            (points.w < np.float32(-0.22)) & (points.u < np.float32(0.27))
+        )
         shown = np.where(back, np.float32(0.05), line - points.u)
         return (shown * np.float32(size)).astype(np.float32)
 
@@ -349,11 +381,13 @@ def hair(figure: Figure, skeleton: Skeleton, torso: Torso) -> list[Cone]:
     if style.style == "bald":
         return []
     size, frame = figure.look.body.head, head_frame(figure, skeleton)
-    thick = {"buzz": 0.012, "short": 0.040, "side": 0.045, "fringe": 0.05, "afro": 0.08, "curly": 0.08}.get(style.style, 0.042)
+    thick = {"buzz": 0.012, "short": 0.040, "side": 0.045, "fringe": 0.05, "afro": 0.08, "curly": 0.08}.get(
+        style.style, 0.042
+    )
     thick += 0.018 * style.volume * float(style.style != "buzz")
     thick = min(thick, 0.05) if wears_hat(figure) else thick
     cap = replace(
-        skull(figure, skeleton, thick, 0.3),
+        skull(figure, skeleton, thick, 0.22),
         label=Label.HAIR,
         group=HAIR_GROUP,
         cover=_hair_cover(style, size),
@@ -370,7 +404,9 @@ def _falling_hair(figure: Figure, skeleton: Skeleton, torso: Torso, frame: Frame
     def place(x: float, y: float, z: float) -> Array:
         return np.asarray(skeleton.head_centre + skeleton.head @ (np.array([x, y, z]) * size))
 
-    def lock(start: Array, stop: Array, radii: tuple[float, ...], flat: float = 0.6, wave: float = 0.0, turn: float = 0.0) -> Cone:
+    def lock(
+        start: Array, stop: Array, radii: tuple[float, ...], flat: float = 0.6, wave: float = 0.0, turn: float = 0.0
+    ) -> Cone:
         places = tuple(float(value) for value in np.linspace(0.0, 1.0, len(radii)))
         count = 9
         bends = tuple(float(wave * size * np.sin(turn + 2.6 * i)) for i in range(count))
@@ -387,22 +423,42 @@ def _falling_hair(figure: Figure, skeleton: Skeleton, torso: Torso, frame: Frame
     volume = 0.03 * style.volume
     if style.style == "bob":
         low = 0.52 + 0.1 * style.volume
-        cones = [lock(place(0, -0.15, -0.12), place(0, low - 0.10, -0.14), (0.33 + volume, 0.38 + volume, 0.40 + volume, 0.34), 0.6)]
+        cones = [
+            lock(
+                place(0, -0.15, -0.12),
+                place(0, low - 0.10, -0.14),
+                (0.33 + volume, 0.38 + volume, 0.40 + volume, 0.34),
+                0.6,
+            )
+        ]
         for side in (-1.0, 1.0):
             cones.append(
-                lock(place(0.315 * side, -0.10, 0.0), place(0.325 * side, low - 0.1, 0.06), (0.05, 0.085, 0.095 + volume, 0.07), 1.4)
+                lock(
+                    place(0.315 * side, -0.10, 0.0),
+                    place(0.325 * side, low - 0.1, 0.06),
+                    (0.05, 0.085, 0.095 + volume, 0.07),
+                    1.4,
+                )
             )
         return cones
     if style.style in ("straight", "wavy"):
         wave = 0.030 if style.style == "wavy" else 0.0
         drop = 0.35 + style.length
         back = lock(
-            place(0, -0.1, -0.14), place(0, 0.30, -0.22) + down * drop, (0.34 + volume, 0.40 + volume, 0.42 + volume, 0.38), 0.42, wave
+            place(0, -0.1, -0.14),
+            place(0, 0.30, -0.22) + down * drop,
+            (0.34 + volume, 0.40 + volume, 0.42 + volume, 0.38),
+            0.42,
+            wave,
         )
         cones = [back]
         for side in (-1.0, 1.0):
             bend = place(0.35 * side, 0.42, 0.30 if style.front else 0.0)
-            cones.append(lock(place(0.305 * side, -0.16, 0.0), bend, (0.05, 0.080, 0.10 + volume, 0.095 + volume), 1.3, wave, side))
+            cones.append(
+                lock(
+                    place(0.305 * side, -0.16, 0.0), bend, (0.05, 0.080, 0.10 + volume, 0.095 + volume), 1.3, wave, side
+                )
+            )
             if style.front:
                 chest = torso.at(0.02 + 0.22 * drop) + torso.frame.across * side * 0.62 * torso.width_at(0.1)
                 chest = chest + torso.frame.front * (torso.depth_at(0.18) * 0.82 + 0.048 + 0.02 * torso.bust)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
+F32: TypeAlias = NDArray[Any]
+"""A float32 array; numpy's own stubs cannot follow float32 arithmetic."""
 I64 = NDArray[np.intp]
 FAR = -100.0
 
@@ -187,7 +189,9 @@ class Canvas:
         self.hem = np.ones(count, dtype=np.float32)
 
     def _span(self, low: float, high: float, offset: float, limit: int) -> tuple[int, int]:
-        return max(int(np.ceil(low * self.scale + offset)), 0), min(int(np.floor(high * self.scale + offset)) + 1, limit)
+        return max(int(np.ceil(low * self.scale + offset)), 0), min(
+            int(np.floor(high * self.scale + offset)) + 1, limit
+        )
 
     def draw(self, cone: Cone) -> None:
         """Draws one cone into the buffers."""
@@ -272,9 +276,15 @@ class Canvas:
         x, y = self.xs[at % self.width], self.ys[at // self.width]
         if cone.frame is not None:
             frame = cone.frame
-            rx, ry, rz = x - np.float32(frame.origin[0]), y - np.float32(frame.origin[1]), z - np.float32(frame.origin[2])
+            rx, ry, rz = (
+                x - np.float32(frame.origin[0]),
+                y - np.float32(frame.origin[1]),
+                z - np.float32(frame.origin[2]),
+            )
             scale = np.float32(1.0 / frame.unit)
-            down, across, front = (np.asarray(axis, dtype=np.float32) * scale for axis in (frame.down, frame.across, frame.front))
+            down, across, front = (
+                np.asarray(axis, dtype=np.float32) * scale for axis in (frame.down, frame.across, frame.front)
+            )
             u = rx * down[0] + ry * down[1] + rz * down[2]
             v = rx * across[0] + ry * across[1] + rz * across[2]
             w = rx * front[0] + ry * front[1] + rz * front[2]
@@ -342,13 +352,19 @@ class Canvas:
         self.hem[at] = 1.0 if hem is None else hem
 
     @staticmethod
-    def _crease(folds: Folds, cell: I64, count: int, flat: float, along: F32, s: F32, q: F32, slope_t: F32, slope_s: F32) -> None:
+    def _crease(
+        folds: Folds, cell: I64, count: int, flat: float, along: F32, s: F32, q: F32, slope_t: F32, slope_s: F32
+    ) -> None:
         """Adds the slopes of the fold texture, in place."""
         texture_u, texture_v = fold_texture()
         row = (along * np.float32(folds.along * 128) + np.float32(folds.offset * 128)).astype(np.intp) & 127
-        column = (s * np.float32(folds.around * 128) + np.float32((folds.offset * 7.3 % 1.0) * 128 + 1280)).astype(np.intp) & 127
+        column = (s * np.float32(folds.around * 128) + np.float32((folds.offset * 7.3 % 1.0) * 128 + 1280)).astype(
+            np.intp
+        ) & 127
         place = row * 128 + column
         places = np.linspace(0.0, 1.0, len(folds.strength))
-        strength = np.interp(np.linspace(0.0, 1.0, count), places, folds.strength).astype(np.float32)[cell] * (q + np.float32(0.15))
+        strength = np.interp(np.linspace(0.0, 1.0, count), places, folds.strength).astype(np.float32)[cell] * (
+            q + np.float32(0.15)
+        )
         slope_t += texture_u[place] * strength
         slope_s += texture_v[place] * strength

@@ -46,7 +46,9 @@ def _write_json(path: Path, value: object) -> None:
     os.replace(temporary, path)
 
 
-def _draw_style(style: int, *, folder: Path, seed: int, size: tuple[int, int], counts: list[int]) -> list[tuple[str, Keypoints]]:
+def _draw_style(
+    style: int, *, folder: Path, seed: int, size: tuple[int, int], counts: list[int]
+) -> list[tuple[str, Keypoints]]:
     """Draws all pictures of one style and returns their keypoints."""
     written = []
     for stance in range(counts[style]):

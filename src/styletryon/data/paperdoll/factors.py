@@ -12,7 +12,9 @@ from typing import Literal
 Colour = tuple[float, float, float]
 Vector = tuple[float, float, float]
 
-Pattern = Literal["plain", "stripes", "columns", "checks", "plaid", "dots", "diagonal", "chevron", "panel", "logo", "block"]
+Pattern = Literal[
+    "plain", "stripes", "columns", "checks", "plaid", "dots", "diagonal", "chevron", "panel", "logo", "block"
+]
 SleeveName = Literal["none", "cap", "short", "elbow", "three-quarter", "long"]
 Neckline = Literal["crew", "v", "scoop", "boat", "turtle", "collar"]
 BottomKind = Literal["trousers", "jeans", "shorts", "skirt"]

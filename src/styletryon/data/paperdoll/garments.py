@@ -79,7 +79,13 @@ def under_ease(figure: Figure, torso: Torso) -> tuple[float, ...]:
             flare = {"pencil": 0.0, "a-line": 0.16, "pleated": 0.19}[bottom.skirt]
             eases.append(0.016 + max(place - 0.95, 0.0) * torso.length * flare)
         else:
-            legs = body.hips + THIGH_RADII[1] * body.limbs + 0.010 + 0.018 * bottom.fit + out * (place - 0.9) * torso.length
+            legs = (
+                body.hips
+                + THIGH_RADII[1] * body.limbs
+                + 0.010
+                + 0.018 * bottom.fit
+                + out * (place - 0.9) * torso.length
+            )
             legs = legs if place >= 1.0 else 0.0
             eases.append(max(0.008 + 0.012 * bottom.fit, legs - width))
     return tuple(eases)
@@ -109,7 +115,9 @@ def bodice(
 
     def cover(points: Points) -> F32:
         x, y = points.v * np.float32(unit), points.u * np.float32(unit)
-        margin = np.minimum(neck_margin(neckline, x, y), np.float32((hem - 0.012) * unit) - y + np.float32(0.012) * points.facing)
+        margin = np.minimum(
+            neck_margin(neckline, x, y), np.float32((hem - 0.012) * unit) - y + np.float32(0.012) * points.facing
+        )
         if sleeveless:
             margin = np.minimum(margin, _armhole(x, y, shoulder))
         return margin
@@ -155,7 +163,8 @@ def sleeve(body: Body, limb: Limb, sleeves: Sleeves, torso: Torso, label: int, g
         share = sleeves.length - 1.0
         flat = float(np.hypot(*(limb.end - limb.middle)[:2]))
         fore = tuple(
-            r * (0.4 + 0.6 * body.limbs) + 0.006 + layer + 0.012 * fit * w for r, w in zip(FORE_RADII, (1, 1, 1, 1, 0.7), strict=True)
+            r * (0.4 + 0.6 * body.limbs) + 0.006 + layer + 0.012 * fit * w
+            for r, w in zip(FORE_RADII, (1, 1, 1, 1, 0.7), strict=True)
         )
         end = limb.middle + (limb.end - limb.middle) * max(share, 0.04)
         places = tuple(float(value) for value in np.linspace(0.0, 1.0, 5))
@@ -170,7 +179,9 @@ def sleeve(body: Body, limb: Limb, sleeves: Sleeves, torso: Torso, label: int, g
     return cones
 
 
-def _both_sleeves(figure: Figure, skeleton: Skeleton, torso: Torso, sleeves: Sleeves, label: int, group: int) -> list[Cone]:
+def _both_sleeves(
+    figure: Figure, skeleton: Skeleton, torso: Torso, sleeves: Sleeves, label: int, group: int
+) -> list[Cone]:
     body = figure.look.body
     return [
         cone
@@ -179,7 +190,16 @@ def _both_sleeves(figure: Figure, skeleton: Skeleton, torso: Torso, sleeves: Sle
     ]
 
 
-def _neck_band(torso: Torso, skeleton: Skeleton, radius: float, low: float, high: float, label: int, group: int, cover: Cover | None) -> Cone:
+def _neck_band(
+    torso: Torso,
+    skeleton: Skeleton,
+    radius: float,
+    low: float,
+    high: float,
+    label: int,
+    group: int,
+    cover: Cover | None,
+) -> Cone:
     """A band round the neck between two heights in metres above the shoulders."""
     base = torso.start - torso.down * low + torso.frame.front * -0.010
     way = skeleton.head_centre - base
@@ -211,7 +231,10 @@ def top_ease(figure: Figure, torso: Torso, top: Top) -> tuple[float, ...]:
 
 def outer_ease(figure: Figure, torso: Torso, outer: Outerwear, top: Top) -> tuple[float, ...]:
     """Ease of an open layer over a top."""
-    return tuple(max(a, b + 0.007) for a, b in zip(_ease(outer.fit * 0.7, torso, 0.011), top_ease(figure, torso, top), strict=True))
+    return tuple(
+        max(a, b + 0.007)
+        for a, b in zip(_ease(outer.fit * 0.7, torso, 0.011), top_ease(figure, torso, top), strict=True)
+    )
 
 
 def top_cones(figure: Figure, skeleton: Skeleton, torso: Torso, top: Top, sleeves: bool) -> list[Cone]:
@@ -219,7 +242,17 @@ def top_cones(figure: Figure, skeleton: Skeleton, torso: Torso, top: Top, sleeve
     length = SLEEVES[top.sleeve]
     ease = top_ease(figure, torso, top)
     cones = [
-        bodice(torso, top.neckline, length == 0.0, top.length, ease, Label.TOP, TOP_GROUP, top.fold_offset, 0.5 + 0.6 * top.folds)
+        bodice(
+            torso,
+            top.neckline,
+            length == 0.0,
+            top.length,
+            ease,
+            Label.TOP,
+            TOP_GROUP,
+            top.fold_offset,
+            0.5 + 0.6 * top.folds,
+        )
     ]
     if sleeves and length > 0.0:
         cut = Sleeves(length, top.fit, 0.0, 0.5 + 0.6 * top.folds, top.fold_offset)
@@ -228,7 +261,9 @@ def top_cones(figure: Figure, skeleton: Skeleton, torso: Torso, top: Top, sleeve
     if top.neckline == "turtle":
         cones.append(_neck_band(torso, skeleton, radius + 0.011, 0.035, 0.135, Label.TOP, TOP_GROUP, None))
     elif top.neckline == "collar":
-        cones.append(_neck_band(torso, skeleton, radius + 0.009, 0.050, 0.108, Label.TOP, TOP_GROUP, _collar_cover(torso.length)))
+        cones.append(
+            _neck_band(torso, skeleton, radius + 0.009, 0.050, 0.108, Label.TOP, TOP_GROUP, _collar_cover(torso.length))
+        )
     return cones
 
 
@@ -261,7 +296,12 @@ def outer_cones(figure: Figure, skeleton: Skeleton, torso: Torso, outer: Outerwe
 
     strength = tuple(value * (0.5 + 0.6 * outer.folds) for value in (0.02, 0.05, 0.10, 0.10, 0.18, 0.22, 0.15, 0.1))
     body = replace(
-        cone, cover=cover, hem=0.014, relief=torso.relief(0.55), blend=0.03, folds=Folds(strength, 1.8, 1.4, outer.fold_offset)
+        cone,
+        cover=cover,
+        hem=0.014,
+        relief=torso.relief(0.55),
+        blend=0.03,
+        folds=Folds(strength, 1.8, 1.4, outer.fold_offset),
     )
     cones = [body]
     if not sleeveless:
@@ -273,7 +313,9 @@ def outer_cones(figure: Figure, skeleton: Skeleton, torso: Torso, outer: Outerwe
 
         def back_only(points: Points) -> F32:
             x, y = points.v * np.float32(unit), points.u * np.float32(unit)
-            return np.where(points.w > 0, np.abs(x) - np.float32(0.035) + y * np.float32(0.2), np.float32(0.05)).astype(np.float32)
+            return np.where(points.w > 0, np.abs(x) - np.float32(0.035) + y * np.float32(0.2), np.float32(0.05)).astype(
+                np.float32
+            )
 
         cones.append(_neck_band(torso, skeleton, radius, 0.055, 0.105, Label.OUTERWEAR, OUTER_GROUP, back_only))
     return cones
@@ -304,7 +346,9 @@ def trouser_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bott
         share = min(bottom.length, 1.0)
         flat = float(np.hypot(*(limb.middle - limb.root)[:2]))
         flare = 0.030 * bottom.fit
-        thigh = tuple(r * body.limbs + wide + flare * p for r, p in zip(THIGH_RADII, (0.0, 0.0, 0.25, 0.7, 1.0), strict=True))
+        thigh = tuple(
+            r * body.limbs + wide + flare * p for r, p in zip(THIGH_RADII, (0.0, 0.0, 0.25, 0.7, 1.0), strict=True)
+        )
         anchor = (float((limb.root - torso.start) @ torso.down) / unit, side * body.hips / unit)
         base = Cone(
             start=limb.root, stop=limb.middle, width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), thigh), label=Label.BOTTOM,
@@ -335,7 +379,11 @@ def _pleats(cut: SkirtCut, waist: float, depth: float) -> Relief:
 
     def slopes(points: Points) -> tuple[F32, F32]:
         angle = np.arctan2(points.v, points.w + np.float32(0.02)) * np.float32(count)
-        ramp = np.clip(points.t * np.float32(1.0 / depth), 0.0, 1.0) * np.float32(strength) * (points.facing + np.float32(0.1))
+        ramp = (
+            np.clip(points.t * np.float32(1.0 / depth), 0.0, 1.0)
+            * np.float32(strength)
+            * (points.facing + np.float32(0.1))
+        )
         wave = np.sin(angle * 2 + np.float32(waist)) if cut != "pleated" else np.mod(angle, 1.0) * 2 - 1
         return np.zeros_like(wave), (wave * ramp).astype(np.float32)
 
@@ -358,17 +406,26 @@ def skirt_cone(
     hem = hem + torso.frame.front * -0.004
     drop = float(np.linalg.norm(hem - top))
     hips_at = min((1.02 - start) * torso.length / drop, 0.85)
-    reach = 0.5 * float(np.linalg.norm((left - right)[:2])) + float(np.interp(length, ARM_PLACES, THIGH_RADII)) * body.limbs
+    reach = (
+        0.5 * float(np.linalg.norm((left - right)[:2])) + float(np.interp(length, ARM_PLACES, THIGH_RADII)) * body.limbs
+    )
     waist = torso.width_at(start) + 0.008 + ease
     hip = max(torso.width_at(1.02), body.hips + 0.087 * body.limbs) + 0.010
     flare = {"pencil": -0.05, "a-line": 0.22, "pleated": 0.26}[cut] * drop * (1.0 - hips_at)
-    bottom = max(hip + flare, reach + 0.018)
+    lunge = abs(float(left[2] - right[2]))
+    bottom = max(hip + flare, reach * (1.0 + 0.6 * lunge) + 0.018)
     middle = hip + (bottom - hip) * 0.42
     places = (0.0, 0.5 * hips_at, hips_at, hips_at + 0.5 * (1.0 - hips_at), 1.0)
     widths = (waist, 0.46 * waist + 0.545 * hip, hip + 0.006, middle, bottom)
     seat = torso.depth_at(1.0)
-    depths = (torso.depth_at(start) + 0.006 + ease, 0.5 * (torso.depth_at(start) + seat) + 0.010, seat + 0.012, 0.74 * middle, 0.74 * bottom)
-    stride = 0.5 * abs(float(left[2] - right[2])) + float(np.interp(length, ARM_PLACES, THIGH_RADII)) * body.limbs + 0.012
+    depths = (
+        torso.depth_at(start) + 0.006 + ease,
+        0.5 * (torso.depth_at(start) + seat) + 0.010,
+        seat + 0.012,
+        0.74 * middle,
+        0.74 * bottom,
+    )
+    stride = 0.62 * lunge + float(np.interp(length, ARM_PLACES, THIGH_RADII)) * body.limbs + 0.012
     back = tuple(float(np.interp(start + p * drop / torso.length, TORSO_PLACES, torso.forward)) for p in places)
 
     def cover(points: Points) -> F32:
@@ -390,7 +447,16 @@ def bottom_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Botto
     body = figure.look.body
     return [
         skirt_cone(
-            skeleton, torso, bottom.skirt, bottom.rise, bottom.length, 0.0, body, Label.BOTTOM, BOTTOM_GROUP, bottom.fold_offset
+            skeleton,
+            torso,
+            bottom.skirt,
+            bottom.rise,
+            bottom.length,
+            0.0,
+            body,
+            Label.BOTTOM,
+            BOTTOM_GROUP,
+            bottom.fold_offset,
         )
     ]
 
@@ -409,7 +475,16 @@ def dress_cones(figure: Figure, skeleton: Skeleton, torso: Torso, dress: Dress) 
     )  # fmt: skip
     loose = float(np.interp(dress.waist, TORSO_PLACES, ease)) - 0.006
     skirt = skirt_cone(
-        skeleton, torso, dress.skirt, dress.waist, dress.length, loose, body, Label.DRESS, DRESS_GROUP, dress.fold_offset
+        skeleton,
+        torso,
+        dress.skirt,
+        dress.waist,
+        dress.length,
+        loose,
+        body,
+        Label.DRESS,
+        DRESS_GROUP,
+        dress.fold_offset,
     )
     cones = [upper, replace(skirt, blend=0.02)]
     if length > 0.0:
@@ -435,7 +510,15 @@ def shoe_cones(skeleton: Skeleton) -> list[Cone]:
         heel = limb.end + np.array([0.0, 0.035, -0.01])
         width = Profile((0.0, 0.5, 1.0), (0.042, 0.045, 0.032))
         cones.append(
-            Cone(start=heel, stop=limb.tip, width=width, label=Label.SHOES, group=SHOE_GROUP, part=PART_DETAIL, blend=0.01)
+            Cone(
+                start=heel,
+                stop=limb.tip,
+                width=width,
+                label=Label.SHOES,
+                group=SHOE_GROUP,
+                part=PART_DETAIL,
+                blend=0.01,
+            )
         )
     return cones
 
@@ -488,7 +571,11 @@ def _scarf(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float,
     side = 1.0 if variant > 0.5 else -1.0
     start = base + torso.frame.across * side * 0.035 + torso.frame.front * 0.078
     low = 0.35 + 0.3 * (variant * 2 % 1)
-    depth = max(torso.depth_at(u) + float(np.interp(u, TORSO_PLACES, torso.forward)) for u in (0.25, low)) + 0.8 * front[8] + 0.012
+    depth = (
+        max(torso.depth_at(u) + float(np.interp(u, TORSO_PLACES, torso.forward)) for u in (0.25, low))
+        + 0.8 * front[8]
+        + 0.012
+    )
     stop = torso.at(low) + torso.frame.across * side * 0.055 + torso.frame.front * depth
     tail = replace(
         ring, start=start, stop=stop, width=Profile((0.0, 0.4, 1.0), (0.030, 0.040, 0.046)), depth=Profile((0.0, 1.0), (0.022, 0.016)),
@@ -508,12 +595,18 @@ def _bag(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
 
     def strap(points: Points) -> F32:
         x, y = points.v * np.float32(unit), points.u * np.float32(unit)
-        off = np.abs((x - np.float32(low[0])) * np.float32(dy / norm) - (y - np.float32(low[1])) * np.float32(dx / norm))
+        off = np.abs(
+            (x - np.float32(low[0])) * np.float32(dy / norm) - (y - np.float32(low[1])) * np.float32(dx / norm)
+        )
         return np.where(points.w > -0.02, np.float32(0.0125) - off, np.float32(-1.0)).astype(np.float32)
 
     ease = tuple(value + 0.008 for value in front)
     band = replace(
-        torso_cone(torso, ease, 1.1, Label.ACCESSORY, ACCESSORY_GROUP), cover=strap, hem=0.004, part=PART_DETAIL, relief=torso.relief(0.7)
+        torso_cone(torso, ease, 1.1, Label.ACCESSORY, ACCESSORY_GROUP),
+        cover=strap,
+        hem=0.004,
+        part=PART_DETAIL,
+        relief=torso.relief(0.7),
     )
     centre = torso.at(1.02) + torso.frame.across * side * (hip + 0.035) + torso.frame.front * 0.07
     body = Cone(
@@ -539,7 +632,9 @@ def _hat(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
     line = -0.20 if beanie else -0.235
 
     def crown(points: Points) -> F32:
-        return ((np.float32(line) + np.float32(0.06) * np.abs(points.v) - points.u) * np.float32(size)).astype(np.float32)
+        return ((np.float32(line) + np.float32(0.06) * np.abs(points.v) - points.u) * np.float32(size)).astype(
+            np.float32
+        )
 
     dome = replace(
         skull(figure, skeleton, 0.088), label=Label.ACCESSORY, group=ACCESSORY_GROUP, part=PART_DETAIL, cover=crown, hem=0.016,

@@ -67,7 +67,9 @@ def dress(person: Figure, garment: Figure, region: str = "top") -> Figure:
     for name, figure in (("person", person), ("garment", garment)):
         if not wears(figure, region):
             worn = "a dress" if figure.outfit.dress is not None else "a separate top and bottom"
-            raise RegionError(f"{name}: expected a figure with a garment for region {region!r}, got one in {worn}; try 'full'")
+            raise RegionError(
+                f"{name}: expected a figure with a garment for region {region!r}, got one in {worn}; try 'full'"
+            )
     mine, theirs = person.outfit, garment.outfit
     if region == "top":
         outfit = replace(mine, top=theirs.top, outerwear=theirs.outerwear)
@@ -84,7 +86,11 @@ def _leg_cover(figure: Figure) -> float:
     """How far down the legs (0 hip, 1 knee, 2 ankle) no skin or tights can show."""
     outfit = figure.outfit
     worn = outfit.dress if outfit.dress is not None else outfit.bottom
-    return 2.0 if worn.length >= 2.0 else max(worn.length - 0.25, 0.0)
+    return (
+        2.0
+        if worn.length >= 2.0
+        else max(worn.length - (0.03 if worn is outfit.dress or outfit.bottom.kind == "skirt" else 0.25), 0.0)
+    )
 
 
 def _arm_cover(figure: Figure) -> float:
@@ -165,7 +171,9 @@ def _reduce_picture(picture: NDArray[np.float32], factor: int) -> NDArray[np.uin
     return np.ascontiguousarray(total.astype(np.uint8).transpose(1, 2, 0))
 
 
-def _keypoints(figure: Figure, skeleton: Skeleton, camera: Camera, canvas: Canvas, size: tuple[int, int], factor: int) -> NDArray[np.float32]:
+def _keypoints(
+    figure: Figure, skeleton: Skeleton, camera: Camera, canvas: Canvas, size: tuple[int, int], factor: int
+) -> NDArray[np.float32]:
     points = joint_points(figure, skeleton)
     result = np.zeros((17, 3), dtype=np.float32)
     for number, point in enumerate(points):
@@ -202,7 +210,11 @@ def render(figure: Figure, size: tuple[int, int] = (128, 96), *, supersample: in
     camera = frame_figure(figure, skeleton, height, width)
     shift = 0.5 * factor - 0.5
     canvas = Canvas(
-        height * factor, width * factor, camera.scale * factor, camera.offset_x * factor + shift, camera.offset_y * factor + shift
+        height * factor,
+        width * factor,
+        camera.scale * factor,
+        camera.offset_x * factor + shift,
+        camera.offset_y * factor + shift,
     )
     for cone in build_cones(figure, skeleton, torso):
         canvas.draw(cone)

@@ -44,7 +44,13 @@ HAIR_COLOURS: tuple[Colour, ...] = (
     (0.80, 0.64, 0.40), (0.88, 0.77, 0.56), (0.52, 0.22, 0.11), (0.64, 0.31, 0.15), (0.58, 0.57, 0.56), (0.80, 0.79, 0.78),
 )  # fmt: skip
 HAIR_WEIGHTS = (5, 5, 5, 4, 3, 2.5, 2.5, 1.5, 1.5, 1.5, 1.2, 0.8)
-IRISES: tuple[Colour, ...] = ((0.22, 0.13, 0.08), (0.33, 0.21, 0.11), (0.25, 0.38, 0.55), (0.28, 0.42, 0.28), (0.38, 0.42, 0.45))
+IRISES: tuple[Colour, ...] = (
+    (0.22, 0.13, 0.08),
+    (0.33, 0.21, 0.11),
+    (0.25, 0.38, 0.55),
+    (0.28, 0.42, 0.28),
+    (0.38, 0.42, 0.45),
+)
 CLOTH_COLOURS: tuple[Colour, ...] = (
     (0.10, 0.10, 0.11), (0.16, 0.17, 0.19), (0.33, 0.34, 0.36), (0.58, 0.59, 0.60), (0.80, 0.80, 0.79), (0.96, 0.96, 0.94),
     (0.95, 0.92, 0.84), (0.86, 0.78, 0.65), (0.72, 0.60, 0.45), (0.45, 0.33, 0.23), (0.30, 0.21, 0.15),
@@ -204,7 +210,9 @@ def _cloth(rng: np.random.Generator, palette: Sequence[Colour], patterned: float
     figure = _contrasting(rng, ground)
     accent = _contrasting(rng, figure, 0.18)
     names = ("stripes", "columns", "checks", "plaid", "dots", "diagonal", "chevron", "panel", "logo", "block")
-    weights = (3.2, 2.0, 1.2, 1.6, 1.8, 0.9, 0.7, 0.6, 0.7, 0.9) if prints else (2.0, 2.5, 1.5, 2.5, 1.0, 0.4, 0.3, 0, 0, 0)
+    weights = (
+        (3.2, 2.0, 1.2, 1.6, 1.8, 0.9, 0.7, 0.6, 0.7, 0.9) if prints else (2.0, 2.5, 1.5, 2.5, 1.0, 0.4, 0.3, 0, 0, 0)
+    )
     chosen = _pick(rng, names, weights)
     if rng.random() >= patterned:
         chosen = "plain"
@@ -266,7 +274,12 @@ def _bottom(cut: np.random.Generator, cloth: np.random.Generator, build: float) 
         length = _uniform(cut, 0.34 + 0.16 * (1.0 - build), 0.9)
     elif kind == "skirt":
         length = _uniform(cut, 0.42, 1.02)
-    palette = {"jeans": DENIMS, "trousers": TROUSER_COLOURS, "shorts": TROUSER_COLOURS + DENIMS, "skirt": CLOTH_COLOURS}[kind]
+    palette = {
+        "jeans": DENIMS,
+        "trousers": TROUSER_COLOURS,
+        "shorts": TROUSER_COLOURS + DENIMS,
+        "skirt": CLOTH_COLOURS,
+    }[kind]
     patterned = {"jeans": 0.0, "trousers": 0.16, "shorts": 0.22, "skirt": 0.36}[kind]
     return Bottom(
         kind=kind,  # type: ignore[arg-type]
@@ -296,7 +309,9 @@ def _dress(cut: np.random.Generator, cloth: np.random.Generator) -> Dress:
 
 def _legwear(rng: np.random.Generator) -> Legwear | None:
     worn = rng.random() < 0.22
-    colour = _pick(rng, ((0.09, 0.09, 0.10), (0.16, 0.14, 0.15), (0.13, 0.15, 0.24), (0.42, 0.40, 0.40), (0.34, 0.12, 0.16)))
+    colour = _pick(
+        rng, ((0.09, 0.09, 0.10), (0.16, 0.14, 0.15), (0.13, 0.15, 0.24), (0.42, 0.40, 0.40), (0.34, 0.12, 0.16))
+    )
     return Legwear(colour, _uniform(rng, 0.0, 0.35)) if worn else None
 
 
@@ -314,7 +329,9 @@ def sample_outfit(seed: int) -> Outfit:
     with_outerwear = stream(seed, "wears outerwear").random() < 0.16
     return Outfit(
         top=_top(stream(seed, "top cut"), stream(seed, "top cloth"), build),
-        outerwear=_outerwear(stream(seed, "outerwear cut"), stream(seed, "outerwear cloth")) if with_outerwear else None,
+        outerwear=_outerwear(stream(seed, "outerwear cut"), stream(seed, "outerwear cloth"))
+        if with_outerwear
+        else None,
         bottom=_bottom(stream(seed, "bottom cut"), stream(seed, "bottom cloth"), build),
         dress=_dress(stream(seed, "dress cut"), stream(seed, "dress cloth")) if in_dress else None,
         legwear=_legwear(stream(seed, "legwear")),
@@ -353,7 +370,9 @@ def _arms(rng: np.random.Generator) -> tuple[Arm, Arm]:
 
 def _legs(rng: np.random.Generator) -> tuple[Leg, Leg]:
     kind = _pick(rng, ("straight", "apart", "left", "right", "stride"), (4, 2.5, 2, 2, 1.2))
-    out = {"straight": 0.045, "apart": 0.15, "left": 0.05, "right": 0.05, "stride": 0.03}[kind] + rng.normal(0.0, 0.02, 2)
+    out = {"straight": 0.045, "apart": 0.15, "left": 0.05, "right": 0.05, "stride": 0.03}[kind] + rng.normal(
+        0.0, 0.02, 2
+    )
     forward, back = np.zeros(2), np.zeros(2)
     if kind in ("left", "right"):
         index = 0 if kind == "left" else 1

@@ -115,7 +115,9 @@ def paint_face(figure: Figure, colour: F32, u: F32, v: F32, soft: float) -> F32:
     round_eye = np.sqrt(ex * ex + (ey + f32(0.002)) ** 2)
     _mix(colour, face.iris, white * _inside(round_eye - f32(0.0325 * face.eyes), soft))
     _mix(colour, (0.03, 0.03, 0.03), white * _inside(round_eye - f32(0.0155 * face.eyes), soft))
-    lash = np.abs(arch + f32(ry) * np.sqrt(np.maximum(1 - (ex * f32(1 / rx)) ** 2, 0))) - f32(0.006 + 0.006 * face.makeup)
+    lash = np.abs(arch + f32(ry) * np.sqrt(np.maximum(1 - (ex * f32(1 / rx)) ** 2, 0))) - f32(
+        0.006 + 0.006 * face.makeup
+    )
     _mix(colour, (0.08, 0.06, 0.06), _inside(lash, soft) * (np.abs(ex) < f32(rx * 1.02)))
     brow_y = u + f32(0.052) + f32(0.030) * np.sin(np.clip((x - f32(0.05)) * f32(15.0), 0.0, 3.0))
     thick = f32(0.0125 * face.brows) * np.clip(f32(1.35) - x * f32(2.8), 0.3, 1.0)
@@ -142,7 +144,11 @@ def _mouth(face: Face, figure: Figure, colour: F32, u: F32, v: F32, soft: float)
     lower = np.maximum(line - low, -line)
     _mix(colour, tuple(value * 0.86 for value in lips), _inside(upper, soft) * (taper > 0))  # type: ignore[arg-type]
     _mix(colour, lips, _inside(lower, soft) * (taper > 0))
-    _mix(colour, tuple(value * 1.18 + 0.03 for value in lips), np.exp(-(((line - f32(0.017)) / f32(0.009)) ** 2) - v * v * 700) * f32(0.5))  # type: ignore[arg-type]
+    _mix(
+        colour,
+        tuple(value * 1.18 + 0.03 for value in lips),
+        np.exp(-(((line - f32(0.017)) / f32(0.009)) ** 2) - v * v * 700) * f32(0.5),
+    )  # type: ignore[arg-type]
     seam = np.abs(line) - f32(0.0050) * taper
     _mix(colour, tuple(value * 0.42 for value in lips), _inside(seam, soft) * (np.abs(v) < f32(half)))  # type: ignore[arg-type]
 
@@ -153,11 +159,11 @@ def _beard(figure: Figure, colour: F32, u: F32, x: F32) -> None:
         return
     cheek = f32(0.235) - f32(0.75) * np.clip(x - f32(0.17), 0.0, 1.0) - u
     cover = np.clip(-cheek * f32(16.0), 0.0, 1.0)
-    upper_lip = np.maximum(np.abs(x) - f32(0.115), np.abs(u - f32(0.252)) - f32(0.030))
+    upper_lip = _ellipse(x, u - f32(0.262) - f32(2.6) * x * x, 0.135, 0.030)
     if not face.moustache:
         cover *= np.clip((u - f32(0.34)) * 14 + np.clip((x - f32(0.12)) * 14, 0.0, 2.0), 0.0, 1.0)
     else:
-        cover = np.maximum(cover, np.clip(f32(0.5) - upper_lip * f32(50.0), 0.0, 1.0))
+        cover = np.maximum(cover, np.clip(f32(0.5) - upper_lip * f32(36.0), 0.0, 1.0))
     target = tuple(value * 0.72 for value in figure.look.hair.colour)
     _mix(colour, target, cover * f32(0.45 + 0.47 * face.beard))  # type: ignore[arg-type]
 
@@ -179,7 +185,9 @@ def hair_colour(figure: Figure, canvas: Canvas, at: NDArray[np.intp]) -> F32:
     base = np.asarray(hair.colour, dtype=f32)
     if hair.style == "buzz":
         base = base * f32(0.72) + np.asarray(figure.look.skin.tone, dtype=f32) * f32(0.28)
-    shine = np.exp(-(((canvas.ny[at] + f32(0.42)) * f32(1 / 0.17)) ** 2)) * f32(0.0 if curly or hair.style == "buzz" else 0.10)
+    shine = np.exp(-(((canvas.ny[at] + f32(0.42)) * f32(1 / 0.17)) ** 2)) * f32(
+        0.0 if curly or hair.style == "buzz" else 0.10
+    )
     return (base[:, None] * (1 + strand) + shine * (f32(0.35) + base[:, None] * f32(1.2))).astype(f32)
 
 
@@ -202,14 +210,20 @@ def _trim(figure: Figure, canvas: Canvas, at: NDArray[np.intp], group: int, colo
         step = step - np.round(step * f32(1 / 0.082)) * f32(0.082)
         button = _inside(np.sqrt(x * x + step * step) - f32(0.0062), soft) * below
         piece = colour[:, local]
-        _mix(piece, (0.90, 0.89, 0.86) if sum(outfit.top.cloth.colours[0]) < 2.1 else (0.40, 0.38, 0.36), button * f32(0.85))
+        _mix(
+            piece,
+            (0.90, 0.89, 0.86) if sum(outfit.top.cloth.colours[0]) < 2.1 else (0.40, 0.38, 0.36),
+            button * f32(0.85),
+        )
         colour[:, local] = piece
     elif group == garments.OUTER_GROUP and outfit.outerwear is not None:
         outer = outfit.outerwear
         edge = np.abs(x) - garments.outer_gap(outer, y, unit)
         if outer.kind == "blazer":
             wide = f32(0.058) * np.clip((f32(0.29) - y) * f32(4.0), 0.0, 1.0) + f32(0.004)
-            notch = np.where(np.abs(y - f32(0.035) + (edge * f32(0.5))) < f32(0.004), f32(0.22), f32(0.0)) * (edge < wide)
+            notch = np.where(np.abs(y - f32(0.035) + (edge * f32(0.5))) < f32(0.004), f32(0.22), f32(0.0)) * (
+                edge < wide
+            )
             shade += f32(0.06) * _inside(edge - wide, soft) - notch
             shade -= f32(0.32) * _inside(np.abs(edge - wide) - f32(0.0028), soft) * (y < f32(0.30))
         else:
@@ -218,7 +232,9 @@ def _trim(figure: Figure, canvas: Canvas, at: NDArray[np.intp], group: int, colo
     elif group == garments.BOTTOM_GROUP and outfit.bottom.kind != "skirt":
         top = outfit.bottom.rise * unit
         shade -= f32(0.22) * _inside(np.abs(y - f32(top + 0.036)) - f32(0.0024), soft)
-        shade -= f32(0.20) * _inside(np.maximum(np.abs(x) - f32(0.0024), np.abs(y - f32(top + 0.11)) - f32(0.075)), soft)
+        shade -= f32(0.20) * _inside(
+            np.maximum(np.abs(x) - f32(0.0024), np.abs(y - f32(top + 0.11)) - f32(0.075)), soft
+        )
         hip = torso.width_at(1.0)
         pocket = np.abs(_ellipse(np.abs(x) - f32(hip + 0.01), y - f32(top + 0.030), 0.085, 0.085)) - f32(0.0026)
         shade -= f32(0.22) * _inside(pocket, soft) * (y > f32(top + 0.036))
@@ -235,7 +251,9 @@ def _leg_light(figure: Figure, colour: F32, u: F32, v: F32, part: NDArray[np.uin
     colour += (1 - colour) * fade
 
 
-def albedo(figure: Figure, canvas: Canvas, torso: body.Torso, at: NDArray[np.intp], group: NDArray[np.uint8]) -> tuple[F32, F32]:
+def albedo(
+    figure: Figure, canvas: Canvas, torso: body.Torso, at: NDArray[np.intp], group: NDArray[np.uint8]
+) -> tuple[F32, F32]:
     """Albedo (3, n) and gloss (n,) of the foreground pixels ``at``."""
     colour, gloss = np.empty((3, at.size), dtype=f32), np.zeros(at.size, dtype=f32)
     outfit, tone = figure.outfit, np.asarray(figure.look.skin.tone, dtype=f32)
@@ -327,7 +345,9 @@ def shade(figure: Figure, canvas: Canvas, torso: body.Torso, step: int) -> F32:
     diffuse = np.clip(facing * f32(0.88) + f32(0.12), 0.0, 1.0)
     rows, columns = np.divmod(at, canvas.width)
     dark = occlusion(canvas, light, step)[rows // step, columns // step]
-    level = f32(light.ambient) * (1 - f32(0.13) * ny) * (1 - f32(0.42) * dark) + f32(light.key) * diffuse * (1 - f32(0.60) * dark)
+    level = f32(light.ambient) * (1 - f32(0.13) * ny) * (1 - f32(0.42) * dark) + f32(light.key) * diffuse * (
+        1 - f32(0.60) * dark
+    )
     level *= canvas.hem[at]
     half = np.array([lx, ly, lz + 1.0])
     half /= np.linalg.norm(half)

@@ -15,7 +15,22 @@ from styletryon.data.paperdoll.sampling import sample_figure
 from styletryon.labels import PALETTE
 
 Picture = NDArray[np.uint8]
-BONES = ((5, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (6, 12), (11, 12), (11, 13), (12, 14), (0, 1), (0, 2), (1, 3), (2, 4))
+BONES = (
+    (5, 6),
+    (5, 7),
+    (7, 9),
+    (6, 8),
+    (8, 10),
+    (5, 11),
+    (6, 12),
+    (11, 12),
+    (11, 13),
+    (12, 14),
+    (0, 1),
+    (0, 2),
+    (1, 3),
+    (2, 4),
+)
 
 
 def _stamp(picture: Picture, x: float, y: float, radius: float, colour: tuple[int, int, int]) -> None:
@@ -60,7 +75,10 @@ def contact_sheet(seeds: Sequence[int], person: int, size: tuple[int, int] = (25
         [render(model, size).image, *dressed],
     ]
     gap = 4
-    framed = [np.concatenate([np.pad(p, ((0, gap), (0, gap), (0, 0)), constant_values=255) for p in row], axis=1) for row in rows]
+    framed = [
+        np.concatenate([np.pad(p, ((0, gap), (0, gap), (0, 0)), constant_values=255) for p in row], axis=1)
+        for row in rows
+    ]
     return np.concatenate(framed, axis=0)[:-gap, :-gap]
 
 

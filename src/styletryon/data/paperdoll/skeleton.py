@@ -64,7 +64,9 @@ def _pose_arm(body: Body, arm: Arm, root: Array, frame: Array, side: float) -> L
     upper, fore = frame @ (np.array(arm.upper) * mirror), frame @ (np.array(arm.fore) * mirror)
     elbow = root + upper * UPPER_ARM * body.arm
     wrist = elbow + fore * FOREARM * body.arm
-    droop = {"hip": (0.62, 0.55, 0.10), "folded": (0.0, 0.1, 0.1), "carry": (-0.2, -0.2, 0.1)}.get(arm.pose, (0.0, 0.12, 0.0))
+    droop = {"hip": (0.62, 0.55, 0.10), "folded": (0.0, 0.1, 0.1), "carry": (-0.2, -0.2, 0.1)}.get(
+        arm.pose, (0.0, 0.12, 0.0)
+    )
     hand = fore + frame @ (np.array(droop) * mirror)
     return Limb(root, elbow, wrist, wrist + hand / np.linalg.norm(hand) * HAND * (0.5 * body.arm + 0.5))
 
@@ -84,7 +86,9 @@ def build_skeleton(figure: Figure) -> Skeleton:
     mid_hip = np.zeros(3)
     mid_shoulder = mid_hip + rotation(stance.yaw, stance.lean) @ np.array([0.0, -body.torso, -0.012])
     across, hips = np.array([body.shoulders, 0.0, -0.012]), np.array([body.hips, 0.0, 0.0])
-    head = rotation(stance.yaw * 0.45 + stance.twist + stance.head_yaw, stance.lean * 0.5 + stance.head_tilt, stance.head_nod)
+    head = rotation(
+        stance.yaw * 0.45 + stance.twist + stance.head_yaw, stance.lean * 0.5 + stance.head_tilt, stance.head_nod
+    )
     neck_top = mid_shoulder + chest @ np.array([0.0, -0.128 * body.neck, 0.012])
     head_centre = neck_top + head @ np.array([0.0, -0.36 * body.head, 0.016])
     flip = np.array([-1.0, 1.0, 1.0])
@@ -149,7 +153,12 @@ def face_points(figure: Figure, skeleton: Skeleton) -> dict[str, Array]:
 def joint_points(figure: Figure, skeleton: Skeleton) -> Array:
     """The seventeen COCO joints in space, (17, 3) metres."""
     face = face_points(figure, skeleton)
-    left_arm, right_arm, left_leg, right_leg = skeleton.left_arm, skeleton.right_arm, skeleton.left_leg, skeleton.right_leg
+    left_arm, right_arm, left_leg, right_leg = (
+        skeleton.left_arm,
+        skeleton.right_arm,
+        skeleton.left_leg,
+        skeleton.right_leg,
+    )
     points = [face[name] for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
     for left, right in ((left_arm, right_arm), (left_leg, right_leg)):
         for joint in ("root", "middle", "end"):
