@@ -110,7 +110,8 @@ class TryOnResult:
             image = to_pil(torch.lerp(before, drawn, mask))
             person_image = to_pil(before)
         else:
-            image = paste_back(photo.photo, drawn, mask, photo.frame, feather=0.0 if composite else 1.0)
+            # Its feather softens the frame's own edge too, which a garment may cross.
+            image = paste_back(photo.photo, drawn, mask, photo.frame)
             person_image = photo.photo
             labels = _to_photo(labels, photo.frame)
         theirs = _source(garment)
