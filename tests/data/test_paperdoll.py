@@ -88,9 +88,9 @@ def test_keypoints_lie_on_the_body() -> None:
         rendering = render(sample_figure(seed), SIZE)
         for number, (x, y, score) in enumerate(rendering.keypoints):
             if score == 0.0:
-                assert not (0 <= round(float(x)) < SIZE[1] and 0 <= round(float(y)) < SIZE[0])
+                assert not (0 <= x < SIZE[1] and 0 <= y < SIZE[0])
                 continue
-            label = rendering.labels[round(float(y)), round(float(x))]
+            label = rendering.labels[int(y), int(x)]
             seen, hits = seen + 1, hits + int(label != Label.BACKGROUND)
             if number in (7, 8, 9, 10) and score == 1.0:
                 arms, on_arm = arms + 1, on_arm + int(Label(label) in limbs)
@@ -108,7 +108,7 @@ def test_left_is_the_persons_own_left() -> None:
 def test_keypoints_scale_with_the_picture() -> None:
     figure = sample_figure(11)
     small, large = render(figure, (128, 96)).keypoints, render(figure, (256, 192)).keypoints
-    np.testing.assert_allclose(small[:, :2] * 2 + 0.5, large[:, :2], atol=1e-3)
+    np.testing.assert_allclose(small[:, :2] * 2, large[:, :2], atol=1e-3)
 
 
 def test_the_person_fills_the_frame_from_head_to_knee() -> None:

@@ -26,7 +26,8 @@ THIGH_RADII, SHIN_RADII = (0.089, 0.091, 0.080, 0.062, 0.054), (0.053, 0.050, 0.
 class Torso:
     """The torso's axis, frame and outline: what the body and all clothes on it are built from.
 
-    ``places`` are heights in torso lengths below the shoulders; ``half_width``, ``half_depth`` and ``forward`` are metres.
+    ``places`` are heights in torso lengths below the shoulders; ``half_width``, ``half_depth`` and ``forward`` are
+    metres.
     """
 
     start: Array
@@ -83,18 +84,42 @@ def torso_of(figure: Figure, skeleton: Skeleton) -> Torso:
     across /= np.linalg.norm(across)
     sh, waist, hip, weight = body.shoulders, body.waist, body.hip_width, body.weight
     width = (
-        0.046 * body.neck, 0.056, 0.60 * sh, 0.90 * sh, 1.05 * sh, 1.10 * sh, 1.0 * sh, 0.93 * sh,
-        0.42 * sh + 0.53 * waist, waist, 0.42 * waist + 0.57 * hip, hip, 1.01 * hip, 0.88 * hip,
-    )  # fmt: skip
+        0.046 * body.neck,
+        0.056,
+        0.60 * sh,
+        0.90 * sh,
+        1.05 * sh,
+        1.10 * sh,
+        1.0 * sh,
+        0.93 * sh,
+        0.42 * sh + 0.53 * waist,
+        waist,
+        0.42 * waist + 0.57 * hip,
+        hip,
+        1.01 * hip,
+        0.88 * hip,
+    )
     depth = tuple(
         value * (1.0 + 0.7 * (weight - 1.0))
         for value in (0.045, 0.05, 0.058, 0.066, 0.073, 0.085, 0.098, 0.108, 0.104, 0.096, 0.106, 0.116, 0.094, 0.040)
     )
     belly = 0.16 * max(weight - 1.0, 0.0)
     forward = (
-        -0.008, -0.008, -0.007, -0.005, -0.002, 0.002, 0.005 + 0.006 * body.bust, 0.006 + 0.024 * body.bust,
-        0.004 + 0.014 * body.bust + 0.4 * belly, 0.004 + belly, 0.004 + belly, -0.008, -0.014, -0.008,
-    )  # fmt: skip
+        -0.008,
+        -0.008,
+        -0.007,
+        -0.005,
+        -0.002,
+        0.002,
+        0.005 + 0.006 * body.bust,
+        0.006 + 0.024 * body.bust,
+        0.004 + 0.014 * body.bust + 0.4 * belly,
+        0.004 + belly,
+        0.004 + belly,
+        -0.008,
+        -0.014,
+        -0.008,
+    )
     return Torso(
         start=skeleton.mid_shoulder,
         down=down,
@@ -307,8 +332,15 @@ def head(figure: Figure, skeleton: Skeleton) -> list[Cone]:
         places = tuple(float(value) for value in np.linspace(0.0, 1.0, len(radii)))
         width = Profile(places, tuple(radius * size for radius in radii))
         return Cone(
-            start=start, stop=stop, width=width, frame=frame, label=Label.FACE, group=SKIN_GROUP, part=PART_HEAD, blend=blend * size
-        )  # fmt: skip
+            start=start,
+            stop=stop,
+            width=width,
+            frame=frame,
+            label=Label.FACE,
+            group=SKIN_GROUP,
+            part=PART_HEAD,
+            blend=blend * size,
+        )
 
     nose = 0.040 * face.nose
     cones = [
@@ -412,12 +444,18 @@ def _falling_hair(figure: Figure, skeleton: Skeleton, torso: Torso, frame: Frame
         bends = tuple(float(wave * size * np.sin(turn + 2.6 * i)) for i in range(count))
         steps = tuple(float(value) for value in np.linspace(0.0, 1.0, count))
         return Cone(
-            start=start, stop=stop,
+            start=start,
+            stop=stop,
             width=Profile(places, tuple(radius * size for radius in radii)),
             depth=Profile(places, tuple(radius * size * flat for radius in radii)),
             sideways=Profile(steps, bends) if wave else None,
-            yaw=_head_yaw(skeleton), frame=frame, label=Label.HAIR, group=HAIR_GROUP, part=PART_DETAIL, blend=0.02,
-        )  # fmt: skip
+            yaw=_head_yaw(skeleton),
+            frame=frame,
+            label=Label.HAIR,
+            group=HAIR_GROUP,
+            part=PART_DETAIL,
+            blend=0.02,
+        )
 
     down = np.array([0.0, size, 0.0])
     volume = 0.03 * style.volume
@@ -490,13 +528,21 @@ def _halo(figure: Figure, skeleton: Skeleton, frame: Frame) -> Cone:
         angle = np.arctan2(points.v, points.u + np.float32(0.1))
         rough = np.sin(angle * 17 + np.float32(turn)) + np.sin(angle * 29 + np.float32(2 * turn)) + np.sin(angle * 43)
         margin = points.facing - np.float32(0.13) - rough * np.float32(0.075)
-        return (np.minimum(margin, points.u + np.float32(0.17)) if hat else margin).astype(np.float32)
+        return np.asarray(np.minimum(margin, points.u + np.float32(0.17)) if hat else margin, dtype=np.float32)
 
     return Cone(
-        start=middle - stretch * 0.5, stop=middle + stretch, width=Profile((0.0, 1.0), (radius, radius * 0.96)),
-        depth=Profile((0.0, 1.0), (radius * 0.45, radius * 0.45)), frame=frame, label=Label.HAIR, group=HAIR_GROUP,
-        part=PART_DETAIL, blend=0.02, cover=ragged, folds=Folds((0.5, 0.5), 12.0, 12.0, style.seed),
-    )  # fmt: skip
+        start=middle - stretch * 0.5,
+        stop=middle + stretch,
+        width=Profile((0.0, 1.0), (radius, radius * 0.96)),
+        depth=Profile((0.0, 1.0), (radius * 0.45, radius * 0.45)),
+        frame=frame,
+        label=Label.HAIR,
+        group=HAIR_GROUP,
+        part=PART_DETAIL,
+        blend=0.02,
+        cover=ragged,
+        folds=Folds((0.5, 0.5), 12.0, 12.0, style.seed),
+    )
 
 
 def thumb_way(limb: Limb, side: float, pose: str) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The depth buffer and its one primitive, a generalised cone whose surface has a closed form under a parallel camera."""
+"""The depth buffer and its one primitive, a generalised cone whose surface has a closed form under such a camera."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FAR = -100.0
 class Frame:
     """A body frame that gives surface points their texture coordinates.
 
-    ``u`` runs along ``down`` and ``v`` along ``across``, ``w`` along ``front``, all measured from ``origin`` in units of
-    ``unit`` metres; the axes are (3,) unit vectors in camera space.
+    ``u`` runs along ``down`` and ``v`` along ``across``, ``w`` along ``front``, all measured from ``origin`` in units
+    of ``unit`` metres; the axes are (3,) unit vectors in camera space.
     """
 
     origin: NDArray[np.float64]
@@ -72,10 +72,11 @@ def fold_texture(size: int = 128) -> tuple[F32, F32]:
         height += weight * (1.0 - np.abs(noise / noise.std())) ** 3 / 3.0
     smooth = np.exp(-(fx**2 + fy**2) / 2.0 / 13.0**2)
     height = np.fft.ifft2(np.fft.fft2(height) * smooth).real
-    slope_u, slope_v = np.gradient(np.pad(height, 1, mode="wrap"))
-    slopes = [slope[1:-1, 1:-1] for slope in (slope_u, slope_v)]
-    scale = max(float(slope.std()) for slope in slopes)
-    return tuple((slope / scale).astype(np.float32).ravel() for slope in slopes)  # type: ignore[return-value]
+    padded = np.pad(height, 1, mode="wrap")
+    slope_u = 0.5 * (padded[2:, 1:-1] - padded[:-2, 1:-1])
+    slope_v = 0.5 * (padded[1:-1, 2:] - padded[1:-1, :-2])
+    scale = max(float(slope_u.std()), float(slope_v.std()))
+    return (slope_u / scale).astype(np.float32).ravel(), (slope_v / scale).astype(np.float32).ravel()
 
 
 @lru_cache(maxsize=256)
@@ -96,7 +97,7 @@ def _spline(knots: tuple[float, ...], count: int) -> F32:
     h01, h11 = x * x * (3 - 2 * x), x * x * (x - 1)
     matrix = h00[:, None] * unit[cell] + (h10 * step)[:, None] * slopes[cell]
     matrix += h01[:, None] * unit[cell + 1] + (h11 * step)[:, None] * slopes[cell + 1]
-    return matrix.astype(np.float32)
+    return np.asarray(matrix, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -272,7 +273,7 @@ class Canvas:
             return
         at, s, t, along, cell, over, q, z, old, same = (
             a[visible] for a in (at, s, t, along, cell, over, q, z, old, same)
-        )  # fmt: skip
+        )
         x, y = self.xs[at % self.width], self.ys[at // self.width]
         if cone.frame is not None:
             frame = cone.frame
@@ -306,7 +307,7 @@ class Canvas:
             if inside.size < at.size:
                 at, s, t, along, cell, over, q, z, old, same, u, v, w = (
                     a[inside] for a in (at, s, t, along, cell, over, q, z, old, same, u, v, w)
-                )  # fmt: skip
+                )
         per_metre = np.float32((count - 1) / flat)
         ring = inverse[cell] * depth[cell]
         slope_s = s * ring

@@ -22,7 +22,7 @@ _STANCE_STRIDE = 1_000_003
 
 
 def figure_of(seed: int, style: int, stance: int) -> Figure:
-    """The figure of one picture of a data set: the same style in another stance is the same person in the same clothes."""
+    """The figure of one picture of a data set: a style in another stance is the same person in the same clothes."""
     figure = sample_figure(seed + style)
     return figure if stance == 0 else restyle(figure, stance=sample_stance(seed + style + stance * _STANCE_STRIDE))
 
@@ -84,10 +84,10 @@ def write_dataset(
 ) -> None:
     """Writes a folder data set of rendered figures.
 
-    The folder holds ``images/ID.png``, ``labels/ID.png`` (8-bit classes), ``keypoints.json`` (ID -> 17 x [x, y, score]),
-    ``split.json`` ({"train": [...], "val": [...]}, all pictures of a style on one side) and ``styles.json`` (ID -> style
-    number; the same number is the same person in the same clothes and light). The JSON files are written last, so a folder
-    that has them is complete. The same arguments give the same files, whatever the number of workers.
+    The folder holds ``images/ID.png``, ``labels/ID.png`` (8-bit classes), ``keypoints.json`` (ID -> 17 x [x, y,
+    score]), ``split.json`` ({"train": [...], "val": [...]}, all pictures of a style on one side) and ``styles.json``
+    (ID -> style number; the same number is the same person in the same clothes and light). The JSON files are written
+    last, so a folder that has them is complete. The same arguments give the same files, whatever the number of workers.
 
     Args:
         folder: Where to write; made if missing.
@@ -120,7 +120,7 @@ def write_dataset(
             if progress is not None:
                 progress(len(keypoints), count)
     order = stream(seed, "split").permutation(styles)
-    held_out = {int(style) for style in order[: int(round(val_fraction * styles))]}
+    held_out = {int(style) for style in order[: round(val_fraction * styles)]}
     numbers = {name: int(name.split("_")[0]) for name in keypoints}
     split: dict[str, list[str]] = {"train": [], "val": []}
     for name, style in numbers.items():

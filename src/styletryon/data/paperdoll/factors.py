@@ -1,7 +1,7 @@
 """What a drawn person is made of: frozen values, one class for each factor.
 
-Lengths are metres, angles radians, colours sRGB triples in [0, 1]. "Left" is always the person's own left. Everything is
-hashable and compares by value, so two figures are the same picture exactly when they are equal.
+Lengths are metres, angles radians, colours sRGB triples in [0, 1]. "Left" is always the person's own left. Everything
+is hashable and compares by value, so two figures are the same picture exactly when they are equal.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Outerwear:
 class Bottom:
     """Trousers, jeans, shorts or a skirt.
 
-    ``length`` is the hem as a share of the thigh (1 is the knee, 2 the ankle), ``rise`` the waistband in torso lengths below
-    the shoulders, ``fit`` from 0 (slim) to 1 (wide) and ``skirt`` the cut, used by skirts only.
+    ``length`` is the hem as a share of the thigh (1 is the knee, 2 the ankle), ``rise`` the waistband in torso lengths
+    below the shoulders, ``fit`` from 0 (slim) to 1 (wide) and ``skirt`` the cut, used by skirts only.
     """
 
     kind: BottomKind
@@ -263,7 +263,7 @@ class Stance:
 
 @dataclass(frozen=True)
 class Light:
-    """Key light direction (x right, y down, z to the camera), strengths and the backdrop's colours from top to bottom."""
+    """Key light direction (x right, y down, z to camera), strengths, and the backdrop's colours at top and bottom."""
 
     direction: Vector
     key: float

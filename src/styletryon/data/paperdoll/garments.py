@@ -55,20 +55,20 @@ def neck_margin(name: str, x: F32, y: F32) -> F32:
         return np.full_like(x, 1.0)
     if name in ("v", "collar"):
         slope = np.float32(0.074 / (float(bottom) - NECK_TOP))
-        return (np.abs(x) - slope * (bottom - y)) * np.float32(0.92)
+        return np.asarray((np.abs(x) - slope * (bottom - y)) * np.float32(0.92))
     rx, ry = np.float32(NECK_RX[name]), bottom - np.float32(NECK_TOP)
     ring = np.sqrt((x / rx) ** 2 + ((y - np.float32(NECK_TOP)) / ry) ** 2)
-    return ((ring - 1.0) * min(rx, ry)).astype(np.float32)
+    return np.asarray((ring - 1.0) * min(rx, ry), dtype=np.float32)
 
 
 def _armhole(x: F32, y: F32, shoulder: float) -> F32:
     drop = np.clip((y - np.float32(0.035)) * np.float32(1.0 / 0.11), 0.0, 1.0)
     limit = np.float32(shoulder) * (np.float32(0.80) + np.float32(0.45) * drop * drop)
-    return (limit - np.abs(x)).astype(np.float32)
+    return np.asarray(limit - np.abs(x), dtype=np.float32)
 
 
 def under_ease(figure: Figure, torso: Torso) -> tuple[float, ...]:
-    """How far what is worn below the waist stands off the bare torso at each of its places, for tops that hang over it."""
+    """How far what is worn below the waist stands off the bare torso, at each of its places."""
     bottom, body = figure.outfit.bottom, figure.look.body
     out = max(figure.stance.left_leg.thigh[0], figure.stance.right_leg.thigh[0], 0.0)
     eases = []
@@ -107,7 +107,15 @@ def _ease(fit: float, torso: Torso, layer: float) -> tuple[float, ...]:
 
 
 def bodice(
-    torso: Torso, neckline: str, sleeveless: bool, hem: float, ease: tuple[float, ...], label: int, group: int, offset: float, folds: float
+    torso: Torso,
+    neckline: str,
+    sleeveless: bool,
+    hem: float,
+    ease: tuple[float, ...],
+    label: int,
+    group: int,
+    offset: float,
+    folds: float,
 ) -> Cone:  # fmt: skip
     """The part of a top or dress on the torso."""
     unit, shoulder = torso.length, torso.half_width[4]
@@ -124,9 +132,13 @@ def bodice(
 
     creases = Folds((0.02, 0.05, 0.10, 0.08, 0.18, 0.24, 0.17, 0.11), 1.9, 1.4, offset)
     return replace(
-        cone, cover=cover, hem=0.014, relief=torso.relief(0.85), blend=0.03,
+        cone,
+        cover=cover,
+        hem=0.014,
+        relief=torso.relief(0.85),
+        blend=0.03,
         folds=replace(creases, strength=tuple(value * folds for value in creases.strength)),
-    )  # fmt: skip
+    )
 
 
 def _cut(stop: float) -> Cover:
@@ -154,10 +166,20 @@ def sleeve(body: Body, limb: Limb, sleeves: Sleeves, torso: Torso, label: int, g
     length = float(np.linalg.norm(limb.middle - limb.root))
     strength = tuple(sleeves.folds * value for value in (0.03, 0.06, 0.14, 0.30, 0.34))
     base = Cone(
-        start=shoulder_joint(limb, torso, side), stop=limb.middle, width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), upper), label=label, group=group,
-        part=PART_ARM, unit=unit, texture=anchor, yaw=torso.yaw, blend=0.034, hem=0.012, cover=_cut(share * flat) if share < 1.0 else None,
+        start=shoulder_joint(limb, torso, side),
+        stop=limb.middle,
+        width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), upper),
+        label=label,
+        group=group,
+        part=PART_ARM,
+        unit=unit,
+        texture=anchor,
+        yaw=torso.yaw,
+        blend=0.034,
+        hem=0.012,
+        cover=_cut(share * flat) if share < 1.0 else None,
         folds=Folds(strength, 3.6, 3.0, sleeves.offset),
-    )  # fmt: skip
+    )
     cones.append(base)
     if sleeves.length >= 1.0:
         share = sleeves.length - 1.0
@@ -171,11 +193,23 @@ def sleeve(body: Body, limb: Limb, sleeves: Sleeves, torso: Torso, label: int, g
         radii = tuple(float(np.interp(place * max(share, 0.04), (0, 0.15, 0.4, 0.75, 1.0), fore)) for place in places)
         cones.append(
             replace(
-                base, start=limb.middle, stop=end, width=Profile(places, radii), texture=(anchor[0] + length / unit, anchor[1]),
-                blend=0.012, caps=(True, False), cover=_cut(max(share, 0.04) * flat - 0.008), hem=0.012,
-                folds=Folds(tuple(sleeves.folds * value for value in (0.34, 0.22, 0.12, 0.10, 0.16)), 3.6, 3.0, sleeves.offset + 0.31),
+                base,
+                start=limb.middle,
+                stop=end,
+                width=Profile(places, radii),
+                texture=(anchor[0] + length / unit, anchor[1]),
+                blend=0.012,
+                caps=(True, False),
+                cover=_cut(max(share, 0.04) * flat - 0.008),
+                hem=0.012,
+                folds=Folds(
+                    tuple(sleeves.folds * value for value in (0.34, 0.22, 0.12, 0.10, 0.16)),
+                    3.6,
+                    3.0,
+                    sleeves.offset + 0.31,
+                ),
             )
-        )  # fmt: skip
+        )
     return cones
 
 
@@ -205,9 +239,18 @@ def _neck_band(
     way = skeleton.head_centre - base
     top = base + way / np.linalg.norm(way) * (high - low) + torso.frame.front * 0.004
     return Cone(
-        start=base, stop=top, width=Profile((0.0, 1.0), (radius * 1.15, radius)), label=label, group=group, part=PART_DETAIL,
-        caps=(False, False), cover=cover, hem=0.008, blend=0.012, frame=torso.frame,
-    )  # fmt: skip
+        start=base,
+        stop=top,
+        width=Profile((0.0, 1.0), (radius * 1.15, radius)),
+        label=label,
+        group=group,
+        part=PART_DETAIL,
+        caps=(False, False),
+        cover=cover,
+        hem=0.008,
+        blend=0.012,
+        frame=torso.frame,
+    )
 
 
 def neck_radius(body: Body) -> float:
@@ -273,8 +316,9 @@ def outer_gap(outer: Outerwear, y: F32, unit: float) -> F32:
     if outer.kind == "blazer":
         taper = np.clip((y - np.float32(0.30)) * np.float32(5.0), 0.0, 1.0)
         low = np.clip((y - np.float32(0.40)) * np.float32(2.0), 0.0, 1.0)
-        return np.float32(0.064) + (gap - np.float32(0.06)) * np.clip((y + np.float32(0.1)) * 6, 0.0, 1.0) * (1 - taper * np.float32(0.6)) + low * gap  # fmt: skip
-    return np.float32(0.060) + (gap - np.float32(0.055)) * np.clip((y + np.float32(0.1)) * 5, 0.0, 1.0)
+        opened = np.clip((y + np.float32(0.1)) * 6, 0.0, 1.0) * (1 - taper * np.float32(0.6))
+        return np.asarray(np.float32(0.064) + (gap - np.float32(0.06)) * opened + low * gap)
+    return np.asarray(np.float32(0.060) + (gap - np.float32(0.055)) * np.clip((y + np.float32(0.1)) * 5, 0.0, 1.0))
 
 
 def outer_cones(figure: Figure, skeleton: Skeleton, torso: Torso, outer: Outerwear, top: Top) -> list[Cone]:
@@ -338,7 +382,9 @@ def trouser_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bott
     cones = [
         replace(
             seat, cover=cover, blend=0.035, hem=0.010,
-            folds=Folds(tuple(value * folds for value in (0.0, 0.0, 0.02, 0.06, 0.16, 0.24)), 1.7, 1.6, bottom.fold_offset),
+            folds=Folds(
+                tuple(value * folds for value in (0.0, 0.0, 0.02, 0.06, 0.16, 0.24)), 1.7, 1.6, bottom.fold_offset
+            ),
         )
     ]  # fmt: skip
     wide = 0.004 + 0.016 * bottom.fit
@@ -351,11 +397,25 @@ def trouser_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bott
         )
         anchor = (float((limb.root - torso.start) @ torso.down) / unit, side * body.hips / unit)
         base = Cone(
-            start=limb.root, stop=limb.middle, width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), thigh), label=Label.BOTTOM,
-            group=BOTTOM_GROUP, part=PART_LEG, unit=unit, texture=anchor, blend=0.03, hem=0.012,
-            cover=_cut(share * flat) if share < 1.0 else None, yaw=torso.yaw,
-            folds=Folds(tuple(value * folds for value in (0.20, 0.11, 0.05, 0.09, 0.18)), 1.7, 1.7, bottom.fold_offset + 0.2 * side),
-        )  # fmt: skip
+            start=limb.root,
+            stop=limb.middle,
+            width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), thigh),
+            label=Label.BOTTOM,
+            group=BOTTOM_GROUP,
+            part=PART_LEG,
+            unit=unit,
+            texture=anchor,
+            blend=0.03,
+            hem=0.012,
+            cover=_cut(share * flat) if share < 1.0 else None,
+            yaw=torso.yaw,
+            folds=Folds(
+                tuple(value * folds for value in (0.20, 0.11, 0.05, 0.09, 0.18)),
+                1.7,
+                1.7,
+                bottom.fold_offset + 0.2 * side,
+            ),
+        )
         cones.append(base)
         if bottom.length > 1.0:
             length = float(np.linalg.norm(limb.middle - limb.root))
@@ -366,11 +426,19 @@ def trouser_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bott
             shin = (thigh[-1], *drape)
             cones.append(
                 replace(
-                    base, start=limb.middle, stop=limb.end, width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), shin), cover=None,
-                    texture=(anchor[0] + length / unit, anchor[1]), caps=(True, False), blend=0.02,
-                    folds=Folds(tuple(value * folds for value in (0.18, 0.12, 0.06, 0.08, 0.18)), 1.7, 1.7, bottom.fold_offset),
+                    base,
+                    start=limb.middle,
+                    stop=limb.end,
+                    width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), shin),
+                    cover=None,
+                    texture=(anchor[0] + length / unit, anchor[1]),
+                    caps=(True, False),
+                    blend=0.02,
+                    folds=Folds(
+                        tuple(value * folds for value in (0.18, 0.12, 0.06, 0.08, 0.18)), 1.7, 1.7, bottom.fold_offset
+                    ),
                 )
-            )  # fmt: skip
+            )
     return cones
 
 
@@ -391,7 +459,16 @@ def _pleats(cut: SkirtCut, waist: float, depth: float) -> Relief:
 
 
 def skirt_cone(
-    skeleton: Skeleton, torso: Torso, cut: SkirtCut, start: float, length: float, ease: float, body: Body, label: int, group: int, phase: float
+    skeleton: Skeleton,
+    torso: Torso,
+    cut: SkirtCut,
+    start: float,
+    length: float,
+    ease: float,
+    body: Body,
+    label: int,
+    group: int,
+    phase: float,
 ) -> Cone:  # fmt: skip
     """A skirt from ``start`` on the torso to ``length`` along the thighs (1: the knee)."""
 
@@ -432,12 +509,27 @@ def skirt_cone(
         return (np.float32(drop * 0.985) + np.float32(0.018) * points.facing - points.t).astype(np.float32)
 
     return Cone(
-        start=top, stop=hem + (hem - top) * 0.03, width=Profile(places, widths),
-        depth=Profile(places, (*depths[:3], max(depths[3], seat + 0.012, 0.5 * (seat + stride)), max(depths[4], seat + 0.012, stride))),
-        forward=Profile(places, back), yaw=torso.yaw, caps=(False, False), shear=(torso.shear[1], torso.shear[1] * 0.5),
-        frame=torso.frame, label=label, group=group, part=PART_TORSO, blend=0.012, cover=cover, hem=0.014,
-        relief=_pleats(cut, phase * 6.28, 0.7 * drop), folds=Folds((0.03, 0.06, 0.10, 0.08), 1.1, 1.8, phase),
-    )  # fmt: skip
+        start=top,
+        stop=hem + (hem - top) * 0.03,
+        width=Profile(places, widths),
+        depth=Profile(
+            places,
+            (*depths[:3], max(depths[3], seat + 0.012, 0.5 * (seat + stride)), max(depths[4], seat + 0.012, stride)),
+        ),
+        forward=Profile(places, back),
+        yaw=torso.yaw,
+        caps=(False, False),
+        shear=(torso.shear[1], torso.shear[1] * 0.5),
+        frame=torso.frame,
+        label=label,
+        group=group,
+        part=PART_TORSO,
+        blend=0.012,
+        cover=cover,
+        hem=0.014,
+        relief=_pleats(cut, phase * 6.28, 0.7 * drop),
+        folds=Folds((0.03, 0.06, 0.10, 0.08), 1.1, 1.8, phase),
+    )
 
 
 def bottom_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bottom) -> list[Cone]:
@@ -471,8 +563,16 @@ def dress_cones(figure: Figure, skeleton: Skeleton, torso: Torso, dress: Dress) 
     body, length = figure.look.body, SLEEVES[dress.sleeve]
     ease = dress_ease(torso, dress)
     upper = bodice(
-        torso, dress.neckline, length == 0.0, dress.waist + 0.05, ease, Label.DRESS, DRESS_GROUP, dress.fold_offset, 0.4 + 0.5 * dress.folds
-    )  # fmt: skip
+        torso,
+        dress.neckline,
+        length == 0.0,
+        dress.waist + 0.05,
+        ease,
+        Label.DRESS,
+        DRESS_GROUP,
+        dress.fold_offset,
+        0.4 + 0.5 * dress.folds,
+    )
     loose = float(np.interp(dress.waist, TORSO_PLACES, ease)) - 0.006
     skirt = skirt_cone(
         skeleton,
@@ -524,7 +624,7 @@ def shoe_cones(skeleton: Skeleton) -> list[Cone]:
 
 
 def accessory_cones(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, ...]) -> list[Cone]:
-    """Hats, scarves, bags and belts. ``front`` is the ease in metres of the outermost layer at each place of the torso."""
+    """Hats, scarves, bags and belts. ``front`` is the outermost layer's ease at each place of the torso."""
     accessory = figure.outfit.accessory
     if accessory is None:
         return []
@@ -538,13 +638,20 @@ def _band_profile(torso: Torso, low: float, high: float, ease: float) -> Cone:
     places = tuple(float(value) for value in np.linspace(0.0, 1.0, 5))
     heights = [low + (high - low) * place for place in places]
     return Cone(
-        start=torso.at(low), stop=torso.at(high),
+        start=torso.at(low),
+        stop=torso.at(high),
         width=Profile(places, tuple(torso.width_at(u) + ease for u in heights)),
         depth=Profile(places, tuple(torso.depth_at(u) + ease for u in heights)),
         forward=Profile(places, tuple(float(np.interp(u, TORSO_PLACES, torso.forward)) for u in heights)),
-        yaw=torso.yaw, caps=(False, False), shear=(torso.shear[1], torso.shear[1]), frame=torso.frame,
-        label=Label.ACCESSORY, group=ACCESSORY_GROUP, part=PART_DETAIL, blend=0.004,
-    )  # fmt: skip
+        yaw=torso.yaw,
+        caps=(False, False),
+        shear=(torso.shear[1], torso.shear[1]),
+        frame=torso.frame,
+        label=Label.ACCESSORY,
+        group=ACCESSORY_GROUP,
+        part=PART_DETAIL,
+        blend=0.004,
+    )
 
 
 def _belt(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, ...]) -> list[Cone]:
@@ -563,10 +670,17 @@ def _scarf(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float,
     radius = neck_radius(figure.look.body)
     base = torso.start - torso.down * 0.035 + torso.frame.front * 0.004
     ring = Cone(
-        start=base, stop=base - torso.down * 0.075, width=Profile((0.0, 0.5, 1.0), (radius + 0.040, radius + 0.046, radius + 0.022)),
-        label=Label.ACCESSORY, group=ACCESSORY_GROUP, part=PART_DETAIL, unit=torso.length, blend=0.012, caps=(True, False),
+        start=base,
+        stop=base - torso.down * 0.075,
+        width=Profile((0.0, 0.5, 1.0), (radius + 0.040, radius + 0.046, radius + 0.022)),
+        label=Label.ACCESSORY,
+        group=ACCESSORY_GROUP,
+        part=PART_DETAIL,
+        unit=torso.length,
+        blend=0.012,
+        caps=(True, False),
         folds=Folds((0.35, 0.35), 4.0, 2.0, 0.3),
-    )  # fmt: skip
+    )
     variant = figure.outfit.accessory.variant if figure.outfit.accessory is not None else 0.0
     side = 1.0 if variant > 0.5 else -1.0
     start = base + torso.frame.across * side * 0.035 + torso.frame.front * 0.078
@@ -578,9 +692,15 @@ def _scarf(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float,
     )
     stop = torso.at(low) + torso.frame.across * side * 0.055 + torso.frame.front * depth
     tail = replace(
-        ring, start=start, stop=stop, width=Profile((0.0, 0.4, 1.0), (0.030, 0.040, 0.046)), depth=Profile((0.0, 1.0), (0.022, 0.016)),
-        caps=(True, False), yaw=torso.yaw, blend=0.01,
-    )  # fmt: skip
+        ring,
+        start=start,
+        stop=stop,
+        width=Profile((0.0, 0.4, 1.0), (0.030, 0.040, 0.046)),
+        depth=Profile((0.0, 1.0), (0.022, 0.016)),
+        caps=(True, False),
+        yaw=torso.yaw,
+        blend=0.01,
+    )
     return [ring, tail]
 
 
@@ -610,17 +730,27 @@ def _bag(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
     )
     centre = torso.at(1.02) + torso.frame.across * side * (hip + 0.035) + torso.frame.front * 0.07
     body = Cone(
-        start=centre, stop=centre + np.array([0.0, 0.15, 0.0]), width=Profile((0.0, 0.1, 0.9, 1.0), (0.082, 0.092, 0.098, 0.09)),
-        depth=Profile((0.0, 1.0), (0.040, 0.046)), yaw=torso.yaw, caps=(False, False), label=Label.ACCESSORY, group=ACCESSORY_GROUP,
-        part=PART_DETAIL, unit=unit, blend=0.004, hem=0.008, cover=_box(0.15),
-    )  # fmt: skip
+        start=centre,
+        stop=centre + np.array([0.0, 0.15, 0.0]),
+        width=Profile((0.0, 0.1, 0.9, 1.0), (0.082, 0.092, 0.098, 0.09)),
+        depth=Profile((0.0, 1.0), (0.040, 0.046)),
+        yaw=torso.yaw,
+        caps=(False, False),
+        label=Label.ACCESSORY,
+        group=ACCESSORY_GROUP,
+        part=PART_DETAIL,
+        unit=unit,
+        blend=0.004,
+        hem=0.008,
+        cover=_box(0.15),
+    )
     return [band, body]
 
 
 def _box(height: float) -> Cover:
     def cover(points: Points) -> F32:
         edge = np.minimum(points.t, np.float32(height) - points.t)
-        return np.minimum(edge, (points.facing - np.float32(0.15)) * np.float32(0.05)).astype(np.float32)
+        return np.asarray(np.minimum(edge, (points.facing - np.float32(0.15)) * np.float32(0.05)), dtype=np.float32)
 
     return cover
 
@@ -637,18 +767,33 @@ def _hat(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
         )
 
     dome = replace(
-        skull(figure, skeleton, 0.088), label=Label.ACCESSORY, group=ACCESSORY_GROUP, part=PART_DETAIL, cover=crown, hem=0.016,
-        folds=Folds((0.25, 0.2), 5.0, 3.0, 0.4) if beanie else None, blend=0.004,
-    )  # fmt: skip
+        skull(figure, skeleton, 0.088),
+        label=Label.ACCESSORY,
+        group=ACCESSORY_GROUP,
+        part=PART_DETAIL,
+        cover=crown,
+        hem=0.016,
+        folds=Folds((0.25, 0.2), 5.0, 3.0, 0.4) if beanie else None,
+        blend=0.004,
+    )
     if beanie:
         return [dome]
     head = skeleton.head
     base = skeleton.head_centre + head @ np.array([0.0, line - 0.005, 0.25]) * size
     peak = skeleton.head_centre + head @ np.array([0.0, line + 0.075, 0.66]) * size
     brim = Cone(
-        start=base, stop=peak, width=Profile((0.0, 0.6, 1.0), (0.30 * size, 0.29 * size, 0.20 * size)),
-        depth=Profile((0.0, 1.0), (0.03 * size, 0.02 * size)), caps=(True, True), frame=frame, label=Label.ACCESSORY,
-        group=ACCESSORY_GROUP, part=PART_DETAIL, blend=0.003,
-        cover=lambda p: (np.float32(0.085) - np.abs(p.u - np.float32(line + 0.05)) + np.float32(0.0) * p.t).astype(np.float32),
-    )  # fmt: skip
+        start=base,
+        stop=peak,
+        width=Profile((0.0, 0.6, 1.0), (0.30 * size, 0.29 * size, 0.20 * size)),
+        depth=Profile((0.0, 1.0), (0.03 * size, 0.02 * size)),
+        caps=(True, True),
+        frame=frame,
+        label=Label.ACCESSORY,
+        group=ACCESSORY_GROUP,
+        part=PART_DETAIL,
+        blend=0.003,
+        cover=lambda p: (np.float32(0.085) - np.abs(p.u - np.float32(line + 0.05)) + np.float32(0.0) * p.t).astype(
+            np.float32
+        ),
+    )
     return [dome, brim]

@@ -27,9 +27,9 @@ class Rendering:
     Attributes:
         image: sRGB picture, (H, W, 3) uint8.
         labels: Class of every pixel (:class:`styletryon.labels.Label`), (H, W) uint8.
-        keypoints: COCO joints, (17, 3) float32 of x, y in pixels (the middle of the first pixel is (0.5, 0.5)) and score: 1 in
-            sight, 0.5 inside the picture but hidden behind the body or another limb, 0 outside the picture, where x and y
-            still say where the joint is.
+        keypoints: COCO joints, (17, 3) float32 of x, y in pixels (the middle of the first pixel is (0.5, 0.5)) and
+            score: 1 in sight, 0.5 inside the picture but hidden behind the body or another limb, 0 outside the picture,
+            where x and y still say where the joint is.
     """
 
     image: NDArray[np.uint8]
@@ -157,7 +157,7 @@ def _reduce_labels(labels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     rows, columns = labels.shape[0] // factor, labels.shape[1] // factor
     cells = labels.reshape(rows, factor, columns, factor)
     counts = np.stack([(cells == number).sum(axis=(1, 3)) for number in range(LABEL_COUNT)])
-    return counts.argmax(axis=0).astype(np.uint8)
+    return np.asarray(counts.argmax(axis=0), dtype=np.uint8)
 
 
 def _reduce_picture(picture: NDArray[np.float32], factor: int) -> NDArray[np.uint8]:
@@ -193,8 +193,8 @@ def render(figure: Figure, size: tuple[int, int] = (128, 96), *, supersample: in
 
     Args:
         figure: What to draw.
-        size: Height and width of the picture in pixels. The person is framed from head to knee in portrait formats of 4:3
-            and wider, further down in narrower ones.
+        size: Height and width of the picture in pixels. The person is framed from head to knee in portrait formats of
+            4:3 and wider, further down in narrower ones.
         supersample: Samples per pixel along each axis.
 
     Returns:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from styletryon.data.paperdoll import body, garments
 from styletryon.data.paperdoll.canvas import F32, FAR, Canvas, fold_texture
-from styletryon.data.paperdoll.factors import Cloth, Colour, Face, Figure, Light
+from styletryon.data.paperdoll.factors import Cloth, Face, Figure, Light
 from styletryon.labels import Label
 
 f32 = np.float32
@@ -60,7 +62,7 @@ def pattern_weights(cloth: Cloth, u: F32, v: F32, part: NDArray[np.uint8]) -> tu
     return weight, accent
 
 
-def _mix(colour: F32, target: Colour | F32, weight: F32) -> None:
+def _mix(colour: F32, target: Sequence[float] | F32, weight: F32) -> None:
     """Moves ``colour`` (3, n) towards ``target`` by ``weight`` (n,), in place."""
     for channel in range(3):
         colour[channel] += (target[channel] - colour[channel]) * weight
@@ -80,16 +82,16 @@ def cloth_colour(cloth: Cloth, u: F32, v: F32, part: NDArray[np.uint8]) -> F32:
 
 def _inside(distance: F32, soft: float) -> F32:
     """Coverage of a shape from its signed distance (negative inside)."""
-    return np.clip(f32(0.5) - distance * f32(1.0 / soft), 0.0, 1.0)
+    return np.asarray(np.clip(f32(0.5) - distance * f32(1.0 / soft), 0.0, 1.0))
 
 
 def _ellipse(x: F32, y: F32, rx: float, ry: float) -> F32:
     """About the signed distance from an ellipse."""
-    return (np.sqrt((x * f32(1 / rx)) ** 2 + (y * f32(1 / ry)) ** 2) - 1) * f32(min(rx, ry))
+    return np.asarray((np.sqrt((x * f32(1 / rx)) ** 2 + (y * f32(1 / ry)) ** 2) - 1) * f32(min(rx, ry)))
 
 
 def paint_face(figure: Figure, colour: F32, u: F32, v: F32, soft: float) -> F32:
-    """Paints eyes, brows, mouth, cheeks, beard and spectacles on the head's albedo (3, n), in place; returns a shade (n,).
+    """Paints eyes, brows, mouth, cheeks, beard and spectacles on the albedo (3, n), in place; returns a shade (n,).
 
     ``u`` and ``v`` are head coordinates in head heights; ``soft`` is the size of a pixel in them.
     """
@@ -142,15 +144,15 @@ def _mouth(face: Face, figure: Figure, colour: F32, u: F32, v: F32, soft: float)
     low = f32(0.042) * taper
     upper = np.maximum(-line - bow, line)
     lower = np.maximum(line - low, -line)
-    _mix(colour, tuple(value * 0.86 for value in lips), _inside(upper, soft) * (taper > 0))  # type: ignore[arg-type]
+    _mix(colour, tuple(value * 0.86 for value in lips), _inside(upper, soft) * (taper > 0))
     _mix(colour, lips, _inside(lower, soft) * (taper > 0))
     _mix(
         colour,
         tuple(value * 1.18 + 0.03 for value in lips),
         np.exp(-(((line - f32(0.017)) / f32(0.009)) ** 2) - v * v * 700) * f32(0.5),
-    )  # type: ignore[arg-type]
+    )
     seam = np.abs(line) - f32(0.0050) * taper
-    _mix(colour, tuple(value * 0.42 for value in lips), _inside(seam, soft) * (np.abs(v) < f32(half)))  # type: ignore[arg-type]
+    _mix(colour, tuple(value * 0.42 for value in lips), _inside(seam, soft) * (np.abs(v) < f32(half)))
 
 
 def _beard(figure: Figure, colour: F32, u: F32, x: F32) -> None:
@@ -165,7 +167,7 @@ def _beard(figure: Figure, colour: F32, u: F32, x: F32) -> None:
     else:
         cover = np.maximum(cover, np.clip(f32(0.5) - upper_lip * f32(36.0), 0.0, 1.0))
     target = tuple(value * 0.72 for value in figure.look.hair.colour)
-    _mix(colour, target, cover * f32(0.45 + 0.47 * face.beard))  # type: ignore[arg-type]
+    _mix(colour, target, cover * f32(0.45 + 0.47 * face.beard))
 
 
 def hair_colour(figure: Figure, canvas: Canvas, at: NDArray[np.intp]) -> F32:
@@ -188,7 +190,7 @@ def hair_colour(figure: Figure, canvas: Canvas, at: NDArray[np.intp]) -> F32:
     shine = np.exp(-(((canvas.ny[at] + f32(0.42)) * f32(1 / 0.17)) ** 2)) * f32(
         0.0 if curly or hair.style == "buzz" else 0.10
     )
-    return (base[:, None] * (1 + strand) + shine * (f32(0.35) + base[:, None] * f32(1.2))).astype(f32)
+    return np.asarray(base[:, None] * (1 + strand) + shine * (f32(0.35) + base[:, None] * f32(1.2)), dtype=f32)
 
 
 def _trim(figure: Figure, canvas: Canvas, at: NDArray[np.intp], group: int, colour: F32, torso: body.Torso) -> None:
@@ -303,7 +305,7 @@ def _plain_colour(figure: Figure, group: int) -> F32:
 
 
 def occlusion(canvas: Canvas, light: Light, step: int) -> F32:
-    """Soft contact shadow and ambient occlusion in [0, 1], on every ``step``-th pixel of the canvas, (rows, columns)."""
+    """Soft contact shadow and ambient occlusion in [0, 1], of every ``step``-th pixel, (rows, columns)."""
     depth = canvas.z.reshape(canvas.height, canvas.width)[::step, ::step]
     depth = np.where(depth <= FAR * 0.5, f32(FAR), depth)
     lx, ly, _ = light.direction
@@ -314,8 +316,8 @@ def occlusion(canvas: Canvas, light: Light, step: int) -> F32:
     taps = [(0.018, 0.0, 0.85), (0.04, 0.45, 0.60), (0.04, -0.45, 0.60), (0.075, 0.15, 0.60), (0.12, -0.2, 0.35)]
     taps += [(0.022, 1.6, 0.45), (0.022, -1.6, 0.45), (0.022, 3.14, 0.35), (0.05, 1.1, 0.35), (0.05, -1.1, 0.35)]
     for distance, turn, weight in taps:
-        dx = int(round(np.cos(angle + turn) * distance * unit))
-        dy = int(round(np.sin(angle + turn) * distance * unit))
+        dx = round(float(np.cos(angle + turn) * distance * unit))
+        dy = round(float(np.sin(angle + turn) * distance * unit))
         if dx == 0 and dy == 0:
             continue
         here = (slice(max(-dy, 0), rows - max(dy, 0)), slice(max(-dx, 0), columns - max(dx, 0)))

@@ -1,7 +1,7 @@
 """The skeleton: where the joints of a figure are in space, and where the camera sees them.
 
-Coordinates are metres, x to the picture's right, y down, z towards the camera; the middle of the hips is the origin. The
-camera is parallel, so a joint's place in the picture is a scale and a shift of its x and y.
+Coordinates are metres, x to the picture's right, y down, z towards the camera; the middle of the hips is the origin.
+The camera is parallel, so a joint's place in the picture is a scale and a shift of its x and y.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def rotation(yaw: float, roll: float = 0.0, nod: float = 0.0) -> Array:
 
 @dataclass(frozen=True)
 class Limb:
-    """Three joints in space, each (3,): shoulder, elbow, wrist or hip, knee, ankle, with the tip of the hand or foot."""
+    """Three joints in space, each (3,): shoulder, elbow, wrist or hip, knee, ankle, with the tip of hand or foot."""
 
     root: Array
     middle: Array
@@ -108,7 +108,7 @@ def build_skeleton(figure: Figure) -> Skeleton:
 
 @dataclass(frozen=True)
 class Camera:
-    """A parallel camera: ``pixel = metres * scale + offset``, the middle of the first pixel at (0, 0)."""
+    """A parallel camera: ``pixel = metres * scale + offset``, here with the middle of the first pixel at (0, 0)."""
 
     scale: float
     offset_x: float
@@ -120,7 +120,7 @@ class Camera:
 
 
 def frame_figure(figure: Figure, skeleton: Skeleton, height: int, width: int) -> Camera:
-    """Frames a figure from head to knee in a picture of ``height`` x ``width`` pixels (to the feet where it is narrow)."""
+    """Frames a figure from head to knee in a picture of ``height`` x ``width`` pixels (to the feet in a narrow one)."""
     framing, head = figure.stance.framing, figure.look.body.head
     top = float(skeleton.head_centre[1]) - 0.56 * head
     knees = 0.5 * float(skeleton.left_leg.middle[1] + skeleton.right_leg.middle[1])
