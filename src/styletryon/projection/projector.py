@@ -212,6 +212,7 @@ class LatentProjector:
         self._check(images, pose, labels, mask)
         seed = self.seed if seed is None else seed
         latents: list[Latent] = []
+        fingerprint = self.generator.fingerprint
         with frozen(self.generator, self.generator.encoder, self.features):
             for first in range(0, len(images), self.batch_size):
                 part = slice(first, first + self.batch_size)
@@ -224,7 +225,7 @@ class LatentProjector:
                     first,
                     callback,
                 )
-        return tuple(latents)
+        return tuple(replace(latent, model=fingerprint) for latent in latents)
 
     def _check(self, images: Tensor, pose: Pose, labels: Tensor | None, mask: Tensor | None) -> None:
         size = tuple(self.generator.image_size)
@@ -329,7 +330,6 @@ class LatentProjector:
                         "projection_seconds": seconds,
                         "projection_steps": float(self.steps),
                     },
-                    model=self.generator.fingerprint,
                 )
             )
         return latents

@@ -22,7 +22,7 @@ from styletryon.losses import TryOnLoss, TryOnState, TryOnTargets, as_loss, defa
 from styletryon.losses.check import check_values
 from styletryon.tryon.baselines import blend_styles, greedy_query
 from styletryon.tryon.presets import find_preset
-from styletryon.tryon.targets import make_targets, match_pairs
+from styletryon.tryon.targets import draw_targets, match_pairs
 
 Losses = Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]]
 """Name -> (weight, loss)."""
@@ -245,7 +245,7 @@ class _Chunk:
         self.settings = settings
         self.person, self.garment = person, garment
         self.first, self.deadline = first, deadline
-        self.targets = make_targets(settings.generator, person, garment, region, first=first)
+        self.targets = draw_targets(settings.generator, person, garment, region, first=first)
         self.stopped = False
         count, device = len(person), person.device
         self.sizes = [style.shape[1] for style in person.styles]

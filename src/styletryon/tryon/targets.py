@@ -33,12 +33,14 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
         ShapeError: If the batches cannot be paired or the styles are not the generator's in shape.
         ConfigError: If a latent belongs to another generator.
     """
+    # Computed once: a fingerprint reads all weights.
+    fingerprint = generator.fingerprint if person.model or garment.model else ""
     for name, latent in (("person", person), ("garment", garment)):
         if len(latent) == 0:
             raise ShapeError(f"{name}: expected at least one latent, got an empty batch")
-        if latent.model and generator.fingerprint and latent.model != generator.fingerprint:
+        if latent.model and fingerprint and latent.model != fingerprint:
             raise ConfigError(
-                f"{name}: expected a latent of this generator ({generator.fingerprint}), got one of {latent.model}; "
+                f"{name}: expected a latent of this generator ({fingerprint}), got one of {latent.model}; "
                 "project the picture with this generator"
             )
         found = tuple(style.shape[-1] for style in latent.styles)
@@ -56,15 +58,7 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
     raise ShapeError(f"person, garment: expected equal batches, or one of 1, got {len(person)} and {len(garment)}")
 
 
-@torch.no_grad()
-def make_targets(
-    generator: Drawer,
-    person: Latent,
-    garment: Latent,
-    region: Region = "top",
-    *,
-    first: int = 0,
-) -> TryOnTargets:
+def make_targets(generator: Drawer, person: Latent, garment: Latent, region: Region = "top") -> TryOnTargets:
     """Draw person and garment, redraw the garment in the person's pose, and measure what acts where.
 
     Args:
@@ -72,7 +66,6 @@ def make_targets(
         person: Latents of `B` people.
         garment: Latents of the `B` wearers of the garments.
         region: What is tried on; see `resolve_region`.
-        first: What error messages call the first pair.
 
     Returns:
         The targets, without gradients.
@@ -82,8 +75,14 @@ def make_targets(
         ShapeError: If the latents do not fit.
         ConfigError: If a latent belongs to another generator.
     """
-    classes = resolve_region(region)
     person, garment = match_pairs(generator, person, garment)
+    return draw_targets(generator, person, garment, region)
+
+
+@torch.no_grad()
+def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Region, *, first: int = 0) -> TryOnTargets:
+    """Make targets of latents that `match_pairs` has returned; `first` is what errors call the first pair."""
+    classes = resolve_region(region)
     worn, worn_attribution = _draw(generator, person)
     wanted, wanted_attribution = _draw(generator, garment)
     redrawn = generator.synthesize(garment.styles, person.pose, noise=person.noise)
