@@ -18,6 +18,7 @@ from styletryon.images import from_uint8
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent
 from styletryon.metrics import evaluate, evaluate_folder, pose_following, sample_pairs
+from styletryon.metrics.evaluate import _check_methods
 from styletryon.metrics.methods import (
     ABLATION_METHODS,
     DEFAULT_METHODS,
@@ -199,6 +200,12 @@ def test_a_pair_that_the_optimizer_refuses_stays_as_it_is(
     assert np.array_equal(found["ours"][1].image, batch.photos[1].image)
     assert found["ours_pasted"][1] is batch.photos[1]
     assert not np.array_equal(found["ours"][0].image, batch.photos[0].image)
+
+
+def test_groups_stand_for_their_methods() -> None:
+    assert _check_methods("all", METHODS) == list(METHODS)
+    assert _check_methods(["default", "ours"], METHODS) == list(DEFAULT_METHODS)
+    assert set(_check_methods(["ablations", "oracle"], METHODS)) == {*ABLATION_METHODS, "oracle"}
 
 
 def test_names_of_methods() -> None:

@@ -21,7 +21,7 @@ from styletryon.labels import REGIONS
 from styletryon.latent import Latent
 from styletryon.metrics import measures
 from styletryon.metrics.measures import Array, Statistic
-from styletryon.metrics.methods import DEFAULT_METHODS, METHODS, PHOTO_METHODS, Bench, Losses, ProjectedPairs
+from styletryon.metrics.methods import DEFAULT_METHODS, GROUPS, METHODS, PHOTO_METHODS, Bench, Losses, ProjectedPairs
 from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM, Pair, pair_seeds, render_pair
 from styletryon.metrics.report import EvaluationReport, compare, summarise, versions
 from styletryon.metrics.scoring import Picture, pooled_features, score_pair, score_photographs
@@ -74,7 +74,8 @@ def evaluate(
         pairs: How many pairs.
         seed: Which pairs; see `sample_pairs`. Also the seed of the bootstrap.
         region: Name of the region.
-        methods: Names out of `METHODS`; the guide to the evaluation says what each is.
+        methods: Names out of `METHODS`, or "default", "ablations" or "all"; the guide to the evaluation says what each
+            is.
         preset: Preset of the projection and the optimisation.
         losses: The losses of our method, name -> (weight, loss); None for `losses.defaults()`.
         batch_size: Pairs that are worked on at once.
@@ -423,7 +424,8 @@ def _check_counts(**counts: int) -> None:
 
 
 def _check_methods(methods: Collection[str], known: Collection[str]) -> list[str]:
-    names = [methods] if isinstance(methods, str) else list(methods)
+    asked = [methods] if isinstance(methods, str) else list(methods)
+    names = [name for entry in asked for name in GROUPS.get(entry, (entry,))]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise ConfigError(f"methods: expected some of {', '.join(known)}, got {', '.join(unknown) or 'none'}")

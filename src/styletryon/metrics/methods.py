@@ -156,8 +156,8 @@ class Bench:
     ) -> tuple[list[Picture], list[Picture]]:
         """Run the try-on.
 
-        A generator may draw a garment's wearer without any garment, and the optimizer then refuses the pair. Here such a
-        pair counts as a failure and is scored as the person unchanged.
+        A generator may draw a garment's wearer without any garment, and the optimizer then refuses the pair. Here such
+        a pair counts as a failure and is scored as the person unchanged.
 
         Args:
             name: The method, for the count of failures.
@@ -395,6 +395,11 @@ ABLATION_METHODS = (
     "best_q_per_layer",
 )
 """What each part of our method is worth."""
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"default": DEFAULT_METHODS, "ablations": ABLATION_METHODS, "all": tuple(METHODS)}
+)
+"""Names that stand for several methods."""
 
 PHOTO_METHODS = ("noop_photo", "noop", "swap", "ours", *(n for n in ABLATION_METHODS if n.startswith("ours_")))
 """The methods that need no truth."""

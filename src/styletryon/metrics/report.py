@@ -175,9 +175,7 @@ def _grid(rows: Mapping[str, Mapping[str, Statistic]], title: str) -> list[str]:
     lines = [["", *(upper for upper, _ in split)], [title, *(lower for _, lower in split)]]
     lines += [[name, *(_cell(measure, row.get(measure)) for measure in measures)] for name, row in rows.items()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for first, *rest in lines
-    ]
+    return ["  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for first, *rest in lines]
 
 
 def _cell(measure: str, statistic: Statistic | None) -> str:
