@@ -80,7 +80,7 @@ class VGG16Features(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map pictures `(B, 3, H, W)` in [-1, 1] to one `(B, C, h, w)` float32 per layer."""
+        """Map `images` `(B, 3, H, W)` in [-1, 1] to one `(B, C, h, w)` float32 per layer."""
         mean, deviation = self.get_buffer("_mean"), self.get_buffer("_deviation")
         if mean.device != images.device:
             mean, deviation = self.to(images.device).get_buffer("_mean"), self.get_buffer("_deviation")

@@ -39,7 +39,11 @@ def class_mask(drawing: Drawing, classes: Collection[int], *, soft: bool = False
 
 
 def replaced_classes(region: Collection[Label]) -> frozenset[Label]:
-    """Say which garments a person takes off for a region: the region's, and all of top and bottom under a dress."""
+    """Say which garments a person takes off for a region: the region's, and all of top and bottom under a dress.
+
+    Args:
+        region: The label classes of the garment.
+    """
     return frozenset(region) | (_ONE_PIECE if Label.DRESS in region else frozenset())
 
 
@@ -115,7 +119,7 @@ class TryOnTargets:
         return attribution[:, classes].sum(dim=1)
 
     def features(self, network: FeatureNetwork, name: str, images: Tensor) -> tuple[Tensor, ...]:
-        """Features of a target picture, computed once for all losses that use an equal network and name."""
+        """Features of target `images`, computed once for all losses that use an equal network and name."""
         key = (network, name)
         if key not in self._features:
             with torch.no_grad():

@@ -186,7 +186,7 @@ class PoseStyleGAN2(nn.Module):
         return self.pose_encoder(maps.to(memory_format=torch.channels_last)), body
 
     def forward(self, z: Tensor, pose: Pose, *, truncation: float = 1.0) -> Drawing:
-        """Draw z `(B, z_dim)` in B poses."""
+        """Draw z `(B, z_dim)` in a `pose` of batch B; a `truncation` under 1 moves it towards the mean."""
         return self.synthesize(self.affine(self.truncate(self.mapping(z), truncation)), pose)
 
     def draw(self, latent: Latent) -> Drawing:
