@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced")
     arguments = parser.parse_args()
 
-    person = paperdoll.render(paperdoll.sample_figure(seed=20), (512, 384))
-    garment = paperdoll.render(paperdoll.sample_figure(seed=7), (512, 384))
+    person = paperdoll.render(paperdoll.sample_figure(20_000_010), (512, 384))
+    garment = paperdoll.render(paperdoll.sample_figure(20_000_008), (512, 384))
     styletryon.losses.check_loss(Cropped())  # says at once if the contract is broken
 
     losses = {**styletryon.losses.defaults(), "cropped": (5.0, Cropped()), "warm": (0.2, warm)}

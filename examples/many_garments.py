@@ -1,4 +1,4 @@
-"""A person is projected once and tries on many garments, all of them in one batch.
+"""A person is projected once and tries on many garments.
 
 Run `python examples/many_garments.py --out out/`.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+import torch
 
 import styletryon
 from styletryon.data import paperdoll
@@ -18,7 +20,8 @@ SIZE = (512, 384)
 def rendered_latent(seed: int, model: styletryon.PoseStyleGAN2, preset: str) -> styletryon.Latent:
     """Render a figure and find it in the model's latent space; the pose is known, so none is estimated."""
     figure = paperdoll.render(paperdoll.sample_figure(seed), SIZE)
-    return styletryon.project(figure.image, pose=Pose(figure.keypoints, SIZE), model=model, preset=preset)
+    pose = Pose(torch.from_numpy(figure.keypoints), SIZE)
+    return styletryon.project(figure.image, pose=pose, model=model, preset=preset)
 
 
 def main() -> None:
@@ -30,8 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model = styletryon.load_model()
-    person = rendered_latent(20, model, arguments.preset)
-    for seed in range(1, 1 + arguments.garments):
+    person = rendered_latent(20_000_010, model, arguments.preset)
+    for seed in (20_000_027, 20_000_008, 20_000_009, 20_000_018)[: arguments.garments]:
         garment = rendered_latent(seed, model, arguments.preset)
         result = styletryon.try_on(person, garment, model=model, preset=arguments.preset)
         result.save(arguments.out / f"garment-{seed}.png")

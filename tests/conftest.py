@@ -12,7 +12,7 @@ import torch
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("styletryon")
     group.addoption("--runslow", action="store_true", help="also run the tests that take minutes")
-    group.addoption("--require-gpu", action="store_true", help="fail, rather than skip, GPU tests where there is no GPU")
+    group.addoption("--require-gpu", action="store_true", help="fail, rather than skip, GPU tests without a GPU")
     group.addoption("--device", default="cpu", help="the device of the `device` fixture (default: cpu)")
 
 

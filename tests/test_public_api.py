@@ -49,8 +49,9 @@ def describe(value: Any) -> Any:
                 members[name] = "attribute"
         if dataclasses.is_dataclass(value):
             members |= {field.name: f"field: {field.type}" for field in dataclasses.fields(value) if field.repr}
-        signature = "" if inspect.isabstract(value) or getattr(value, "_is_protocol", False) else inspect.signature(value)
-        return {"class": str(signature), "members": dict(sorted(members.items()))}
+        made = not (inspect.isabstract(value) or getattr(value, "_is_protocol", False))
+        signature = str(inspect.signature(value)) if made else "abstract"
+        return {"class": signature, "members": dict(sorted(members.items()))}
     if callable(value):
         return str(inspect.signature(value))
     return "constant"

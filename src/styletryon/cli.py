@@ -23,10 +23,10 @@ from styletryon.models.storage import BUNDLED
 from styletryon.pose import Pose
 from styletryon.tryon import PRESETS
 
-DEMO_PERSON = 20
-DEMO_GARMENT = 7
+DEMO_PERSON = 20_000_010
+DEMO_GARMENT = 20_000_008
 DEMO_SIZE = (512, 384)
-"""The rendered figures of `styletryon demo` and the size of their pictures."""
+"""The rendered figures of `styletryon demo`, whom no training saw, and the size of their pictures."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,14 +49,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _complain(f"styletryon {arguments.command}: {' '.join(str(error).split())}")
         return 2
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; Python would complain once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if arguments.debug:
+            raise
+        _complain(f"styletryon {arguments.command}: {error}")
+        return 2
     except KeyboardInterrupt:
         if arguments.debug:
             raise
         _complain(f"styletryon {arguments.command}: stopped; files that were finished before stand where they belong")
         return 130
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; Python would complain once more while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -347,7 +352,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 class _Stages:
-    """A progress bar for an evaluation, or none."""
+    """A progress bar for work in stages, or none."""
 
     def __init__(self, *, shown: bool) -> None:
         self.shown = shown
@@ -366,7 +371,7 @@ class _Stages:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(unit="pair", leave=False)
+            self._bar = tqdm(leave=False)
         self._bar.set_description(stage, refresh=False)
         self._bar.total = total
         self._bar.update(min(done, total) - self._bar.n)
@@ -379,16 +384,26 @@ def _add_paperdoll(commands: Commands) -> None:
     parser = _command(commands, "paperdoll", _paperdoll, "render a data set of figures with exact keypoints and labels")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     parser.add_argument("--count", required=True, type=int, help="how many figures")
-    parser.add_argument("--size", default="512x384", type=_size, help="height x width in pixels (default: 512x384)")
-    parser.add_argument("--seed", default=0, type=int, help="seed of the first (default: %(default)s)")
+    parser.add_argument("--size", default="256x192", type=_size, help="HEIGHTxWIDTH in pixels (default: %(default)s)")
+    parser.add_argument("--stances", default=2, type=int, help="pictures per person and outfit (default: %(default)s)")
+    parser.add_argument("--seed", default=0, type=int, help="seed of the first figure (default: %(default)s)")
+    parser.add_argument("--workers", default=1, type=int, help="processes (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _paperdoll(arguments: argparse.Namespace) -> None:
     from styletryon.data import paperdoll
 
-    if arguments.count < 1:
-        raise RangeError(f"--count: expected at least 1, got {arguments.count}")
-    paperdoll.write_dataset(arguments.out, count=arguments.count, size=arguments.size, seed=arguments.seed)
+    with _Stages(shown=_wants_progress(arguments)) as stages:
+        paperdoll.write_dataset(
+            arguments.out,
+            arguments.count,
+            seed=arguments.seed,
+            size=arguments.size,
+            stances=arguments.stances,
+            workers=arguments.workers,
+            progress=lambda done, total: stages("figures", done, total),
+        )
     print(arguments.out)
 
 

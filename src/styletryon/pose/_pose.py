@@ -89,7 +89,7 @@ class Pose:
         return Pose(points, self.size)
 
     def heatmaps(self, size: tuple[int, int] | None = None, sigma: float | None = None) -> Tensor:
-        """Draw the keypoints as heatmaps of `size` (the picture's if None) and width `sigma`; see `keypoint_heatmaps`."""
+        """Draw the keypoints as heatmaps of `size` (None: the picture's) and width `sigma`; see `keypoint_heatmaps`."""
         return keypoint_heatmaps(self.keypoints, self.size, size or self.size, sigma)
 
 
