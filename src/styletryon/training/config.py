@@ -17,7 +17,7 @@ class Stage:
 
     Attributes:
         pictures: How many pictures it sees.
-        num_levels: Levels of the generator that draw; 0 for all.
+        num_levels: Levels of the generator that draw; 0 for all, -1 for all but the last.
         reconstruction: Weight of the reconstruction through the encoder; 0 for none.
         adversarial: Weight of the generator's adversarial loss; 0 for no discriminator.
         learning_rate: Of generator and encoder.
@@ -86,6 +86,8 @@ class TrainingConfig:
                 raise ConfigError("stages: a reconstruction needs an encoder; set reconstruction=0 or encoder")
             if not stage.reconstruction and not stage.adversarial:
                 raise ConfigError("stages: expected a reconstruction or an adversarial weight, got neither")
+            if stage.adversarial and stage.num_levels:
+                raise ConfigError("stages: the discriminator judges whole pictures; set num_levels=0")
 
     @property
     def pictures(self) -> int:
@@ -133,10 +135,10 @@ class TrainingConfig:
 def _reconstruction_then_adversarial(pictures: int) -> tuple[Stage, ...]:
     """Half size, full size, then the adversarial finish: what measured best at small compute."""
     return (
-        Stage(pictures=round(0.40 * pictures), num_levels=-1),
-        Stage(pictures=round(0.45 * pictures), decay=0.6, final_rate=0.3),
+        Stage(pictures=round(0.45 * pictures), num_levels=-1),
+        Stage(pictures=round(0.48 * pictures), decay=0.6, final_rate=0.2),
         Stage(
-            pictures=round(0.15 * pictures), adversarial=0.04, learning_rate=6e-4, discriminator_rate=6e-4, decay=0.5
+            pictures=round(0.07 * pictures), adversarial=0.04, learning_rate=4e-4, discriminator_rate=6e-4, decay=0.5
         ),
     )
 
@@ -158,7 +160,7 @@ def _tiny() -> TrainingConfig:
 
 
 PRESETS: Mapping[str, TrainingConfig] = {
-    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(250_000)),
+    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(160_000)),
     "adversarial": TrainingConfig(
         encoder=None,
         stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),
