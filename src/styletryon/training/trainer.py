@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from styletryon._files import write_atomically
@@ -42,6 +42,9 @@ class Trainer:
 
     What a step does follows from the settings and the number of the step alone: random numbers are drawn afresh from
     both. So a run that was stopped and resumed ends, on one CPU, with the very weights of a run that was not.
+
+    Where `torch.distributed` is initialised, each process takes a batch of its own and gradients are averaged; the
+    first process alone writes files.
 
     Args:
         config: The settings.
@@ -88,6 +91,9 @@ class Trainer:
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99))
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99))
+        self.rank, self.world = 0, 1
+        if distributed.is_available() and distributed.is_initialized():
+            self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
         self.step = 0
         self.pictures = 0
         self.path_mean = torch.zeros((), device=self.device)
@@ -124,8 +130,10 @@ class Trainer:
             TrainingDivergedError: If a loss is not finite; the checkpoint before it still stands.
             KeyboardInterrupt: After an interrupt, once the checkpoint is written.
         """
-        log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
-        self._write_settings()
+        log = None
+        if self.rank == 0:
+            log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
+            self._write_settings()
         last_step = None if steps is None else self.step + steps
         started = saved = logged = time.monotonic()
         seen, sums = self.pictures, _Means()
@@ -137,6 +145,7 @@ class Trainer:
                 if self.step % log_every == 0:
                     means = sums.take()
                     self._check_finite(means)
+                if log is not None and self.step % log_every == 0:
                     rate = (self.pictures - seen) / (now - logged)
                     row = {"pictures": self.pictures, "stage": self.stage_index, "rate": rate, **means}
                     if self.step % sample_every < log_every:
@@ -150,7 +159,7 @@ class Trainer:
                     self._check_finite(sums.peek())
                     self.save()
                     saved = now
-                if interrupted() or (minutes is not None and now - started > 60 * minutes):
+                if self._agree(interrupted() or (minutes is not None and now - started > 60 * minutes)):
                     break
             self._check_finite(sums.peek())
             self.save()
@@ -164,10 +173,10 @@ class Trainer:
     def train_step(self) -> dict[str, Tensor]:
         """Do one step; return its losses."""
         stage = self.config.stages[self.stage_index]
-        if stage.adversarial and self._pictures_into_stage < self.config.batch_size and self.config.mapping_steps:
+        if stage.adversarial and self._pictures_into_stage < self._pictures_a_step and self.config.mapping_steps:
             self._fit_mapping(self.generator)
         self._set_rates(stage)
-        rng = self._rng(0)
+        rng = self._rng(0, self.rank)
         target, source = self._batches(rng)
         losses: dict[str, Tensor] = {}
         drawings: list[tuple[Drawing, Pose]] = []
@@ -197,7 +206,7 @@ class Trainer:
             losses |= self._train_discriminator(target, drawings)
         self._update_average()
         self.step += 1
-        self.pictures += self.config.batch_size
+        self.pictures += self._pictures_a_step
         return {name: loss.detach() for name, loss in losses.items()}
 
     # ------------------------------------------------------------------ where the run stands
@@ -216,9 +225,13 @@ class Trainer:
     def _pictures_into_stage(self) -> int:
         return self.pictures - sum(stage.pictures for stage in self.config.stages[: self.stage_index])
 
+    @property
+    def _pictures_a_step(self) -> int:
+        return self.config.batch_size * self.world
+
     def _set_rates(self, stage: Stage) -> None:
         into = self._pictures_into_stage
-        warm = min(1.0, (into / self.config.batch_size + 1) / max(self.config.warmup, 1))
+        warm = min(1.0, (into / self._pictures_a_step + 1) / max(self.config.warmup, 1))
         left = (stage.pictures - into) / stage.pictures
         fall = 1.0
         if stage.decay and left < stage.decay:
@@ -230,8 +243,8 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = rate * warm * fall
 
-    def _rng(self, purpose: int) -> torch.Generator:
-        seed = np.random.SeedSequence([self.config.seed, self.step, purpose]).generate_state(2)
+    def _rng(self, *purpose: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self.config.seed, self.step, *purpose]).generate_state(2)
         return torch.Generator().manual_seed(int(seed[0]) << 31 ^ int(seed[1]))
 
     def _autocast(self) -> torch.autocast:
@@ -241,10 +254,17 @@ class Trainer:
 
     def _batches(self, rng: torch.Generator) -> tuple[_Examples, _Examples]:
         """Return what is drawn, and the same styles (mostly in other poses) for the encoder to read."""
-        indices = batch_indices(len(self.dataset), self.config.batch_size, self.config.seed, self.step)
+        indices = batch_indices(
+            len(self.dataset),
+            self.config.batch_size,
+            self.config.seed,
+            self.step,
+            rank=self.rank,
+            world_size=self.world,
+        )
         sources = indices
         if self.generator.encoder is not None and self.dataset.has_partners:
-            draw = np.random.default_rng([self.config.seed, self.step])
+            draw = np.random.default_rng([self.config.seed, self.step, self.rank])
             partners = self.dataset.partners(indices, draw)
             sources = np.where(draw.random(len(indices)) < self.config.cross_pose, partners, indices)
         # One change for both, so that the mirrored person still wears the mirrored clothes.
@@ -308,7 +328,11 @@ class Trainer:
         images = self.generator.synthesize(self.generator.affine(w), pose[:count]).image
         noise = torch.randn(images.shape, generator=rng).to(self.device)
         lengths = objectives.path_lengths(images, w, noise)
-        self.path_mean = self.path_mean.lerp(lengths.detach().mean(), 0.01)
+        mean = lengths.detach().mean()
+        if self.world > 1:
+            distributed.all_reduce(mean)
+            mean = mean / self.world
+        self.path_mean = self.path_mean.lerp(mean, 0.01)
         penalty = (lengths - self.path_mean).square().mean()
         self._descend(self.optimizer, penalty * self.config.path_length * self.config.path_interval)
         return penalty
@@ -318,7 +342,27 @@ class Trainer:
     def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.world > 1:
+            self._average_gradients(optimizer)
         optimizer.step()
+
+    def _average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # One message instead of one per tensor.
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.world
+        for gradient, part in zip(gradients, flat.split([item.numel() for item in gradients]), strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def _agree(self, stop: bool) -> bool:
+        """Return whether any process wants to stop, so that all stop after the same step."""
+        if self.world == 1:
+            return stop
+        votes = torch.tensor(float(stop), device=self.device)
+        distributed.all_reduce(votes)
+        return bool(votes > 0)
 
     def _update_average(self) -> None:
         # A short memory at the start, so that the average is not held back by the random weights.
@@ -434,7 +478,8 @@ class Trainer:
         Raises:
             SaveError: If it cannot be written; the earlier ones still stand.
         """
-        self.checkpoints.save(self.step, self.state())
+        if self.rank == 0:
+            self.checkpoints.save(self.step, self.state())
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned.
@@ -463,6 +508,8 @@ class Trainer:
 
     def finish(self) -> None:
         """Write the averaged weights as a model: `out / "model"`, which `PoseStyleGAN2.from_pretrained` loads."""
+        if self.rank != 0:
+            return
         model = copy.deepcopy(self.average)
         if self.config.mapping_steps:
             self._fit_mapping(model)
@@ -563,9 +610,10 @@ def prefers_bf16(device: str | torch.device) -> bool:
     return seconds[torch.bfloat16] < seconds[torch.float32]
 
 
-def freeze(module: nn.Module) -> nn.Module:
-    """Return a network in evaluation mode, whose weights take no gradients."""
-    return module.eval().requires_grad_(False)
+def _join_processes(device: str | torch.device) -> None:
+    """Join the process group that torchrun describes in the environment, if there is one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
 
 
 def train(
@@ -580,6 +628,8 @@ def train(
     progress: bool = True,
 ) -> bool:
     """Train a generator on a folder or zip of pictures.
+
+    Under ``torchrun --nproc-per-node N -m styletryon train ...`` N processes share the work: a step then sees N batches.
 
     Args:
         data: Folder or zip; see `styletryon.data.FolderDataset`.
@@ -611,6 +661,7 @@ def train(
         held_out: FolderDataset | None = FolderDataset(data, size=size, split="val")
     except DataError:
         held_out = None
+    _join_processes(device)
     bf16 = prefers_bf16(device) if precision == "auto" else precision == "bf16"
     trainer = Trainer(config, dataset, out, held_out=held_out, device=device, bf16=bf16)
     if resume:
@@ -618,8 +669,8 @@ def train(
             raise CheckpointError(f"out: expected checkpoints to resume from in {os.fspath(out)!r}, got none")
     elif trainer.checkpoints.steps():
         raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
-    if not progress:
+    if not progress or trainer.rank != 0:
         return trainer.train(minutes=minutes)
-    steps = -(-config.pictures // config.batch_size)
+    steps = -(-config.pictures // (config.batch_size * trainer.world))
     with ProgressLine(steps, start=trainer.step) as line:
         return trainer.train(minutes=minutes, progress=line)
