@@ -13,6 +13,9 @@ from styletryon.pose import NUM_BODY_MAPS, Pose, body_maps
 
 _MIDPOINTS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (12, 14), (5, 6), (11, 12), (5, 11), (6, 12), (5, 12), (6, 11))
 _NUM_POINTS = 17 + len(_MIDPOINTS)
+# They bring waves and the whole picture to the spread of the points, so that one learning rate suits all.
+_WAVE_GAIN = 8.0
+_WHOLE_GAIN = 3.0
 
 
 class ImageEncoder(nn.Module):
@@ -76,7 +79,7 @@ class ImageEncoder(nn.Module):
                 readings.append(_read_waves(torch.cat([_shrink(images, x), self.to_waves(x)], dim=1), keypoints, pose))
             if level == self._point_level:
                 readings.append(_read_points(torch.cat([_shrink(images, x), self.to_points(x)], 1), keypoints, pose))
-        readings.append(x.flatten(1).float())
+        readings.append(x.flatten(1).float() * _WHOLE_GAIN)
         out: Tensor = self.out(self.hidden(torch.cat(readings, dim=1)))
         return out.float()
 
@@ -89,7 +92,7 @@ def _shrink(images: Tensor, like: Tensor) -> Tensor:
 def _read_waves(x: Tensor, keypoints: Tensor, pose: Pose) -> Tensor:
     """Measure channels `(B, C, h, w)` against the waves along the body; return `(B, NUM_BODY_MAPS * C)`."""
     maps = body_maps(keypoints, pose.size, (x.shape[-2], x.shape[-1])).flatten(2)  # (B, M, h * w)
-    weight = maps.square().sum(dim=-1, keepdim=True) + 1.0
+    weight = (maps.square().sum(dim=-1, keepdim=True) + 1.0) / _WAVE_GAIN
     return (torch.bmm(maps, x.float().flatten(2).transpose(1, 2)) / weight).flatten(1)
 
 

@@ -22,6 +22,9 @@ from styletryon.models.pose_encoder import PoseEncoder
 from styletryon.models.synthesis import SynthesisNetwork, pyramid
 from styletryon.pose import NUM_BODY_MAPS, NUM_KEYPOINTS, Pose, body_maps, keypoint_heatmaps
 
+# The body covers a small part of the picture: it brings its coordinates to the strength of the features they join.
+_BODY_GAIN = 4.0
+
 
 class PoseStyleGAN2(nn.Module):
     """A StyleGAN2 whose input is a pose and that draws a segmentation beside the picture at every resolution.
@@ -182,7 +185,7 @@ class PoseStyleGAN2(nn.Module):
         if self.config.body_maps:
             coordinates = body_maps(keypoints, pose.size, size)
             maps = torch.cat([maps, coordinates], dim=1)
-            body = pyramid(coordinates.to(memory_format=torch.channels_last), self._pose_level + 1)
+            body = pyramid((_BODY_GAIN * coordinates).to(memory_format=torch.channels_last), self._pose_level + 1)
         return self.pose_encoder(maps.to(memory_format=torch.channels_last)), body
 
     def forward(self, z: Tensor, pose: Pose, *, truncation: float = 1.0) -> Drawing:
