@@ -34,7 +34,7 @@ from styletryon.errors import (
 from styletryon.pose._pose import FLIP_ORDER, NUM_KEYPOINTS, Pose
 from styletryon.pose.network import KeypointConfig, KeypointNetwork
 
-LEAST_SCORE = 0.3
+LEAST_SCORE = 0.4
 """Mean score over the 17 keypoints under which `KeypointEstimator` says that there is nobody."""
 
 _FILL = (128, 128, 128)  # beyond the photograph; the training fills with the same grey
