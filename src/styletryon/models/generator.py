@@ -47,8 +47,10 @@ class PoseStyleGAN2(nn.Module):
         self.synthesis = SynthesisNetwork(self.config)
         self._layers = self.synthesis.styled_layers()
         self.mapper = MappingNetwork(self.config.z_dim, self.config.w_dim, self.config.mapping_layers)
+        # The style of a coordinate is the signed strength of a wave: most clothes show none, so it starts around 0.
         self.affines = nn.ModuleList(
-            EqualLinear(self.config.w_dim, channels, bias=1.0) for channels in self.style_channels
+            EqualLinear(self.config.w_dim, layer.weight.shape[1], bias=0.0 if name.endswith(".body") else 1.0)
+            for name, layer in self._layers.items()
         )
         self._pose_level = sum(size[0] <= self.config.pose_height for size in self.synthesis.sizes) - 1
         if self._pose_level < 1:

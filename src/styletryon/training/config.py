@@ -132,14 +132,12 @@ class TrainingConfig:
             raise ConfigError(f"training settings: expected what to_dict returns: {error}") from error
 
 
-def _reconstruction_then_adversarial(pictures: int) -> tuple[Stage, ...]:
+def _reconstruction_then_adversarial(half: int, full: int, adversarial: int) -> tuple[Stage, ...]:
     """Half size, full size, then the adversarial finish: what measured best at small compute."""
     return (
-        Stage(pictures=round(0.45 * pictures), num_levels=-1),
-        Stage(pictures=round(0.48 * pictures), decay=0.6, final_rate=0.2),
-        Stage(
-            pictures=round(0.07 * pictures), adversarial=0.04, learning_rate=4e-4, discriminator_rate=6e-4, decay=0.5
-        ),
+        Stage(half, num_levels=-1),
+        Stage(full, decay=0.6, final_rate=0.2),
+        Stage(adversarial, adversarial=0.04, learning_rate=4e-4, discriminator_rate=6e-4, decay=0.5),
     )
 
 
@@ -148,7 +146,7 @@ def _tiny() -> TrainingConfig:
         generator=GeneratorConfig((32, 24), (16, 16, 16, 8), z_dim=16, w_dim=16, mapping_layers=2, pose_channels=8),
         encoder=EncoderConfig((32, 24), (8, 8, 16, 16), w_dim=16, hidden=16, point_channels=4, wave_channels=2),
         discriminator=DiscriminatorConfig((32, 24), (16, 16, 16, 8)),
-        stages=_reconstruction_then_adversarial(2000),
+        stages=_reconstruction_then_adversarial(800, 900, 300),
         batch_size=4,
         path_length=2.0,
         path_interval=4,
@@ -160,7 +158,7 @@ def _tiny() -> TrainingConfig:
 
 
 PRESETS: Mapping[str, TrainingConfig] = {
-    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(160_000)),
+    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(52_000, 72_000, 8_000)),
     "adversarial": TrainingConfig(
         encoder=None,
         stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),

@@ -89,8 +89,8 @@ class Trainer:
         self.generator = generator.to(self.device, memory_format=torch.channels_last)
         self.discriminator = discriminator.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99))
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99))
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99), fused=True)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99), fused=True)
         self.rank, self.world = 0, 1
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
@@ -280,8 +280,8 @@ class Trainer:
     # ------------------------------------------------------------------ adversarial training
 
     def _imagine(self, pose: Pose, codes: Tensor | None, rng: torch.Generator) -> tuple[Drawing, Pose]:
-        """Draw random people, some of whom mix two styles; beside a reconstruction half a batch will do."""
-        count = len(pose) if codes is None else max(len(pose) // 2, 1)
+        """Draw random people, some of whom mix two styles; beside a reconstruction a quarter of a batch will do."""
+        count = len(pose) if codes is None else max(len(pose) // 4, 1)
         first, second = (
             self.generator.mapping(torch.randn(count, self.generator.z_dim, generator=rng).to(self.device))
             for _ in range(2)
