@@ -43,8 +43,8 @@ class Trainer:
     What a step does follows from the settings and the number of the step alone: random numbers are drawn afresh from
     both. So a run that was stopped and resumed ends, on one CPU, with the very weights of a run that was not.
 
-    Where `torch.distributed` is initialised, each process takes a batch of its own and gradients are averaged; the
-    first process alone writes files.
+    Where `torch.distributed` is initialised, the processes share each batch and average their gradients; the first
+    process alone writes files.
 
     Args:
         config: The settings.
@@ -94,6 +94,10 @@ class Trainer:
         self.rank, self.world = 0, 1
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
+        if config.batch_size % self.world:
+            raise ConfigError(
+                f"batch_size: expected a multiple of the {self.world} processes that share it, got {config.batch_size}"
+            )
         self.step = 0
         self.pictures = 0
         self.path_mean = torch.zeros((), device=self.device)
@@ -173,7 +177,7 @@ class Trainer:
     def train_step(self) -> dict[str, Tensor]:
         """Do one step; return its losses."""
         stage = self.config.stages[self.stage_index]
-        if stage.adversarial and self._pictures_into_stage < self._pictures_a_step and self.config.mapping_steps:
+        if stage.adversarial and self._pictures_into_stage < self.config.batch_size and self.config.mapping_steps:
             self._fit_mapping(self.generator)
         self._set_rates(stage)
         rng = self._rng(0, self.rank)
@@ -206,7 +210,7 @@ class Trainer:
             losses |= self._train_discriminator(target, drawings)
         self._update_average()
         self.step += 1
-        self.pictures += self._pictures_a_step
+        self.pictures += self.config.batch_size
         return {name: loss.detach() for name, loss in losses.items()}
 
     # ------------------------------------------------------------------ where the run stands
@@ -225,13 +229,9 @@ class Trainer:
     def _pictures_into_stage(self) -> int:
         return self.pictures - sum(stage.pictures for stage in self.config.stages[: self.stage_index])
 
-    @property
-    def _pictures_a_step(self) -> int:
-        return self.config.batch_size * self.world
-
     def _set_rates(self, stage: Stage) -> None:
         into = self._pictures_into_stage
-        warm = min(1.0, (into / self._pictures_a_step + 1) / max(self.config.warmup, 1))
+        warm = min(1.0, (into / self.config.batch_size + 1) / max(self.config.warmup, 1))
         left = (stage.pictures - into) / stage.pictures
         fall = 1.0
         if stage.decay and left < stage.decay:
@@ -256,7 +256,7 @@ class Trainer:
         """Return what is drawn, and the same styles (mostly in other poses) for the encoder to read."""
         indices = batch_indices(
             len(self.dataset),
-            self.config.batch_size,
+            self.config.batch_size // self.world,
             self.config.seed,
             self.step,
             rank=self.rank,
@@ -629,7 +629,7 @@ def train(
 ) -> bool:
     """Train a generator on a folder or zip of pictures.
 
-    Under ``torchrun --nproc-per-node N -m styletryon train ...`` N processes share the work: a step then sees N batches.
+    Under ``torchrun --nproc-per-node N -m styletryon train ...`` N processes share each batch.
 
     Args:
         data: Folder or zip; see `styletryon.data.FolderDataset`.
@@ -671,6 +671,6 @@ def train(
         raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
     if not progress or trainer.rank != 0:
         return trainer.train(minutes=minutes)
-    steps = -(-config.pictures // (config.batch_size * trainer.world))
+    steps = -(-config.pictures // config.batch_size)
     with ProgressLine(steps, start=trainer.step) as line:
         return trainer.train(minutes=minutes, progress=line)
