@@ -158,7 +158,7 @@ def _tiny() -> TrainingConfig:
 
 
 PRESETS: Mapping[str, TrainingConfig] = {
-    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(52_000, 80_000, 8_000)),
+    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(52_000, 90_000, 8_000)),
     "adversarial": TrainingConfig(
         encoder=None,
         stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),
