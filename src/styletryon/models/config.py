@@ -154,7 +154,7 @@ def from_dict(kind: type[_Config], data: Mapping[str, Any]) -> _Config:
             f"{kind.__name__}: expected keys among {sorted(known)}, got unknown {unknown}; "
             "was the file written by a newer styletryon?"
         )
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in data.items():
         default = known[key].default
         restored = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value

@@ -29,9 +29,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, in_channels, H, W)` to `(B, out_channels, H / 2, W / 2)`."""
-        skip = self.skip(F.avg_pool2d(x, 2))
-        x = self.second(F.avg_pool2d(self.first(x), 2))
-        return (x + skip) * math.sqrt(0.5)
+        skip: Tensor = self.skip(F.avg_pool2d(x, 2))
+        out: Tensor = self.second(F.avg_pool2d(self.first(x), 2))
+        return (out + skip) * math.sqrt(0.5)
 
 
 class PoseDiscriminator(nn.Module):
@@ -85,7 +85,7 @@ def minibatch_deviation(x: Tensor, group_size: int) -> Tensor:
     The last group may be smaller when `group_size` does not divide the batch.
     """
     groups = []
-    for group in x.float().split(group_size):
+    for group in torch.split(x.float(), group_size):
         deviation = (group - group.mean(dim=0)).square().mean(dim=0).add(1e-8).sqrt().mean()
         groups.append(deviation.expand(group.shape[0], 1, x.shape[2], x.shape[3]))
     return torch.cat(groups).to(x.dtype)

@@ -81,7 +81,7 @@ def discriminator_logistic(real: Tensor, fake: Tensor) -> Tensor:
 def r1_penalty(logits: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     """Return the mean squared gradient of the logits at real inputs (Mescheder et al. 2018, arXiv 1801.04406)."""
     gradients = torch.autograd.grad(logits.sum(), list(inputs), create_graph=True)
-    return sum((gradient.square().flatten(1).sum(dim=1) for gradient in gradients), logits.new_zeros(())).mean()
+    return torch.stack([gradient.square().flatten(1).sum(dim=1) for gradient in gradients]).sum(dim=0).mean()
 
 
 def path_lengths(images: Tensor, w: Tensor, noise: Tensor) -> Tensor:
@@ -106,7 +106,8 @@ def sliced_wasserstein(first: Tensor, second: Tensor, directions: Tensor) -> Ten
         directions: `(D, S)`; made unit length here.
     """
     unit = directions / directions.norm(dim=0, keepdim=True)
-    return ((first @ unit).sort(dim=0).values - (second @ unit).sort(dim=0).values).square().mean()
+    ours, theirs = (torch.sort(points @ unit, dim=0)[0] for points in (first, second))
+    return (ours - theirs).square().mean()
 
 
 def fit_mapping(

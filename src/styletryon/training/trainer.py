@@ -83,14 +83,14 @@ class Trainer:
         self.device = torch.device(device)
         self.bf16 = bf16
         with torch.random.fork_rng(devices=[]):  # weights come from the seed; the caller's random state stays
-            torch.random.default_generator.manual_seed(config.seed)
+            torch.default_generator.manual_seed(config.seed)
             generator = PoseStyleGAN2(config.generator, config.encoder)
             discriminator = PoseDiscriminator(config.discriminator)
-        self.generator = generator.to(self.device, memory_format=torch.channels_last)
-        self.discriminator = discriminator.to(self.device, memory_format=torch.channels_last)
+        self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
+        self.discriminator = discriminator.to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99), fused=True)
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99), fused=True)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99))
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99))
         self.rank, self.world = 0, 1
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
@@ -295,7 +295,14 @@ class Trainer:
         mixed = torch.rand(count, 1, generator=rng) < self.config.style_mixing
         take_second = ((torch.arange(layers) >= crossover) & mixed).to(self.device)
         w = torch.where(take_second[..., None], second[:, None].float(), first[:, None].float())
-        return self.generator.synthesize(self.generator.affine(w), pose[:count]), pose[:count]
+        return self._draw_with_noise(w, pose[:count], rng), pose[:count]
+
+    def _draw_with_noise(self, w: Tensor, pose: Pose, rng: torch.Generator) -> Drawing:
+        """Draw with fresh noise maps, so that the generator learns what noise is for."""
+        noise = tuple(
+            torch.randn(len(pose), 1, *shape, generator=rng).to(self.device) for shape in self.generator.noise_shapes
+        )
+        return self.generator.synthesize(self.generator.affine(w), pose, noise=noise)
 
     def _judge(self, drawing: Drawing, pose: Pose) -> Tensor:
         judged: Tensor = self.discriminator(drawing.image.float(), objectives.hard_labels(drawing.logits), pose)
@@ -325,7 +332,7 @@ class Trainer:
     def _regularise_paths(self, pose: Pose, rng: torch.Generator) -> Tensor:
         count = max(len(pose) // 2, 1)
         w = self.generator.mapping(torch.randn(count, self.generator.z_dim, generator=rng).to(self.device))
-        images = self.generator.synthesize(self.generator.affine(w), pose[:count]).image
+        images = self._draw_with_noise(w, pose[:count], rng).image
         noise = torch.randn(images.shape, generator=rng).to(self.device)
         lengths = objectives.path_lengths(images, w, noise)
         mean = lengths.detach().mean()
@@ -353,7 +360,8 @@ class Trainer:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
         flat /= self.world
-        for gradient, part in zip(gradients, flat.split([item.numel() for item in gradients]), strict=True):
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
 
     def _agree(self, stop: bool) -> bool:
@@ -417,9 +425,10 @@ class Trainer:
         person = (labels != 0)[:, None].float()
         error = ((drawing.image.clamp(-1, 1) - images) / 2).square().mean(dim=1, keepdim=True)
         error = (error * person).sum(dim=(1, 2, 3)) / person.sum(dim=(1, 2, 3)).clamp(min=1)
+        drawn = drawing.labels
         overlaps = [
-            ((drawing.labels == label) & (labels == label)).sum() / ((drawing.labels == label) | (labels == label)).sum()
-            for label in labels.unique()
+            ((drawn == label) & (labels == label)).sum() / ((drawn == label) | (labels == label)).sum()
+            for label in torch.unique(labels)
         ]
         return {
             "val_fg_psnr": float((-10 * error.clamp(min=1e-8).log10()).mean()),
@@ -595,7 +604,7 @@ def prefers_bf16(device: str | torch.device) -> bool:
     """Measure whether a convolution is faster in bfloat16 than in float32 on a device."""
     device = torch.device(device)
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())  # type: ignore[no-untyped-call]
     x = torch.zeros(4, 64, 48, 36).to(memory_format=torch.channels_last)
     weight = torch.zeros(64, 64, 3, 3).to(memory_format=torch.channels_last)
     seconds = {}
