@@ -88,7 +88,7 @@ def check_gain(name: str, value: object) -> None:
     Raises:
         RangeError: `value` is infinite, not a number or no number at all.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise RangeError(f"{name}: expected a finite number, got {describe(value)}; pass a plain int or float")
 
 
@@ -122,7 +122,7 @@ def parse_padding(value: object) -> Padding:
     """
     sides = (value,) * 4 if isinstance(value, int) else value
     if (
-        not isinstance(sides, tuple | list)
+        not isinstance(sides, (tuple, list))
         or len(sides) != 4
         or any(isinstance(side, bool) or not isinstance(side, int) for side in sides)
     ):

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+import torch
 from torch import Tensor
 
 from styletryon.errors import BackendUnavailableError, ConfigError
@@ -71,6 +72,7 @@ class _Forced(threading.local):
 
 
 _forced = _Forced()
+_environment_at_import = os.environ.get(ENVIRONMENT_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def _parse(name: str, value: object) -> Backend:
 def _requested() -> tuple[Backend, str]:
     if _forced.backend is not None:
         return _forced.backend, "use_backend"
-    value = os.environ.get(ENVIRONMENT_VARIABLE)
+    # The oldest torch that we support cannot trace through os.environ; a compiled graph keeps its first choice anyway.
+    value = _environment_at_import if torch.compiler.is_compiling() else os.environ.get(ENVIRONMENT_VARIABLE)
     if value:
         return _parse(ENVIRONMENT_VARIABLE, value), ENVIRONMENT_VARIABLE
     return "auto", "default"
