@@ -271,6 +271,13 @@ def test_pose_following(model: PoseStyleGAN2) -> None:
     assert found.what == "pose"
 
 
+def test_pose_following_keeps_to_the_figures_of_the_benchmark(model: PoseStyleGAN2) -> None:
+    with pytest.raises(RangeError, match="seed: expected a number from 0"):
+        pose_following(model, pairs=1, seed=-1)
+    with pytest.raises(RangeError, match="pairs: expected at most 50000"):
+        pose_following(model, pairs=50_001)
+
+
 # -------------------------------------------------------------------------------------------------------- folder
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from styletryon._version import __version__
 from styletryon.errors import SaveError
 from styletryon.metrics.measures import bootstrap
 from styletryon.metrics.report import EvaluationReport, compare, summarise, versions
@@ -77,3 +78,4 @@ def test_save_makes_the_folder_and_refuses_one(report: EvaluationReport, tmp_pat
 
 def test_versions_name_the_software() -> None:
     assert {"styletryon", "torch", "numpy", "python", "platform"} <= set(versions())
+    assert versions()["styletryon"] == __version__

@@ -22,7 +22,7 @@ from styletryon.latent import Latent
 from styletryon.metrics import measures
 from styletryon.metrics.measures import Array, Statistic
 from styletryon.metrics.methods import DEFAULT_METHODS, GROUPS, METHODS, PHOTO_METHODS, Bench, Losses, ProjectedPairs
-from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM, Pair, pair_seeds, render_pair
+from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM, Pair, check_seed, pair_seeds, render_pair
 from styletryon.metrics.report import EvaluationReport, compare, summarise, versions
 from styletryon.metrics.scoring import Picture, pooled_features, score_pair, score_photographs
 from styletryon.pose import Pose
@@ -176,6 +176,9 @@ def pose_following(
         RangeError: If a number is out of range.
     """
     _check_counts(pairs=pairs, batch_size=batch_size)
+    check_seed(seed)
+    if pairs > SEEDS_PER_STREAM // 2:
+        raise RangeError(f"pairs: expected at most {SEEDS_PER_STREAM // 2}, got {pairs}")
     started = time.perf_counter()
     report_progress = progress if progress is not None else _silent
     bench = Bench(model, preset=preset, batch_size=batch_size)
@@ -428,7 +431,10 @@ def _check_methods(methods: Collection[str], known: Collection[str]) -> list[str
     names = [name for entry in asked for name in GROUPS.get(entry, (entry,))]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise ConfigError(f"methods: expected some of {', '.join(known)}, got {', '.join(unknown) or 'none'}")
+        raise ConfigError(
+            f"methods: expected some of {', '.join(known)}, or of the groups {', '.join(GROUPS)}, got "
+            f"{', '.join(unknown) or 'none'}"
+        )
     return [name for name in known if name in names]
 
 

@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from styletryon._files import write_atomically
+from styletryon._version import __version__
 from styletryon.metrics.measures import Statistic, bootstrap
 
 FORMAT_VERSION = 1
@@ -139,12 +139,8 @@ def compare(
 
 def versions() -> dict[str, str]:
     """Name the software and the machine that numbers depend on."""
-    try:
-        own = metadata.version("styletryon")
-    except metadata.PackageNotFoundError:
-        own = "unknown"
     return {
-        "styletryon": own,
+        "styletryon": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
