@@ -244,6 +244,14 @@ def test_equal_networks_share_the_features_of_a_step(targets: TryOnTargets) -> N
     assert len(calls) == 2  # once for the composite, once for the step
 
 
+def test_features_of_another_picture_of_the_same_name_are_computed_anew(targets: TryOnTargets) -> None:
+    network = PixelFeatures()
+    first = targets.features(network, "mine", targets.person.image)
+    assert targets.features(network, "mine", targets.person.image.clone())[0] is first[0]
+    other = targets.features(network, "mine", targets.garment.image)
+    assert torch.equal(other[0], network(targets.garment.image)[0])
+
+
 def test_deep_features_can_be_used() -> None:
     network = VGG16Features(("relu1_2",), weights=None)
     assert losses.check_loss(losses.GarmentLoss(network, target="both"))
@@ -285,6 +293,23 @@ class TestCheckLoss:
     @pytest.mark.usefixtures("global_randomness_stays")
     def test_our_own_keep_the_contract(self, loss: TryOnLoss) -> None:
         assert len(losses.check_loss(loss)) == 6
+
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_checks_where_gradients_are_off(self, mode) -> None:  # type: ignore[no-untyped-def]
+        with mode():
+            assert losses.check_loss(losses.IdentityLoss())
+
+    def test_one_that_fails_when_called_again_is_named(self) -> None:
+        calls: list[int] = []
+
+        def once(state: TryOnState) -> Tensor:
+            calls.append(state.step)
+            if len(calls) > 1:
+                raise KeyError("sleeve")
+            return state.image.mean(dim=(1, 2, 3))
+
+        with pytest.raises(LossError, match=r"once: .*a second time raised KeyError"):
+            losses.check_loss(once)
 
     def test_a_plain_callable_will_do(self) -> None:
         assert losses.check_loss(lambda state: state.image.square().mean(dim=(1, 2, 3)))

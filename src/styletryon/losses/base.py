@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
@@ -45,6 +45,28 @@ def replaced_classes(region: Collection[Label]) -> frozenset[Label]:
         region: The label classes of the garment.
     """
     return frozenset(region) | (_ONE_PIECE if Label.DRESS in region else frozenset())
+
+
+def region_share(
+    person: Sequence[Tensor],  # (B, K, C_l) each
+    garment: Sequence[Tensor],  # (B, K, C_l) each
+    region: Collection[int],
+) -> tuple[Tensor, ...]:
+    """Say how much of each channel acts inside a region: the larger share of the two pictures.
+
+    Args:
+        person: M of the person's picture, per layer; see `channel_attribution`.
+        garment: M of the garment's picture.
+        region: The label classes; those that the generator does not know are passed over.
+
+    Returns:
+        One `(B, C_l)` in [0, 1] per layer.
+    """
+    shares = []
+    for ours, theirs in zip(person, garment, strict=True):
+        classes = sorted(int(label) for label in region if int(label) < ours.shape[1])
+        shares.append(torch.maximum(ours[:, classes].sum(dim=1), theirs[:, classes].sum(dim=1)))
+    return tuple(shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,22 +131,18 @@ class TryOnTargets:
     @cached_property
     def region_attribution(self) -> tuple[Tensor, ...]:
         """One `(B, C_l)` in [0, 1] per layer: the larger share of the region in either picture."""
-        return tuple(
-            torch.maximum(self._share(ours), self._share(theirs))
-            for ours, theirs in zip(self.person_attribution, self.garment_attribution, strict=True)
-        )
-
-    def _share(self, attribution: Tensor) -> Tensor:
-        classes = [int(label) for label in self.region if int(label) < attribution.shape[1]]
-        return attribution[:, classes].sum(dim=1)
+        return region_share(self.person_attribution, self.garment_attribution, self.region)
 
     def features(self, network: FeatureNetwork, name: str, images: Tensor) -> tuple[Tensor, ...]:
-        """Features of target `images`, computed once for all losses that use an equal network and name."""
+        """Features of target `images`, computed once for all losses that use an equal network, name and picture."""
         key = (network, name)
-        if key not in self._features:
+        known = self._features.get(key)
+        # Two losses may give one name to different pictures; neither must be handed the other's features.
+        if known is None or not torch.equal(known[0], images):
             with torch.no_grad():
-                self._features[key] = tuple(feature.detach() for feature in network(images))
-        return self._features[key]
+                known = (images, *(feature.detach() for feature in network(images)))
+            self._features[key] = known
+        return known[1:]
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,12 @@ def check_loss(loss: TryOnLoss | Callable[[TryOnState], Tensor]) -> tuple[str, .
     """
     judged = as_loss(loss)
     name = type(loss).__name__ if isinstance(loss, TryOnLoss) else getattr(loss, "__name__", repr(loss))
+    # Where the caller has switched gradients off, no loss would have one.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _check(name, judged)
+
+
+def _check(name: str, judged: TryOnLoss) -> tuple[str, ...]:
     targets = _make_targets()
     before = _copy(targets)
     with torch.no_grad():
@@ -109,7 +115,8 @@ def _guard(name: str, call: str, function: Callable[..., Any], *arguments: objec
 
 
 def _check_repeats(name: str, loss: TryOnLoss, prepared: Any, state: TryOnState, values: Tensor) -> None:
-    again = loss.forward(replace(state, _features={}), prepared)
+    again = _guard(name, "forward(state, prepared) a second time", loss.forward, replace(state, _features={}), prepared)
+    check_values(name, again, _PAIRS)
     if not torch.equal(again, values):
         raise LossError(f"{name}: the same state gave {values.tolist()} and then {again.tolist()}; fix its randomness")
 

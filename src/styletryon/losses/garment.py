@@ -76,9 +76,9 @@ class GarmentLoss(TryOnLoss):
     the garment *redrawn in the person's pose*; "own" compares with the garment's own picture through statistics that
     do not depend on the pose.
 
-    Differs from the paper: it compares VGG-16 features of blurred, masked pictures. Here pixels of a pyramid are the
-    default, since they measured no worse and need no weights; `VGG16Features` may be passed. The masks are hard and
-    come from the generator's own segmentation of the targets, not of the try-on: they carry no gradient, and the
+    Differs from the paper, which is said to compare VGG-16 features of masked pictures; its layers are not known. Here
+    pixels of a pyramid are the default, since they need no weights; `VGG16Features` may be passed. The masks are hard
+    and come from the generator's own segmentation of the targets, not of the try-on: they carry no gradient, and the
     cross-entropy of the labels drives the shape.
 
     Attributes:

@@ -21,15 +21,15 @@ class IdentityLoss(TryOnLoss):
     Where the old garment is uncovered there is nothing of the person to compare with; the mean colour of their skin, or
     of what the redrawn wearer shows there, stands in. See `composite_target`.
 
-    Differs from the paper: it compares face and hair only. Here the rest of the person counts too, which measured
-    better, and the background counts less than the person.
+    Differs from the paper, which is said to compare face and hair only. Here the rest of the person counts too, or
+    other clothes and limbs would be free to change, and the background counts less than the person.
 
     Attributes:
         features: The feature network. None: `PixelFeatures()`.
         label_weight: Weight of the cross-entropy of the labels.
         background: How much a pixel of the background counts.
         fill: Whether to fill what is uncovered rather than to leave it free.
-        face: How much a pixel of face and hair counts; 1 as much as the rest of the person.
+        face: How much a pixel of face and hair counts; 1: as much as the rest of the person.
     """
 
     features: FeatureNetwork | None = None

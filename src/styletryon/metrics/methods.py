@@ -19,7 +19,14 @@ from styletryon.errors import ConfigError, RegionError
 from styletryon.images import Frame, Source, from_uint8, to_pil
 from styletryon.labels import Region, resolve_region
 from styletryon.latent import Latent
-from styletryon.losses import EditingLocalizationLoss, TryOnLoss, TryOnState, TryOnTargets, channel_attribution
+from styletryon.losses import (
+    EditingLocalizationLoss,
+    TryOnLoss,
+    TryOnState,
+    TryOnTargets,
+    channel_attribution,
+)
+from styletryon.losses.base import region_share
 from styletryon.metrics.measures import foreground, masked_psnr
 from styletryon.metrics.scoring import Picture, pictures
 from styletryon.pose import Pose
@@ -138,14 +145,12 @@ class Bench:
     @torch.no_grad()
     def attribution(self, batch: ProjectedPairs) -> list[Tensor]:
         """Say how much of each channel acts inside the region: `(B, C_l)` per layer, the larger share of both."""
-        shares = []
-        inside = [int(label) for label in self.classes if int(label) < self.model.num_labels]
+        measured = []
         for latent in (batch.person, batch.garment):
             drawing = self.model.synthesize(latent.styles, latent.pose, noise=latent.noise, activations=True)
             hot = functional.one_hot(drawing.labels.long(), drawing.logits.shape[1]).permute(0, 3, 1, 2)
-            found = channel_attribution(drawing.activations or (), hot)
-            shares.append([share[:, inside].sum(dim=1) for share in found])
-        return [torch.maximum(ours, theirs) for ours, theirs in zip(*shares, strict=True)]
+            measured.append(channel_attribution(drawing.activations or (), hot))
+        return list(region_share(measured[0], measured[1], self.classes))
 
     def optimize(
         self,
