@@ -79,6 +79,18 @@ def test_a_picture_does_not_depend_on_its_batch_or_chunk(drawer: FakeDrawer, tru
             torch.testing.assert_close(a, c, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_works_where_gradients_are_off(drawer: FakeDrawer, truth: Drawing, mode) -> None:  # type: ignore[no-untyped-def]
+    expected = LatentProjector(drawer, steps=4).project(truth.image[:1], pose(drawer, 1))
+    with mode():
+        image = truth.image[:1].clone()
+        latent = LatentProjector(drawer, steps=4).project(image, pose(drawer, 1))
+    assert latent.report["projection_loss"] == expected.report["projection_loss"]
+    for a, b in zip(latent.styles, expected.styles, strict=True):
+        assert torch.equal(a, b)
+        assert not a.requires_grad
+
+
 def test_the_generator_is_left_as_it_was(drawer: FakeDrawer, truth: Drawing) -> None:
     drawer.map.requires_grad_(False)
     before = {name: (value.clone(), value.requires_grad) for name, value in drawer.named_parameters()}
@@ -163,12 +175,6 @@ def test_tells_of_its_progress(drawer: FakeDrawer, truth: Drawing) -> None:
 def test_half_precision_on_request(drawer: FakeDrawer, truth: Drawing) -> None:
     latent = LatentProjector(drawer, steps=2, autocast=torch.bfloat16).project(truth.image, pose(drawer))
     assert all(style.dtype == torch.float32 for style in latent.styles)
-
-
-def test_works_where_gradients_are_off(drawer: FakeDrawer, truth: Drawing) -> None:
-    with torch.no_grad():
-        latent = LatentProjector(drawer, steps=2).project(truth.image, pose(drawer))
-    assert not any(style.requires_grad for style in latent.styles)
 
 
 def test_settings_are_checked(drawer: FakeDrawer) -> None:

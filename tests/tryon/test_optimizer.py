@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -131,6 +132,11 @@ class TestTargets:
         assert torch.equal(one.styles[0][2], person.styles[0][0])
         assert len(match_pairs(drawer, person, garment[1])[1]) == 3
 
+    def test_a_latent_on_another_device_is_refused(self, person, garment) -> None:  # type: ignore[no-untyped-def]
+        elsewhere = FakeDrawer().to("meta")
+        with pytest.raises(ConfigError, match=r"person: expected a latent on meta.*got one on cpu; pass person\.to"):
+            TryOnOptimizer(elsewhere).optimize(person, garment)
+
     def test_misfits_are_refused(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
         with pytest.raises(ShapeError, match="equal batches, or one of 1, got 2 and 3"):
             match_pairs(drawer, person[:2], garment)
@@ -225,10 +231,22 @@ class TestOptimizer:
         assert [parameter.requires_grad for parameter in drawer.parameters()] == flags
         assert all(parameter.grad is None for parameter in drawer.parameters())
 
-    def test_works_where_gradients_are_off(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
-        with torch.no_grad():
+    @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+    def test_works_where_gradients_are_off(self, drawer, person, garment, mode) -> None:  # type: ignore[no-untyped-def]
+        expected = TryOnOptimizer(drawer, steps=3).optimize(person, garment)
+        with mode():
+            wearer = fake_latent(drawer, 3, 2)  # of inference mode, as `generate` makes them there
             result = TryOnOptimizer(drawer, steps=3).optimize(person, garment)
+            TryOnOptimizer(drawer, steps=1, autocast=torch.bfloat16).optimize(person, wearer, region=range(1, 12))
         assert float(result.history["total"][-1].sum()) < float(result.history["total"][0].sum())
+        assert torch.equal(result.drawing.image, expected.drawing.image)
+        assert not result.drawing.image.is_inference()
+
+    def test_styles_with_a_gradient_leave_none_on_the_result(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        grown = replace(person, styles=tuple(style.clone().requires_grad_() for style in person.styles))
+        result = TryOnOptimizer(drawer, steps=1).optimize(grown, garment)
+        assert not any(style.requires_grad for style in (*result.styles, *result.coefficients))
+        assert not result.drawing.image.requires_grad
 
     def test_no_steps_only_evaluate_the_start(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
         result = TryOnOptimizer(drawer, steps=0, initial=0.0, bound="clamp").optimize(person, garment)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -73,8 +72,10 @@ class LatentProjector:
     The distance is that of pixels and features, plus, where labels are given, the cross-entropy of the drawn
     segmentation. The best step of each picture is kept. Pictures are optimised side by side, each on its own.
 
-    Differs from the paper: it projects to Z+; its loss and steps are not known. The default here is W+ from the
-    guess of an encoder, which is closer and faster.
+    Works under the caller's `torch.no_grad()` and `torch.inference_mode()` too.
+
+    Differs from the paper: it projects to Z+; its loss and steps are not known. The default here is W+, from the guess
+    of the generator's encoder where it has one.
 
     Args:
         generator: What draws. Its weights are left as they are.
@@ -213,11 +214,12 @@ class LatentProjector:
         seed = self.seed if seed is None else seed
         latents: list[Latent] = []
         fingerprint = self.generator.fingerprint
-        with frozen(self.generator, self.generator.encoder, self.features):
+        # The caller may have switched gradients off; tensors of inference mode could not take part in them.
+        with torch.inference_mode(False), frozen(self.generator, self.generator.encoder, self.features):
             for first in range(0, len(images), self.batch_size):
                 part = slice(first, first + self.batch_size)
                 latents += self._project_chunk(
-                    images[part].detach().float(),
+                    images[part].detach().float().clone(),
                     pose[part].to(images.device),
                     None if labels is None else labels[part].to(images.device).long(),
                     None if mask is None else mask[part].to(images.device).float()[:, None],
@@ -258,6 +260,8 @@ class LatentProjector:
         count = len(images)
         weight = torch.ones_like(images[:, :1]) if mask is None else mask
         known = weight
+        counted = (known > 0).float()
+        pixels = 3 * counted.sum(dim=(1, 2, 3)).clamp_min(1)
         if labels is not None:
             person = (labels[:, None] != int(Label.BACKGROUND)).float()
             weight = weight * (self.background + (1 - self.background) * person)
@@ -295,8 +299,7 @@ class LatentProjector:
                     full = loss + self.noise_weight * noise_correlation(noise)
                 objective = full.sum()
             with torch.no_grad():
-                apart = (image.detach().clamp(-1, 1) - images) * (known > 0)
-                pixels = 3 * (known > 0).sum(dim=(1, 2, 3)).clamp_min(1)
+                apart = (image.detach().clamp(-1, 1) - images) * counted
                 squares = apart.square().sum(dim=(1, 2, 3)) / pixels
                 absolutes = apart.abs().sum(dim=(1, 2, 3)) / pixels
                 best.keep(full.detach(), code, noise, squares, absolutes)
@@ -335,10 +338,8 @@ class LatentProjector:
         return latents
 
     def _draw(self, code: list[Tensor], noise: list[Tensor], pose: Pose) -> Drawing:
-        context: Any = nullcontext()
-        if self.autocast is not None:
-            context = torch.autocast(pose.keypoints.device.type, dtype=self.autocast)
-        with context:
+        dtype = self.autocast
+        with torch.autocast(pose.keypoints.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
             return self.generator.synthesize(self._styles(code), pose, noise=tuple(noise) if self.noise else None)
 
     def _styles(self, code: list[Tensor]) -> Styles:

@@ -115,8 +115,11 @@ class TryOnOptimizer:
     noise. Adam lowers the weighted sum of the losses; the best step of each pair is kept. Pairs are optimised side by
     side, each on its own.
 
+    Works under the caller's `torch.no_grad()` and `torch.inference_mode()` too.
+
     Differs from the paper: its figure shows one q per layer, its text is said to speak of one per layer and channel.
-    Measured, channels are far better; `per="layer"` is the other. Its steps and learning rate are not known.
+    One per channel is the default, chosen by our ablation (`ours_per_layer`, see docs/evaluation.md). The paper's steps
+    and learning rate are not known.
 
     Args:
         generator: What draws. Its weights are left as they are.
@@ -124,7 +127,8 @@ class TryOnOptimizer:
         preset: "fast", "balanced" or "quality": where the next four come from unless they are given.
         steps: How many steps of Adam; 0 evaluates the start only.
         learning_rate: Its rate.
-        initial: Where the coefficients start: a number in [0, 1], "attribution", "greedy" or "random".
+        initial: Where the coefficients start: a number in [0, 1], "attribution", "greedy" or "random". Under
+            `bound="sigmoid"` the start is kept within [0.02, 0.98], where the gradient is not yet lost.
         patience: How many steps without progress end a pair; 0: never.
         per: "channel" or "layer": what has a coefficient of its own.
         bound: "sigmoid": optimise logits. "clamp": optimise the coefficients and clamp them *after* each step, so that
@@ -206,28 +210,28 @@ class TryOnOptimizer:
                 best step so far.
 
         Returns:
-            The try-on, on the device of the person.
+            The try-on, on the device of the generator.
 
         Raises:
             RegionError: If the region is unknown, or a garment's picture does not show it.
             LossError: If a loss raises an error of shape, is not finite at the start, or has no gradient; it is named.
             ShapeError: If the latents do not fit each other or the generator.
-            ConfigError: If a latent belongs to another generator.
+            ConfigError: If a latent belongs to another generator, or lies on another device.
         """
         began = time.perf_counter()
         person, garment = match_pairs(self.generator, person, garment)
-        garment = garment.to(person.device)
         deadline = None if self.time_limit is None else began + self.time_limit
         modules = [getattr(loss, "features", None) for loss in self.losses.values()]
         chunks: list[_Chunk] = []
-        with frozen(self.generator, *modules):
+        # The caller may have switched gradients off; tensors of inference mode could not take part in them.
+        with torch.inference_mode(False), frozen(self.generator, *modules):
             for first in range(0, len(person), self.batch_size):
                 part = slice(first, first + self.batch_size)
                 chunk = _Chunk(self, person[part], garment[part], region, first, deadline)
                 # A stop is for the whole call; pairs that never started are drawn as they began.
                 chunk.stopped = bool(chunks) and chunks[-1].stopped
                 chunks.append(chunk.run(callback))
-        return _join(chunks, person, garment, self, time.perf_counter() - began)
+            return _join(chunks, person, garment, self, began)
 
 
 class _Chunk:
@@ -419,8 +423,9 @@ def _read_losses(losses: Losses) -> tuple[dict[str, float], dict[str, TryOnLoss]
     return weights, judges
 
 
+@torch.no_grad()
 def _join(
-    chunks: Sequence[_Chunk], person: Latent, garment: Latent, settings: TryOnOptimizer, seconds: float
+    chunks: Sequence[_Chunk], person: Latent, garment: Latent, settings: TryOnOptimizer, began: float
 ) -> TryOnBatch:
     parts = [chunk.coefficients(chunk.best_variable) for chunk in chunks]
     coefficients = tuple(torch.cat(layer).contiguous() for layer in zip(*parts, strict=True))
@@ -444,7 +449,7 @@ def _join(
         weights=dict(settings.weights),
         best_step=torch.cat([chunk.best_step for chunk in chunks]).cpu(),
         status=tuple(status for chunk in chunks for status in chunk.statuses()),
-        seconds=seconds,
+        seconds=time.perf_counter() - began,  # once the history has been waited for
         layer_names=tuple(settings.generator.style_names),
     )
 

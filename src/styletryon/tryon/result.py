@@ -29,14 +29,16 @@ def change_mask(
     dilate: float = 0.02,
     feather: float = 0.02,
 ) -> Tensor:
-    """Say which pixels a try-on may change: the old garment, the new one, and a margin; never face and hair.
+    """Say which pixels a try-on may change: the old garment, the new one, and a margin.
+
+    Face and hair stay out of it unless the new garment covers them; only the soft edge reaches into them.
 
     Args:
         targets: What the try-on was compared with.
         drawing: The try-on.
         dilate: The margin, as a share of the picture's height.
         feather: Width of the blur that softens its edge, as a share of the height. Up to `dilate`, the garments
-            themselves stay at 1.
+            themselves stay at 1 but beside face and hair.
 
     Returns:
         `(B, H, W)` float32 in [0, 1]: 1 where the picture is the try-on's, 0 where it stays the photograph's.

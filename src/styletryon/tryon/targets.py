@@ -31,7 +31,7 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
 
     Raises:
         ShapeError: If the batches cannot be paired or the styles are not the generator's in shape.
-        ConfigError: If a latent belongs to another generator.
+        ConfigError: If a latent belongs to another generator, or lies on another device.
     """
     # Computed once: a fingerprint reads all weights.
     fingerprint = generator.fingerprint if person.model or garment.model else ""
@@ -48,6 +48,12 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
             raise ShapeError(
                 f"{name}: expected style codes of {tuple(generator.style_channels)} channels, got {found}; project the "
                 "picture with this generator"
+            )
+        device = generator.w_mean.device
+        if latent.device != device:
+            raise ConfigError(
+                f"{name}: expected a latent on {device}, like the generator, got one on {latent.device}; "
+                f"pass {name}.to({str(device)!r})"
             )
     if len(person) == len(garment):
         return person, garment
@@ -73,7 +79,7 @@ def make_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
     Raises:
         RegionError: If the region is unknown, or a garment's picture does not show it.
         ShapeError: If the latents do not fit.
-        ConfigError: If a latent belongs to another generator.
+        ConfigError: If a latent belongs to another generator, or lies on another device.
     """
     person, garment = match_pairs(generator, person, garment)
     return draw_targets(generator, person, garment, region)
