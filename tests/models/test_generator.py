@@ -142,7 +142,7 @@ def test_shape_errors() -> None:
         generator.mapping(torch.zeros(2, 7))
     with pytest.raises(ShapeError, match="w: expected"):
         generator.affine(torch.zeros(2, 3, 8))
-    with pytest.raises(ShapeError, match="styles: expected .* another model"):
+    with pytest.raises(ShapeError, match=r"styles: expected .* another model"):
         generator.synthesize(latent.styles[:-1], latent.pose)
     with pytest.raises(ShapeError, match="noise: expected"):
         generator.synthesize(latent.styles, latent.pose, noise=(torch.zeros(1, 1, 2, 2),))

@@ -105,3 +105,12 @@ def test_a_full_disk_keeps_the_old_model(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.undo()
     assert PoseStyleGAN2.from_pretrained(folder).fingerprint == before
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_model_loaded_in_inference_mode_still_passes_gradients(folder: Path) -> None:
+    with torch.inference_mode():
+        model = PoseStyleGAN2.from_pretrained(folder)
+    latent = tiny_latent(model)
+    styles = tuple(style.clone().requires_grad_() for style in latent.styles)
+    model.synthesize(styles, latent.pose).image.square().mean().backward()
+    assert styles[0].grad is not None

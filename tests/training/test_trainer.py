@@ -131,7 +131,8 @@ def test_a_run_leaves_what_it_says(data: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_samples_and_log(data: Path, tmp_path: Path) -> None:
-    run = Trainer(config(), FolderDataset(data, size=SIZE), tmp_path, held_out=FolderDataset(data, size=SIZE, split="val"))
+    held_out = FolderDataset(data, size=SIZE, split="val")
+    run = Trainer(config(), FolderDataset(data, size=SIZE), tmp_path, held_out=held_out)
     run.train(log_every=4, sample_every=8, steps=9)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [4, 8]

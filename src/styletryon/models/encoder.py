@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -36,7 +38,7 @@ class ImageEncoder(nn.Module):
         channels = self.config.channels
         self.entry = EqualConv2d(3, channels[0], 3)
         self.blocks = nn.ModuleList(
-            EqualConv2d(before, after, 3) for before, after in zip(channels, channels[1:], strict=False)
+            EqualConv2d(before, after, 3) for before, after in pairwise(channels)
         )
         self._wave_level = next(i for i, size in enumerate(sizes) if size[0] <= self.config.pose_height)
         self._point_level = next(i for i, size in enumerate(sizes) if size[0] <= max(sizes[0][0] // 4, 4))

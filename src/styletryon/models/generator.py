@@ -227,6 +227,7 @@ class PoseStyleGAN2(nn.Module):
         generator, encoder = configs["generator"], configs["encoder"]
         if not isinstance(generator, GeneratorConfig) or isinstance(encoder, GeneratorConfig):
             raise ConfigError(f"{folder / 'config.json'}: expected the numbers of a generator")
-        model = cls(generator, encoder)
-        storage.load_weights(folder, model)
+        with torch.inference_mode(False):  # weights made inside it could never be differentiated through
+            model = cls(generator, encoder)
+            storage.load_weights(folder, model)
         return model.eval().requires_grad_(False)

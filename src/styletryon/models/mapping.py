@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from styletryon.models.layers import EqualLinear
@@ -23,7 +25,7 @@ class MappingNetwork(nn.Module):
         self.layers = nn.Sequential(
             *(
                 EqualLinear(before, after, activation="lrelu" if i < num_layers - 1 else "linear", rate=rate)
-                for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+                for i, (before, after) in enumerate(pairwise(widths))
             )
         )
 

@@ -107,7 +107,8 @@ class KeypointEstimator:
             CheckpointError: If the files do not fit each other or this version.
         """
         place = Path(folder) if folder is not None else Path(__file__).parent.parent / "weights"
-        return cls(load_keypoint_network(place))
+        with torch.inference_mode(False):
+            return cls(load_keypoint_network(place))
 
     @torch.inference_mode()
     def __call__(self, image: Image.Image) -> Pose:

@@ -168,7 +168,7 @@ PRESETS: Mapping[str, TrainingConfig] = {
     ),
     "tiny": _tiny(),
 }
-"""Settings by name. "paperdoll": reconstruction through an encoder, then an adversarial finish; made the bundled weights.
+"""Settings by name. "paperdoll": reconstruction through an encoder, then an adversarial finish (the bundled weights).
 "adversarial": the adversarial loss alone, as the paper trains. "tiny": seconds long, to try the machinery."""
 
 

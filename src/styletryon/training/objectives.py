@@ -11,8 +11,11 @@ from torch.nn import functional as F
 
 from styletryon.drawing import Drawing
 from styletryon.labels import Label
+from styletryon.pose import Pose, body_maps
 
 _SCALES = 4
+_WAVE_HEIGHT = 64  # waves along the body are measured at this height
+_WAVE_WEIGHT = 6.0
 
 
 def one_hot(labels: Tensor, num_labels: int) -> Tensor:
@@ -30,16 +33,17 @@ def hard_labels(logits: Tensor) -> Tensor:
     return hard + soft - soft.detach()
 
 
-def reconstruction(drawing: Drawing, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Compare drawings with pictures: pixels at four scales, gradients, and label classes.
+def reconstruction(drawing: Drawing, images: Tensor, labels: Tensor, pose: Pose) -> dict[str, Tensor]:
+    """Compare drawings with pictures: pixels at four scales, gradients, waves along the body, and label classes.
 
     Args:
         drawing: Picture `(B, 3, H, W)` and logits `(B, K, H, W)`.
         images: `(B, 3, H, W)` float in [-1, 1].
         labels: `(B, H, W)` classes.
+        pose: The pose of each picture.
 
     Returns:
-        Terms "pixel", "gradient" and "label", each a number; their sum is the reconstruction loss.
+        Terms "pixel", "gradient", "wave" and "label", each a number; their sum is the reconstruction loss.
     """
     weight = pixel_weights(labels)
     drawn = drawing.image.float()
@@ -57,8 +61,26 @@ def reconstruction(drawing: Drawing, images: Tensor, labels: Tensor) -> dict[str
     return {
         "pixel": pixel,
         "gradient": 0.5 * (across.mean() + down.mean()),
+        "wave": _WAVE_WEIGHT * wave_distance(residual, pose),
         "label": 0.4 * (entropy * weight[:, 0]).mean(),
     }
+
+
+def wave_distance(residual: Tensor, pose: Pose) -> Tensor:
+    """Return how strong the waves along the body are in the difference of two pictures.
+
+    A stripe that is half a period off costs pixels more than no stripe, so pixels teach the mean colour until every
+    phase is right. Wave by wave, a pattern that is partly right is better than none.
+
+    Args:
+        residual: `(B, 3, H, W)` drawings less pictures.
+        pose: B poses.
+    """
+    factor = max(residual.shape[2] // _WAVE_HEIGHT, 1)
+    small = F.avg_pool2d(residual, factor)
+    maps = body_maps(pose.keypoints, pose.size, (small.shape[2], small.shape[3])).flatten(2)  # (B, M, h * w)
+    energy = maps.square().sum(dim=-1, keepdim=True) + 1.0
+    return (torch.bmm(maps, small.flatten(2).transpose(1, 2)) / energy).abs().mean()
 
 
 def pixel_weights(labels: Tensor) -> Tensor:

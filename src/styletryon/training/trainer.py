@@ -196,7 +196,7 @@ class Trainer:
                 drawings.append(self._imagine(target.pose, codes, rng))
         if codes is not None:
             self.generator.w_mean.lerp_(codes.detach().mean(dim=0), 0.005)
-            terms = objectives.reconstruction(drawings[0][0], *_at_level(target, drawings[0][0]))
+            terms = objectives.reconstruction(drawings[0][0], *_at_level(target, drawings[0][0]), target.pose)
             losses |= {name: stage.reconstruction * term for name, term in terms.items()}
         if stage.adversarial:
             self.discriminator.requires_grad_(False)
