@@ -141,8 +141,8 @@ def fit_mapping(
     steps: int,
     rng: torch.Generator,
     learning_rate: float = 0.1,
-    batch_size: int = 1024,
-    slices: int = 512,
+    batch_size: int = 512,
+    slices: int = 128,
 ) -> float:
     """Fit a mapping so that w from random z is distributed as the codes of real pictures.
 
