@@ -389,7 +389,7 @@ class Trainer:
         codes = self._codes(generator)
         generator.w_mean.copy_(codes.mean(dim=0))
         generator.mapper.requires_grad_(True)
-        distance = objectives.fit_mapping(
+        missed = objectives.fit_mapping(
             generator.mapping,
             list(generator.mapper.parameters()),
             codes,
@@ -397,7 +397,7 @@ class Trainer:
             steps=self.config.mapping_steps,
             rng=self._rng(1),
         )
-        _LOGGER.info("fitted the mapping to the codes of %d pictures: distance %.4f", len(codes), distance)
+        _LOGGER.info("fitted the mapping to the codes of %d pictures: %.1f %% missed", len(codes), 100 * missed)
 
     @torch.no_grad()
     def _codes(self, generator: PoseStyleGAN2) -> Tensor:
