@@ -1,0 +1,103 @@
+"""The objectives against independent formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from styletryon.drawing import Drawing
+from styletryon.models.mapping import MappingNetwork
+from styletryon.pose import NUM_BODY_MAPS, body_maps
+from styletryon.training import objectives
+from tests._support.tiny import tiny_pose
+
+
+def test_hard_labels_are_one_hot_with_the_gradient_of_the_probabilities() -> None:
+    logits = torch.randn(2, 5, 3, 4, requires_grad=True)
+    weight = torch.randn(2, 5, 3, 4)
+    hard = objectives.hard_labels(logits)
+    torch.testing.assert_close(hard.detach(), objectives.one_hot(logits.argmax(dim=1), 5))
+    (gradient,) = torch.autograd.grad((hard * weight).sum(), logits)
+    (expected,) = torch.autograd.grad((logits.softmax(dim=1) * weight).sum(), logits)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_r1_of_a_linear_function_is_its_squared_weight() -> None:
+    weight = torch.randn(3, 4, 4)
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    penalty = objectives.r1_penalty((x * weight).sum(dim=(1, 2, 3)), [x])
+    torch.testing.assert_close(penalty, weight.square().sum())
+
+
+def test_path_length_of_a_linear_generator() -> None:
+    matrix = torch.randn(3 * 4 * 4, 6)
+    w = torch.randn(2, 6, requires_grad=True)
+    images = (w @ matrix.t()).reshape(2, 3, 4, 4)
+    noise = torch.randn(2, 3, 4, 4)
+    lengths = objectives.path_lengths(images, w, noise)
+    expected = ((noise.flatten(1) / 4.0) @ matrix).norm(dim=1)
+    torch.testing.assert_close(lengths, expected)
+
+
+def test_logistic_losses() -> None:
+    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
+    expected = (
+        sum(math.log1p(math.exp(-r)) for r in (2.0, -1.0)) / 2 + sum(math.log1p(math.exp(f)) for f in (0.5, 3.0)) / 2
+    )
+    assert objectives.discriminator_logistic(real, fake).item() == pytest.approx(expected, rel=1e-5)
+    assert objectives.generator_logistic(fake).item() == pytest.approx(
+        sum(math.log1p(math.exp(-f)) for f in (0.5, 3.0)) / 2, rel=1e-5
+    )
+
+
+def test_reconstruction_is_zero_for_the_picture_itself_and_counts_the_person_more() -> None:
+    images = torch.rand(1, 3, 32, 24) * 2 - 1
+    labels = torch.zeros(1, 32, 24, dtype=torch.uint8)
+    labels[:, 8:24, 6:18] = 4
+    sure = 50.0 * objectives.one_hot(labels, 12)
+    terms = objectives.reconstruction(Drawing(images, sure), images, labels, tiny_pose())
+    assert all(float(term) == pytest.approx(0.0, abs=1e-6) for term in terms.values())
+    wrong = {}
+    for name, (row, column) in {"person": (16, 12), "background": (2, 2)}.items():
+        drawn = images.clone()
+        drawn[:, :, row, column] += 0.5
+        wrong[name] = float(objectives.reconstruction(Drawing(drawn, sure), images, labels, tiny_pose())["pixel"])
+    assert wrong["person"] > 2 * wrong["background"]
+
+
+def test_label_term_is_the_weighted_cross_entropy() -> None:
+    labels = torch.zeros(1, 16, 12, dtype=torch.uint8)
+    labels[:, 4:8] = 2
+    logits = torch.randn(1, 12, 16, 12)
+    images = torch.zeros(1, 3, 16, 12)
+    term = objectives.reconstruction(Drawing(images, logits), images, labels, tiny_pose(size=(16, 12)))["label"]
+    weight = torch.where(labels == 2, 6.0, 1.0)
+    surprise = -F.log_softmax(logits, dim=1).gather(1, labels.long()[:, None])[:, 0]
+    torch.testing.assert_close(term, 0.4 * (surprise * weight).mean())
+
+
+def test_wave_distance_sees_a_stripe_that_pixels_would_rather_leave_out() -> None:
+    pose = tiny_pose(size=(64, 48))
+    maps = body_maps(pose.keypoints, pose.size, (64, 48))
+    assert maps.shape == (1, NUM_BODY_MAPS, 64, 48)
+    stripe = maps[:, 8:9].expand(-1, 3, -1, -1)
+    missing = objectives.wave_distance(0.5 * stripe, pose)
+    faint = objectives.wave_distance(0.25 * stripe, pose)
+    assert float(missing) > 0
+    torch.testing.assert_close(faint, missing / 2)
+
+
+def test_mapping_is_fitted_to_the_codes() -> None:
+    rng = torch.Generator().manual_seed(0)
+    codes = torch.randn(500, 6, generator=rng) * torch.tensor([0.6, 0.2, 0.2, 0.1, 0.02, 0.02]) + 0.2
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        mapping = MappingNetwork(6, 6, 2)
+    missed = objectives.fit_mapping(mapping, list(mapping.parameters()), codes, 6, steps=400, rng=rng)
+    assert missed < 0.1
+    w = mapping(torch.randn(2000, 6, generator=rng))
+    torch.testing.assert_close(w.mean(dim=0), codes.mean(dim=0), atol=0.06, rtol=0)
+    assert float(w[:, 0].std()) == pytest.approx(float(codes[:, 0].std()), rel=0.2)
