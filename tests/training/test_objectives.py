@@ -95,7 +95,7 @@ def test_mapping_is_fitted_to_the_codes() -> None:
     codes = torch.randn(500, 6, generator=rng) * torch.tensor([0.6, 0.2, 0.2, 0.1, 0.02, 0.02]) + 0.2
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        mapping = MappingNetwork(6, 6, 2)
+        mapping = MappingNetwork(6, 6, 1)
     missed = objectives.fit_mapping(mapping, list(mapping.parameters()), codes, 6, steps=400, rng=rng)
     assert missed < 0.1
     w = mapping(torch.randn(2000, 6, generator=rng))
