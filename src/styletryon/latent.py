@@ -67,10 +67,13 @@ class Latent:
             # Iteration ends by this error; an empty batch instead would let it go on for ever.
             raise IndexError(f"index: expected a person among {len(self)}, got {index}")
         part = slice(index, index + 1 or None) if isinstance(index, int) else index
+        pose = self.pose[part]
         return replace(
             self,
             styles=tuple(style[part] for style in self.styles),
-            pose=self.pose[part],
+            pose=pose,
+            # What was found out about all of them holds for none of them in particular.
+            report=self.report if len(pose) == len(self) else {},
             noise=None if self.noise is None else tuple(noise[part] for noise in self.noise),
             source=None if self.source is None else self.source[part],
         )
