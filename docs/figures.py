@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 import styletryon
 from styletryon.data import paperdoll
-from styletryon.images import contact_sheet, save_image
+from styletryon.images import contact_sheet, save_image, to_pil
 from styletryon.metrics.pairs import sample_pairs
 from styletryon.models import PoseStyleGAN2
 
@@ -22,8 +23,8 @@ SIZE = (256, 192)
 UNSEEN = 2_000_000_000  # neither training nor the benchmark draws these figures
 
 
-def _show(model: PoseStyleGAN2, latent: styletryon.Latent) -> torch.Tensor:
-    return model.draw(latent).image[0].clamp(-1, 1)
+def _show(model: PoseStyleGAN2, latent: styletryon.Latent) -> Image.Image:
+    return to_pil(model.draw(latent).image[0]).resize(SIZE[::-1], Image.Resampling.LANCZOS)
 
 
 def _figure(seed: int) -> tuple[paperdoll.Rendering, styletryon.Pose]:
