@@ -162,7 +162,7 @@ def fit_mapping(
         z = z * z.square().mean(dim=1, keepdim=True).rsqrt()  # as the mapping itself does
         missed = (mapping(z) - mean - z[:, : len(frame)] @ frame).square().sum(dim=1).mean() / variance
         optimizer.zero_grad(set_to_none=True)
-        missed.backward()  # type: ignore[no-untyped-call]
+        missed.backward()
         optimizer.step()
         if step >= steps - max(steps // 10, 1):
             tail.append(float(missed.detach()))

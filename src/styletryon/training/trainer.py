@@ -604,7 +604,7 @@ def prefers_bf16(device: str | torch.device) -> bool:
     """Measure whether a convolution is faster in bfloat16 than in float32 on a device."""
     device = torch.device(device)
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())  # type: ignore[no-untyped-call]
+        return bool(torch.cuda.is_bf16_supported())
     x = torch.zeros(4, 64, 48, 36).to(memory_format=torch.channels_last)
     weight = torch.zeros(64, 64, 3, 3).to(memory_format=torch.channels_last)
     seconds = {}
