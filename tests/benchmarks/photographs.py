@@ -37,7 +37,8 @@ def main() -> None:
             print(f"{title}: {error}")
             continue
         save_image(result.figure(height=512), arguments.out / f"{person.stem}-{garment.stem}.png")
-        print(f"{title}:", json.dumps({name: round(value, 3) for name, value in result.report.items()}))
+        numbers = {name: round(v, 3) if isinstance(v, float) else v for name, v in result.report.items()}
+        print(f"{title}:", json.dumps(numbers))
 
 
 if __name__ == "__main__":
