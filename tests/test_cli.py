@@ -283,6 +283,8 @@ def test_ctrl_c_in_a_process_of_its_own(model: str, tmp_path: Path) -> None:
     # Twice, far apart: an interrupt that arrives inside compiled code may be lost there.
     script = (
         "import os, signal, sys, threading; from styletryon.cli import main\n"
+        # A shell that starts something in the background makes all its children ignore the interrupt.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "for seconds in (1.0, 20.0):\n"
         "    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))\n"
         "    timer.daemon = True; timer.start()\n"
