@@ -45,12 +45,7 @@ class GeneratorConfig:
     body_maps: bool = True
 
     def __post_init__(self) -> None:
-        _check_positive(self)
-        levels = level_sizes(self.image_size)
-        if len(self.channels) != len(levels):
-            raise ConfigError(
-                f"channels: expected {len(levels)} numbers, one per level of {self.image_size}, got {self.channels}"
-            )
+        _check_shape(self)
         if self.pose_conditioning not in POSE_CONDITIONINGS:
             raise ConfigError(
                 f"pose_conditioning: expected one of {POSE_CONDITIONINGS}, got {self.pose_conditioning!r}"
@@ -80,12 +75,7 @@ class EncoderConfig:
     pose_height: int = 64
 
     def __post_init__(self) -> None:
-        _check_positive(self)
-        levels = level_sizes(self.image_size)
-        if len(self.channels) != len(levels):
-            raise ConfigError(
-                f"channels: expected {len(levels)} numbers, one per level of {self.image_size}, got {self.channels}"
-            )
+        _check_shape(self)
 
 
 @dataclass(frozen=True)
@@ -105,12 +95,7 @@ class DiscriminatorConfig:
     group_size: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self)
-        levels = level_sizes(self.image_size)
-        if len(self.channels) != len(levels):
-            raise ConfigError(
-                f"channels: expected {len(levels)} numbers, one per level of {self.image_size}, got {self.channels}"
-            )
+        _check_shape(self)
 
 
 def level_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -164,10 +149,16 @@ def from_dict(kind: type[_Config], data: Mapping[str, Any]) -> _Config:
     return kind(**values)
 
 
-def _check_positive(config: Any) -> None:
+def _check_shape(config: GeneratorConfig | EncoderConfig | DiscriminatorConfig) -> None:
+    """Check that every number is positive and that there are channels for each level."""
     for item in fields(config):
         value = getattr(config, item.name)
         numbers = value if isinstance(value, tuple) else (value,)
         for number in numbers:
             if isinstance(number, int) and not isinstance(number, bool) and number < 1:
                 raise ConfigError(f"{item.name}: expected positive whole numbers, got {value}")
+    levels = level_sizes(config.image_size)
+    if len(config.channels) != len(levels):
+        raise ConfigError(
+            f"channels: expected {len(levels)} numbers, one per level of {config.image_size}, got {config.channels}"
+        )
