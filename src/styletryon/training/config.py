@@ -168,8 +168,8 @@ PRESETS: Mapping[str, TrainingConfig] = {
     ),
     "tiny": _tiny(),
 }
-"""Settings by name. "paperdoll": reconstruction through an encoder, then an adversarial finish (the bundled weights).
-"adversarial": the adversarial loss alone, as the paper trains. "tiny": seconds long, to try the machinery."""
+"""Settings by name. "paperdoll": reconstruction through an encoder (where the bundled weights end), then an adversarial
+finish. "adversarial": the adversarial loss alone, as the paper trains. "tiny": seconds long, to try the machinery."""
 
 
 def preset(name: str) -> TrainingConfig:
