@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -90,6 +91,21 @@ def test_resumed_run_ends_with_the_same_weights(data: Path, tmp_path: Path, stop
     assert_same(whole.state(), second.state())
     models = [PoseStyleGAN2.from_pretrained(tmp_path / run / "model").fingerprint for run in ("whole", "parts")]
     assert models[0] == models[1]
+
+
+def test_a_state_from_before_the_fused_step_is_taken_over(data: Path, tmp_path: Path) -> None:
+    run, other = (trainer(data, tmp_path / name, stages=(Stage(32, adversarial=0.1),)) for name in ("run", "other"))
+    run.train_step()
+    state = copy.deepcopy(run.state())
+    for name in ("optimizer", "discriminator_optimizer"):
+        for group in state[name]["param_groups"]:
+            group["fused"] = None
+        for moments in state[name]["state"].values():
+            moments |= {key: value.contiguous() for key, value in moments.items()}
+    other.load(state)
+    run.train_step()
+    other.train_step()
+    assert_same(run.state(), other.state())
 
 
 def test_global_random_state_is_untouched(data: Path, tmp_path: Path) -> None:

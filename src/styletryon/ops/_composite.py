@@ -84,6 +84,10 @@ def _depthwise(
         y: Tensor = _Depthwise.apply(x, taps, stride, padding, output_padding, transposed)
         return y
     channels = x.shape[1]
+    height, width = taps.shape
+    if transposed and stride == 1 and padding[0] < height and padding[1] < width:
+        # Without a stride the transpose is a correlation with the filter turned around, which is far faster.
+        taps, padding, transposed = taps.flip(0, 1), (height - 1 - padding[0], width - 1 - padding[1]), False
     weight = taps.expand(channels, 1, *taps.shape)
     with torch.autocast(x.device.type, enabled=False):
         if transposed and x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):
@@ -229,8 +233,11 @@ def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 
 def _mix_channels(x: Tensor, filters: Tensor) -> Tensor:
     """Convolves `(B, Cin, H, W)` with filters of one pixel, `(B, Cout, Cin)`, of each image's own."""
-    batch, _, height, width = x.shape
-    return torch.bmm(filters, x.flatten(2)).reshape(batch, filters.shape[1], height, width)
+    batch, channels, height, width = x.shape
+    # Pixels first: the result and the gradient then lie in memory as `x` does, channels last.
+    pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+    y = torch.bmm(pixels, filters.transpose(1, 2))
+    return y.reshape(batch, height, width, filters.shape[1]).permute(0, 3, 1, 2)
 
 
 def _convolve(x: Tensor, weight: Tensor, up: int, taps: Tensor | None) -> Tensor:

@@ -55,15 +55,15 @@ def body_maps(
     limb = limbs.amax(dim=1)
     head = keypoint_heatmaps(keypoints[:, :5], image_size, size, sigma=size[0] / 24).amax(dim=1)
     maps = [
-        *_waves(along, torso, FREQUENCIES),
-        *_waves(across, torso, FREQUENCIES),
-        *_waves(limb_along, limb, LIMB_FREQUENCIES),
-        *_waves(limb_across, limb, LIMB_FREQUENCIES),
-        torso,
-        head,
-        *limbs.unbind(dim=1),
+        _waves(along, torso, FREQUENCIES),
+        _waves(across, torso, FREQUENCIES),
+        _waves(limb_along, limb, LIMB_FREQUENCIES),
+        _waves(limb_across, limb, LIMB_FREQUENCIES),
+        torso[:, None],
+        head[:, None],
+        limbs,
     ]
-    return torch.stack(maps, dim=1)
+    return torch.cat(maps, dim=1)
 
 
 def _pixel_centres(size: tuple[int, int], like: Tensor) -> Tensor:
@@ -108,13 +108,14 @@ def _limb_frames(points: Tensor, present: Tensor, pixels: Tensor, length: Tensor
     member = torch.exp(-(across.square() + beyond.square()) / _LIMB_WIDTH**2)
     member = member * (present[:, first] * present[:, second])[..., None, None]
     along = fraction * points.new_tensor(_LIMB_LENGTHS)[:, None, None] + points.new_tensor(_LIMB_STARTS)[:, None, None]
-    nearest = member.argmax(dim=1, keepdim=True)
+    # On the CPU `max` is five times as fast as `argmax`.
+    nearest = member.max(dim=1, keepdim=True).indices
     return along.gather(1, nearest)[:, 0], across.gather(1, nearest)[:, 0], member
 
 
-def _waves(coordinate: Tensor, member: Tensor, frequencies: tuple[int, ...]) -> list[Tensor]:
-    waves = []
-    for frequency in frequencies:
-        angle = coordinate * (2 * math.pi * frequency)
-        waves += [torch.sin(angle) * member, torch.cos(angle) * member]
-    return waves
+def _waves(coordinate: Tensor, member: Tensor, frequencies: tuple[int, ...]) -> Tensor:
+    """Return sine and cosine of each frequency in turn, `(B, 2 * frequencies, H, W)`, where `member` is not zero."""
+    rates = coordinate.new_tensor([2 * math.pi * frequency for frequency in frequencies])
+    angle = coordinate[:, None] * rates[:, None, None]
+    waves = torch.stack([torch.sin(angle), torch.cos(angle)], dim=2) * member[:, None, None]
+    return waves.flatten(1, 2)

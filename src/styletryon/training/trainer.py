@@ -24,10 +24,12 @@ from styletryon._files import write_atomically
 from styletryon.data.folder import Batch, FolderDataset, batch_indices
 from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
+from styletryon.labels import REGIONS
+from styletryon.latent import Styles
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.pose import Pose
 from styletryon.training import objectives
-from styletryon.training.augmentation import Augmentation, draw_change
+from styletryon.training.augmentation import Augmentation, Change, draw_change
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.config import Stage, TrainingConfig
 from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
@@ -89,8 +91,11 @@ class Trainer:
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(self.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99))
-        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99))
+        # One pass over the weights instead of seven.
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99), fused=True)
+        self.discriminator_optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99), fused=True
+        )
         self.rank, self.world = 0, 1
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
@@ -181,16 +186,14 @@ class Trainer:
             self._fit_mapping(self.generator)
         self._set_rates(stage)
         rng = self._rng(0, self.rank)
-        target, source = self._batches(rng)
+        target, source, exchange = self._batches(rng)
         losses: dict[str, Tensor] = {}
         drawings: list[tuple[Drawing, Pose]] = []
         codes: Tensor | None = None
         with self._autocast():
             if self.generator.encoder is not None and stage.reconstruction:
-                codes = self.generator.encoder(source.images, source.pose)
-                drawing = self.generator.synthesize(
-                    self.generator.affine(codes), target.pose, num_levels=stage.num_levels or None
-                )
+                codes, styles = _encode(self.generator, source, exchange)
+                drawing = self.generator.synthesize(styles, target.pose, num_levels=stage.num_levels or None)
                 drawings.append((drawing, target.pose))
             if stage.adversarial:
                 drawings.append(self._imagine(target.pose, codes, rng))
@@ -252,8 +255,8 @@ class Trainer:
 
     # ------------------------------------------------------------------ data
 
-    def _batches(self, rng: torch.Generator) -> tuple[_Examples, _Examples]:
-        """Return what is drawn, and the same styles (mostly in other poses) for the encoder to read."""
+    def _batches(self, rng: torch.Generator) -> tuple[_Examples, _Examples, _Exchange | None]:
+        """Return what is drawn, the same styles (mostly in other poses) to read, and whose clothes the first put on."""
         indices = batch_indices(
             len(self.dataset),
             self.config.batch_size // self.world,
@@ -262,20 +265,29 @@ class Trainer:
             rank=self.rank,
             world_size=self.world,
         )
-        sources = indices
-        if self.generator.encoder is not None and self.dataset.has_partners:
+        sources, chosen = indices, None
+        if self.generator.encoder is not None:
             draw = np.random.default_rng([self.config.seed, self.step, self.rank])
-            partners = self.dataset.partners(indices, draw)
-            sources = np.where(draw.random(len(indices)) < self.config.cross_pose, partners, indices)
-        # One change for both, so that the mirrored person still wears the mirrored clothes.
+            if self.dataset.has_partners:
+                partners = self.dataset.partners(indices, draw)
+                sources = np.where(draw.random(len(indices)) < self.config.cross_pose, partners, indices)
+            if self.config.tryons:
+                chosen = self.dataset.tryons(round(self.config.tryons * len(indices)), draw)
+                indices = np.concatenate([chosen.truths, indices[len(chosen.truths) :]])
+                sources = np.concatenate([chosen.people, sources[len(chosen.people) :]])
+        # One change for all, so that the mirrored person still wears the mirrored clothes.
         change = draw_change(len(indices), Augmentation(flip=self.config.flip), generator=rng)
-        pair = []
-        for chosen in (indices, sources):
-            batch = self.dataset.batch(chosen)
-            images = change.images(batch.images.float() / 127.5 - 1)
-            keypoints = change.keypoints(batch.keypoints, self.dataset.size)
-            pair.append(_Examples(images, change.labels(batch.labels), Pose(keypoints, self.dataset.size), self.device))
-        return pair[0], pair[1]
+        target, source = self._read(indices, change), self._read(sources, change)
+        if chosen is None:
+            return target, source, None
+        garments = self._read(chosen.garments, change.first(len(chosen.garments)))
+        return target, source, _Exchange(garments, chosen.regions)
+
+    def _read(self, indices: np.ndarray, change: Change, dataset: FolderDataset | None = None) -> _Examples:
+        batch = (self.dataset if dataset is None else dataset).batch(indices)
+        images = change.images(batch.images.float() / 127.5 - 1)
+        keypoints = change.keypoints(batch.keypoints, self.dataset.size)
+        return _Examples(images, change.labels(batch.labels), Pose(keypoints, self.dataset.size), self.device)
 
     # ------------------------------------------------------------------ adversarial training
 
@@ -415,25 +427,33 @@ class Trainer:
 
     @torch.no_grad()
     def judge(self) -> dict[str, float]:
-        """Reconstruct held-out pictures; return their foreground PSNR in dB and mean label IoU."""
+        """Reconstruct held-out pictures, and try on; return foreground PSNR in dB and mean label IoU."""
         if self.held_out is None or self.average.encoder is None:
             return {}
         batch = self._held_out_batch()
         drawing = self._reconstruct(batch)
         images = batch.images.to(self.device).float() / 127.5 - 1
         labels = batch.labels.to(self.device)
-        person = (labels != 0)[:, None].float()
-        error = ((drawing.image.clamp(-1, 1) - images) / 2).square().mean(dim=1, keepdim=True)
-        error = (error * person).sum(dim=(1, 2, 3)) / person.sum(dim=(1, 2, 3)).clamp(min=1)
         drawn = drawing.labels
         overlaps = [
             ((drawn == label) & (labels == label)).sum() / ((drawn == label) | (labels == label)).sum()
             for label in torch.unique(labels)
         ]
-        return {
-            "val_fg_psnr": float((-10 * error.clamp(min=1e-8).log10()).mean()),
+        found = {
+            "val_fg_psnr": _foreground_psnr(drawing, images, labels),
             "val_label_iou": float(torch.stack(overlaps).mean()),
         }
+        if self.config.tryons and self.held_out.has_tryons:
+            chosen = self.held_out.tryons(_HELD_OUT, np.random.default_rng(self.config.seed))
+            still = draw_change(_HELD_OUT, Augmentation(flip=0.0), generator=self._rng(2))
+            truth, person, garment = (
+                self._read(part, still, self.held_out) for part in (chosen.truths, chosen.people, chosen.garments)
+            )
+            exchange = _Exchange(garment, chosen.regions)
+            _, styles = _encode(self.average, person, exchange)
+            worn = self.average.synthesize(styles, truth.pose)
+            found["val_tryon_psnr"] = _foreground_psnr(worn, truth.images, truth.labels)
+        return found
 
     @torch.no_grad()
     def draw_samples(self, path: Path) -> None:
@@ -500,8 +520,8 @@ class Trainer:
             self.generator.load_state_dict(state["generator"])
             self.discriminator.load_state_dict(state["discriminator"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+            _load_optimizer(self.optimizer, state["optimizer"])
+            _load_optimizer(self.discriminator_optimizer, state["discriminator_optimizer"])
             self.step, self.pictures = int(state["step"]), int(state["pictures"])
             self.path_mean = state["path_mean"].to(self.device)
         except (KeyError, RuntimeError, ValueError) as error:
@@ -538,6 +558,18 @@ class Trainer:
             )
 
 
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state, which may come from an optimizer that was not fused, into one that is."""
+    groups = [{**group, "fused": True} for group in state["param_groups"]]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                # The fused step walks through memory: moments must lie there as their weights do, or they would be
+                # mixed up without a word.
+                values[name] = torch.empty_like(parameter).copy_(value)
+
+
 class _Examples:
     """Pictures in [-1, 1] with labels and poses, on a device."""
 
@@ -545,6 +577,45 @@ class _Examples:
         self.images = images.to(device)
         self.labels = labels.to(device)
         self.pose = pose.to(device)
+
+
+class _Exchange:
+    """Whose clothes the first people of a batch put on, and which.
+
+    Args:
+        garments: Pictures of the wearers.
+        regions: The name of each try-on's region.
+    """
+
+    def __init__(self, garments: _Examples, regions: tuple[str, ...]) -> None:
+        self.garments = garments
+        self.regions = regions
+
+
+def _encode(generator: PoseStyleGAN2, source: _Examples, exchange: _Exchange | None) -> tuple[Tensor, Styles]:
+    """Return the codes of the people, and their styles, those of the first moved towards their new clothes."""
+    if generator.encoder is None:
+        raise ConfigError("encoder: the generator has no encoder")
+    if exchange is None:
+        codes = generator.encoder(source.images, source.pose)
+        return codes, generator.affine(codes)
+    count, worn = len(source.pose), exchange.garments
+    both = Pose(torch.cat([source.pose.keypoints, worn.pose.keypoints]), source.pose.size)
+    codes = generator.encoder(torch.cat([source.images, worn.images]), both)
+    shares = [generator.shares(REGIONS[region]) or () for region in exchange.regions]
+    styles = []
+    for style, *share in zip(generator.affine(codes), *shares, strict=True):
+        own, other = style[:count], style[count:]
+        styles.append(torch.cat([torch.lerp(own[: len(other)], other, torch.stack(share)), own[len(other) :]]))
+    return codes[:count], tuple(styles)
+
+
+def _foreground_psnr(drawing: Drawing, images: Tensor, labels: Tensor) -> float:
+    """Return the mean over pictures of the PSNR in dB where the labels show the person."""
+    person = (labels != 0)[:, None].float()
+    error = ((drawing.image.clamp(-1, 1) - images) / 2).square().mean(dim=1, keepdim=True)
+    error = (error * person).sum(dim=(1, 2, 3)) / person.sum(dim=(1, 2, 3)).clamp(min=1)
+    return float((-10 * error.clamp(min=1e-8).log10()).mean())
 
 
 class _Means:
