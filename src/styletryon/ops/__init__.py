@@ -24,11 +24,20 @@ from styletryon.ops._arguments import (
     describe,
     parse_padding,
 )
-from styletryon.ops._dispatch import Backend, BackendStatus, backend_status, choose, use_backend
+from styletryon.ops._dispatch import (
+    Backend,
+    BackendStatus,
+    FusedOpsWarning,
+    backend_status,
+    choose,
+    use_backend,
+    warm_up,
+)
 
 __all__ = [
     "Backend",
     "BackendStatus",
+    "FusedOpsWarning",
     "backend_status",
     "bias_act",
     "downsample2d",
@@ -37,6 +46,7 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
     "use_backend",
+    "warm_up",
 ]
 
 _DEFAULT_GAINS = {

@@ -3,29 +3,39 @@
 Asked for in this order: the innermost `use_backend` of the calling thread, the environment variable `STYLETRYON_OPS`,
 ``"auto"``. The choice is made once, in the forward; a backward never comes here, because autograd may run it on
 another thread.
+
+What fused kernels are not made for (the CPU, float64, forward mode) takes plain PyTorch without a word. What should
+have worked and did not (no compiler library, a driver that refuses) is tried once per device, told once, remembered.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NoReturn, Protocol, TypeAlias, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from styletryon.errors import BackendUnavailableError, ConfigError
-from styletryon.ops import _composite
+from styletryon.ops import _composite, _nvrtc
 from styletryon.ops._arguments import Padding
 
 Backend: TypeAlias = Literal["auto", "reference", "fused"]
 
 ENVIRONMENT_VARIABLE = "STYLETRYON_OPS"
 _BACKENDS: tuple[Backend, ...] = ("auto", "reference", "fused")
-_NO_FUSED_PATH = "this version of styletryon has no fused kernels"
+_FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class FusedOpsWarning(UserWarning):
+    """The fused kernels cannot be used, or only at a cost; the message says why and what to do. Told once."""
 
 
 class Implementation(Protocol):
@@ -82,14 +92,28 @@ class BackendStatus:
     Attributes:
         requested: What was asked for: ``"auto"``, ``"reference"`` or ``"fused"``.
         requested_by: Who asked: ``"use_backend"``, ``"STYLETRYON_OPS"`` or ``"default"``.
-        active: The path in use, ``"reference"`` or ``"fused"``; None when every op would raise.
+        active: The path of a float32 tensor on `device`, ``"reference"`` or ``"fused"``; None when its ops would raise.
         reason: Why, in one sentence.
+        device: The CUDA device that this is about, such as ``"cuda:0"``; None where there is none.
+        arch: What the kernels are compiled for there, such as ``"sm_90"``; None as long as nothing has used CUDA.
+        nvrtc: Version and file of the library that compiles the kernels, or why there is none.
+        cache_folder: Where compiled kernels are kept.
+        cache_files: How many files of compiled kernels lie there.
+        cache_bytes: Their bytes.
+        notes: What costs time, one sentence each: a cache that cannot be written, say.
     """
 
     requested: Backend
     requested_by: str
     active: Literal["reference", "fused"] | None
     reason: str
+    device: str | None
+    arch: str | None
+    nvrtc: str
+    cache_folder: str
+    cache_files: int
+    cache_bytes: int
+    notes: tuple[str, ...]
 
 
 def _parse(name: str, value: object) -> Backend:
@@ -143,34 +167,227 @@ def use_backend(name: Backend) -> Iterator[None]:
         _forced.backend = before
 
 
-def backend_status() -> BackendStatus:
-    """Tells which path the ops of the calling thread take, and why.
+# ------------------------------------------------------------------------------------------- what can run, and what ran
 
-    Returns:
-        What was requested, by whom, what is in use, and the reason. It never compiles anything.
 
-    Raises:
-        ConfigError: the environment variable `STYLETRYON_OPS` holds an unknown name.
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of loading the kernels on one device: no reason if they are ready.
+
+    Not the exception itself: its traceback would keep the tensors of the first op alive.
     """
-    requested, requested_by = _requested()
-    if requested == "reference":
-        return BackendStatus(requested, requested_by, "reference", "plain PyTorch was asked for")
-    if requested == "fused":
-        return BackendStatus(requested, requested_by, None, f"the fused path was asked for, but {_NO_FUSED_PATH}")
-    return BackendStatus(requested, requested_by, "reference", f"plain PyTorch on every device: {_NO_FUSED_PATH}")
+
+    reason: str | None
+    details: str = ""
+
+
+_load_lock = threading.Lock()
+_outcomes: dict[int, _Outcome] = {}
+_told: set[str] = set()
+_fused: Implementation | None = None  # Set by the first device whose kernels are ready.
+
+
+def _tell(text: str) -> None:
+    """Warns of something once in a process, whichever thread and device comes first."""
+    with _load_lock:
+        if text in _told:
+            return
+        _told.add(text)
+    warnings.warn(text, FusedOpsWarning, stacklevel=5)  # The line that called the op, as a rule.
+
+
+def _try_loading(index: int) -> _Outcome:
+    global _fused
+    try:
+        from styletryon.ops import _fused as fused
+
+        _nvrtc.warm_up(torch.device("cuda", index))
+        _fused = cast(Implementation, fused)
+    except Exception as error:  # Whatever it is: the op can still be computed, and one slow op beats one failed run.
+        if isinstance(error, BackendUnavailableError):
+            reason, _, details = str(error).partition("\n")
+            return _Outcome(reason, details)
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        return _Outcome(f"loading them met an unexpected {told}; please report it", traceback.format_exc())
+    return _Outcome(None)
+
+
+def _obstacle_on(index: int, silent: bool) -> str | None:
+    """Why the fused kernels cannot run on a device that should run them; None if they are ready, which it sees to."""
+    outcome = _outcomes.get(index)
+    if outcome is not None:
+        return outcome.reason
+    if _nvrtc.is_capturing():
+        # For this call only: after the capture, they may be loaded.
+        reason = (
+            "a CUDA graph is being captured and the fused kernels are not loaded; "
+            "call styletryon.ops.warm_up(device) before the capture"
+        )
+    else:
+        with _load_lock:
+            outcome = _outcomes.get(index)
+            if outcome is None:
+                outcome = _outcomes[index] = _try_loading(index)
+        for note in _nvrtc.notes():
+            _tell(f"The ops run fused, but {note}.")
+        if outcome.reason is None:
+            return None
+        reason = outcome.reason
+    if not silent:
+        _tell(f"The ops run on plain PyTorch, which is slower, because {reason}.")
+    return reason
+
+
+# What torch.compiler.assume_constant_result sets, which would import the whole compiler now. It has torch.compile call
+# the function while it traces, and rely on the answer; without it, it would trace into locks, files and libraries.
+_obstacle_on._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _not_made_for(x: Tensor) -> str | None:
+    """Why the fused kernels are not made for a tensor, or for what is being done with it; None if they are."""
+    if not x.is_cuda:
+        return "fused kernels exist for CUDA tensors alone"
+    if torch.version.hip is not None:
+        return "fused kernels exist for NVIDIA devices alone, and this torch is built for ROCm"
+    if x.dtype not in _FUSED_DTYPES:
+        return "fused kernels exist for float32, float16 and bfloat16 alone"
+    # Their derivatives are written for reverse mode.
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return "the transforms of torch.func and forward-mode differentiation run on plain PyTorch alone"
+    return None
 
 
 def choose(x: Tensor) -> Implementation:
     """Picks the implementation for an op whose main input is `x`.
+
+    The first CUDA tensor on a device has the kernels compiled or read from the cache, and loaded.
 
     Raises:
         BackendUnavailableError: the fused path was asked for and cannot run.
         ConfigError: the environment variable `STYLETRYON_OPS` holds an unknown name.
     """
     requested, requested_by = _requested()
+    if requested == "reference":
+        return _composite
+    reason = _not_made_for(x)
+    if reason is None:
+        reason = _obstacle_on(x.device.index, requested == "fused")
+        if reason is None and _fused is not None:
+            return _fused
     if requested == "fused":
-        raise BackendUnavailableError(
-            f"{requested_by}: expected fused kernels for a tensor on {x.device}, got none: {_NO_FUSED_PATH}; "
-            "choose 'auto' or 'reference'"
-        )
+        _refuse(f"a tensor on {x.device}", requested_by, x.device.index if x.is_cuda else None, reason)
     return _composite
+
+
+def _refuse(what: str, requested_by: str, index: int | None, reason: str | None) -> NoReturn:
+    outcome = None if index is None else _outcomes.get(index)
+    details = "" if outcome is None or outcome.reason != reason else outcome.details
+    text = f"{requested_by}: expected fused kernels for {what}, got none: {reason}; choose 'auto' or 'reference'"
+    raise BackendUnavailableError(f"{text}\n{details}" if details else text)
+
+
+def _no_device() -> str | None:
+    """Why no device of this machine can run fused kernels; None if one may."""
+    if torch.version.hip is not None:
+        return "the fused kernels are for NVIDIA devices, and this torch is built for ROCm"
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    return None
+
+
+def warm_up(device: torch.device | str | int | None = None) -> BackendStatus:
+    """Compiles and loads the fused kernels on a device now, so that no op does it later.
+
+    Without it, the first op on a CUDA tensor does. Call it before capturing a CUDA graph, in which nothing can be
+    compiled, and before timing anything. Where fused kernels are not in use, it does nothing.
+
+    Args:
+        device: A CUDA device, such as ``"cuda:1"``; None takes the current one.
+
+    Returns:
+        What `backend_status` says afterwards.
+
+    Raises:
+        BackendUnavailableError: the fused path was asked for and cannot run.
+        ConfigError: `device` is no CUDA device, or the environment variable `STYLETRYON_OPS` holds an unknown name.
+    """
+    requested, requested_by = _requested()
+    wanted = _parse_device(device)
+    if requested != "reference":
+        reason = _no_device()
+        index = None
+        if reason is None:
+            index = _nvrtc.device_index(wanted)
+            reason = _obstacle_on(index, requested == "fused")
+        if requested == "fused" and reason is not None:
+            _refuse(str(wanted), requested_by, index, reason)
+    return backend_status(device)
+
+
+def _parse_device(device: torch.device | str | int | None) -> torch.device:
+    if isinstance(device, int):
+        return torch.device("cuda", device)
+    parsed = torch.device("cuda" if device is None else device)
+    if parsed.type != "cuda":
+        raise ConfigError(f"device: expected a CUDA device such as 'cuda:0', got {str(parsed)!r}; leave it out")
+    return parsed
+
+
+def backend_status(device: torch.device | str | int | None = None) -> BackendStatus:
+    """Tells which path the ops of the calling thread take, and why.
+
+    Args:
+        device: The CUDA device that is asked about, such as ``"cuda:1"``; None takes the current one.
+
+    Returns:
+        What was requested, by whom, what is in use, the reason, and with what the kernels are made. It never compiles
+        anything; before the first op on a CUDA tensor it says what will be tried.
+
+    Raises:
+        ConfigError: `device` is no CUDA device, or the environment variable `STYLETRYON_OPS` holds an unknown name.
+    """
+    requested, requested_by = _requested()
+    wanted = _parse_device(device)
+    obstacle = _no_device()
+    index = _nvrtc.device_index(wanted) if obstacle is None else None
+    arch, nvrtc, found = None, "", None
+    try:
+        found = _nvrtc.find_nvrtc()
+        nvrtc = f"{_nvrtc.format_version(found.version)} ({found.path})"
+        if index is not None and _nvrtc.is_initialized():
+            arch = found.arch_for(_nvrtc.capability(index))
+    except BackendUnavailableError as error:
+        obstacle = obstacle or str(error)
+        nvrtc = nvrtc or f"none: {error}"
+    outcome = None if index is None else _outcomes.get(index)
+    active: Literal["reference", "fused"] | None
+    if outcome is not None and outcome.reason is not None:
+        obstacle = outcome.reason
+    if requested == "reference":
+        active, reason = "reference", "plain PyTorch was asked for"
+    elif obstacle is None:
+        active = "fused"
+        state = "are loaded" if outcome is not None else "will be loaded by the first op that needs them"
+        reason = f"the fused kernels {state}; what they are not made for runs on plain PyTorch"
+    elif requested == "fused":
+        active, reason = None, f"the fused path was asked for, but {obstacle}"
+    else:
+        active, reason = "reference", f"plain PyTorch on every device: {obstacle}"
+    try:
+        folder = str(_nvrtc.cache_folder())
+    except RuntimeError as error:
+        folder = f"none: {error}"
+    return BackendStatus(
+        requested,
+        requested_by,
+        active,
+        reason,
+        None if index is None else f"cuda:{index}",
+        arch,
+        nvrtc,
+        folder,
+        *_nvrtc.cache_content(),
+        _nvrtc.notes(),
+    )
