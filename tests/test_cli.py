@@ -267,6 +267,22 @@ class TestInfo:
         for word in ("styletryon", "python", "torch", "cuda", "ops", "weights 'default'"):
             assert word in shown
 
+    def test_says_how_the_ops_run_and_why(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("STYLETRYON_OPS", "reference")
+        monkeypatch.setenv("STYLETRYON_CACHE", str(tmp_path))
+        (tmp_path / "ops").mkdir()
+        (tmp_path / "ops" / "kept.bin").write_bytes(b"123")
+        assert cli.main(["info"]) == 0
+        rows = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines())
+        assert rows["ops"].strip() == "reference (asked for: reference, by STYLETRYON_OPS)"
+        assert rows["because"].strip() == "plain PyTorch was asked for"
+        assert rows["cache"].strip() == f"{tmp_path / 'ops'} (1 compiled, 3 bytes)"
+        assert "STYLETRYON_OPS=" in rows["to force"]
+        assert rows["nvrtc"].strip()
+        assert rows["device"].strip()
+
 
 def test_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(*_: Any, **__: Any) -> None:

@@ -445,13 +445,24 @@ def _info(arguments: argparse.Namespace) -> None:
         rows.append(("cuda", f"{torch.version.cuda}: {', '.join(names)}"))
     else:
         rows.append(("cuda", f"none (torch was built for {torch.version.cuda or 'the CPU alone'})"))
-    status = styletryon.ops.backend_status()
-    rows.append(("ops", f"{status.active} (asked for: {status.requested}): {status.reason}"))
+    rows += _describe_ops()
     for name in sorted(path.parent.name for path in BUNDLED.glob("*/config.json")):
         rows.append((f"weights {name!r}", _describe_weights(name)))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:{width}}  {value}")
+
+
+def _describe_ops() -> list[tuple[str, str]]:
+    status = styletryon.ops.backend_status()
+    rows = [("ops", f"{status.active or 'none'} (asked for: {status.requested}, by {status.requested_by})")]
+    rows.append(("  because", status.reason))
+    rows += [("  but", note) for note in status.notes]
+    rows.append(("  device", f"{status.device or 'none'}{f', {status.arch}' if status.arch else ''}"))
+    rows.append(("  nvrtc", status.nvrtc))
+    rows.append(("  cache", f"{status.cache_folder} ({status.cache_files} compiled, {status.cache_bytes} bytes)"))
+    rows.append(("  to force", "STYLETRYON_OPS=reference or fused; in Python styletryon.ops.use_backend"))
+    return rows
 
 
 def _describe_weights(name: str) -> str:
