@@ -187,12 +187,14 @@ _told: set[str] = set()
 _fused: Implementation | None = None  # Set by the first device whose kernels are ready.
 
 
-def _tell(text: str) -> None:
-    """Warns of something once in a process, whichever thread and device comes first."""
+def _tell(reason: str, text: str) -> None:
+    """Warns of a reason once in a process, whichever thread and device comes first."""
+    if reason in _told:
+        return
     with _load_lock:
-        if text in _told:
+        if reason in _told:
             return
-        _told.add(text)
+        _told.add(reason)
     warnings.warn(text, FusedOpsWarning, stacklevel=5)  # The line that called the op, as a rule.
 
 
@@ -215,9 +217,11 @@ def _try_loading(index: int) -> _Outcome:
 def _obstacle_on(index: int, silent: bool) -> str | None:
     """Why the fused kernels cannot run on a device that should run them; None if they are ready, which it sees to."""
     outcome = _outcomes.get(index)
+    if outcome is not None and outcome.reason is None:
+        return None
     if outcome is not None:
-        return outcome.reason
-    if _nvrtc.is_capturing():
+        reason = outcome.reason
+    elif _nvrtc.is_capturing():
         # For this call only: after the capture, they may be loaded.
         reason = (
             "a CUDA graph is being captured and the fused kernels are not loaded; "
@@ -225,16 +229,13 @@ def _obstacle_on(index: int, silent: bool) -> str | None:
         )
     else:
         with _load_lock:
-            outcome = _outcomes.get(index)
-            if outcome is None:
-                outcome = _outcomes[index] = _try_loading(index)
-        for note in _nvrtc.notes():
-            _tell(f"The ops run fused, but {note}.")
-        if outcome.reason is None:
-            return None
-        reason = outcome.reason
-    if not silent:
-        _tell(f"The ops run on plain PyTorch, which is slower, because {reason}.")
+            if index not in _outcomes:
+                _outcomes[index] = _try_loading(index)
+            reason = _outcomes[index].reason
+        for note in _nvrtc.notes() if reason is None else ():
+            _tell(note, f"The ops run fused, but {note}.")
+    if reason is not None and not silent:
+        _tell(reason, f"The ops run on plain PyTorch, which is slower, because {reason}.")
     return reason
 
 

@@ -1,0 +1,58 @@
+"""A machine with CUDA devices that is none: tensors that say they are there, kernels that only say they ran."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+class OnCuda(torch.Tensor):
+    """A tensor without memory that claims to lie on a CUDA device; what computes with it fails."""
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise AssertionError(f"{function} was computed on a tensor that only claims to be there")
+
+
+def on_cuda(index: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Feature maps (1, 2, 4, 4) that claim to lie on a CUDA device."""
+    tensor: torch.Tensor = torch.Tensor._make_wrapper_subclass(
+        OnCuda, (1, 2, 4, 4), dtype=dtype, device=torch.device("cuda", index)
+    )
+    return tensor
+
+
+class StubFused:
+    """An `Implementation` whose every op says its own name."""
+
+    def __getattr__(self, name: str) -> Callable[..., str]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: f"fused {name}"
+
+
+class StubLoader:
+    """Stands for `_nvrtc.warm_up`: counts per device, takes its time, fails where it is told to.
+
+    Args:
+        failures: Device -> what loading there raises.
+        seconds: How long loading takes.
+    """
+
+    def __init__(self, failures: dict[int, Exception] | None = None, seconds: float = 0.0) -> None:
+        self.failures = failures or {}
+        self.seconds = seconds
+        self.loads: list[int] = []
+        self._lock = threading.Lock()
+
+    def __call__(self, device: torch.device) -> None:
+        with self._lock:
+            self.loads.append(device.index)
+        time.sleep(self.seconds)
+        if device.index in self.failures:
+            failure = self.failures[device.index]
+            raise type(failure)(*failure.args)  # Another one each time: a traceback keeps what it passed alive.
