@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,6 +98,10 @@ class Drawer(Protocol):
 
     def affine(self, w: Tensor) -> Styles:
         """Map w `(B, w_dim)` or one w per styled layer `(B, L, w_dim)` to style codes."""
+        ...
+
+    def shares(self, classes: Collection[int]) -> Styles | None:
+        """How much of each style channel belongs to some label classes, `(C_l,)` per layer; None if not learnt."""
         ...
 
     def synthesize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,10 @@ class FakeDrawer(nn.Module):
             w = w[:, None].expand(-1, len(self.style_channels), -1)
         parts = torch.split(self.styler, list(self.style_channels), dim=1)
         return tuple(1 + w[:, layer] @ part for layer, part in enumerate(parts))
+
+    def shares(self, classes: Collection[int]) -> Styles | None:
+        del classes
+        return None
 
     def _layout(self, hem: Tensor) -> Tensor:
         height, width = self.image_size

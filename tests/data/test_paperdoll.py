@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from styletryon.data import FolderDataset
 from styletryon.data.paperdoll import (
     Figure,
     dress,
@@ -24,6 +26,7 @@ from styletryon.data.paperdoll import (
     wears,
     write_dataset,
 )
+from styletryon.data.paperdoll.dataset import figure_of
 from styletryon.errors import RangeError, RegionError, ShapeError
 from styletryon.labels import Label
 
@@ -196,8 +199,43 @@ def test_a_data_set_is_the_same_for_any_number_of_workers(tmp_path: Path) -> Non
     assert len(set(styles.values())) == 5
 
 
+def test_try_ons_show_a_person_in_the_clothes_of_another(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        write_dataset(tmp_path / str(workers), 60, seed=5, size=(32, 24), tryons=24, val_fraction=0.3, workers=workers)
+    assert _contents(tmp_path / "1") == _contents(tmp_path / "2")
+    folder = tmp_path / "1"
+    tryons, split, styles = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("tryons", "split", "styles")
+    )
+    assert len(tryons) == 24
+    assert len(set(styles.values())) == 30 + 24
+    side = {styles[name]: part for part in split for name in split[part]}
+    regions = set()
+    for name, parts in tryons.items():
+        person, garment, region = parts["person"], parts["garment"], parts["region"]
+        assert person != garment
+        assert side[person] == side[garment] == side[styles[name]]
+        stance = int(name.split("_")[1])
+        wearing = dress(figure_of(5, person, stance), figure_of(5, garment, 0), region)
+        shown = np.asarray(Image.open(folder / "images" / f"{name}.png"))
+        assert np.array_equal(shown, render(wearing, (32, 24)).image)
+        regions.add(region)
+    assert {"top", "bottom", "full"} <= regions
+
+    data = FolderDataset(folder, size=(32, 24))
+    drawn = data.tryons(64, np.random.default_rng(0))
+    for truth, person, garment, region in zip(drawn.truths, drawn.people, drawn.garments, drawn.regions, strict=True):
+        parts = tryons[data.ids[truth]]
+        assert styles[data.ids[person]] == parts["person"]
+        assert styles[data.ids[garment]] == parts["garment"]
+        assert region == parts["region"]
+    assert len(set(drawn.people.tolist())) > len({tryons[data.ids[i]]["person"] for i in drawn.truths})
+
+
 def test_a_data_set_refuses_wrong_numbers(tmp_path: Path) -> None:
     with pytest.raises(RangeError):
         write_dataset(tmp_path, 0)
     with pytest.raises(RangeError):
         write_dataset(tmp_path, 1, val_fraction=1.0)
+    with pytest.raises(RangeError):
+        write_dataset(tmp_path, 1, tryons=-1)

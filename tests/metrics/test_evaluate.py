@@ -39,7 +39,7 @@ SIZE = (32, 24)
 
 @pytest.fixture(scope="module")
 def model() -> PoseStyleGAN2:
-    return tiny_generator(SIZE)
+    return tiny_generator(SIZE, shares=True)
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +215,18 @@ def test_names_of_methods() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ evaluate
+def test_shares_are_left_out_of_a_group_where_none_are_learnt() -> None:
+    plain = tiny_generator(SIZE)
+    options = {"pairs": 1, "seed": 4, "preset": "fast", "selection_pairs": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("styletryon.metrics.methods.DEFAULT_METHODS", ("noop", "shares"))
+        patch.setattr("styletryon.metrics.methods.GROUPS", {"default": ("noop", "shares")})
+        patch.setattr("styletryon.metrics.evaluate.GROUPS", {"default": ("noop", "shares")})
+        assert set(evaluate(plain, methods=["default"], **options).methods) == {"noop"}  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="has learnt"):
+        evaluate(plain, methods=["shares"], **options)  # type: ignore[arg-type]
+
+
 def test_every_method_is_measured_on_every_pair(report: EvaluationReport, model: PoseStyleGAN2) -> None:
     assert set(report.methods) == {*DEFAULT_METHODS, "ours_pasted"}
     for method, row in report.methods.items():

@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 
 from styletryon.data.folder import FolderDataset
+from styletryon.data.paperdoll import write_dataset
 from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
+from styletryon.labels import REGIONS, Label
 from styletryon.models import PoseStyleGAN2
 from styletryon.training import Stage, Trainer, TrainingConfig, preset, train
 from tests._support.tiny import tiny_pose
@@ -156,6 +158,35 @@ def test_samples_and_log(data: Path, tmp_path: Path) -> None:
     assert 0 <= rows[1]["val_label_iou"] <= 1
     with Image.open(tmp_path / "samples" / "step-0000008.png") as sheet:
         assert sheet.size[0] > 4 * SIZE[1]
+
+
+def test_try_ons_teach_which_channels_belong_to_a_region(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 24, size=SIZE, tryons=12, val_fraction=0.3)
+    train, val = (FolderDataset(tmp_path / "data", size=SIZE, split=name) for name in ("train", "val"))
+    generator = replace(preset("tiny").generator, garment_shares=True)
+    settings = config(generator=generator, tryons=0.5, stages=(Stage(160),), mapping_steps=0)
+    run = Trainer(settings, train, tmp_path / "run", held_out=val, bf16=False)
+    before = run.generator.share_logits.detach().clone()  # type: ignore[union-attr]
+    first = run.judge()
+    run.train()
+    after = run.generator.share_logits.detach()  # type: ignore[union-attr]
+    moved = (after - before).abs().amax(dim=1)
+    assert (moved[[int(Label.TOP), int(Label.BOTTOM), int(Label.SHOES)]] > 0).all()
+    assert (moved[[int(Label.BACKGROUND), int(Label.FACE), int(Label.ACCESSORY)]] == 0).all()  # in no region
+    assert run.judge()["val_tryon_psnr"] > first["val_tryon_psnr"] + 1
+    loaded = PoseStyleGAN2.from_pretrained(tmp_path / "run" / "model")
+    shares = loaded.shares(REGIONS["top"])
+    assert shares is not None
+    assert all(0 <= float(share.min()) <= float(share.max()) <= 1 for share in shares)
+
+
+def test_try_ons_need_shares_and_truths(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="garment_shares"):
+        config(tryons=0.5)
+    generator = replace(preset("tiny").generator, garment_shares=True)
+    run = trainer(data, tmp_path, generator=generator, tryons=0.5)
+    with pytest.raises(DataError, match=r"tryons\.json"):
+        run.train_step()
 
 
 def test_average_follows_the_weights(data: Path, tmp_path: Path) -> None:

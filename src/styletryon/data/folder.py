@@ -34,7 +34,7 @@ from torch import Tensor
 
 from styletryon.errors import DataError, ImageError, RangeError
 from styletryon.images import read_image
-from styletryon.labels import NUM_LABELS, Label
+from styletryon.labels import NUM_LABELS, REGIONS, Label
 from styletryon.pose import NUM_KEYPOINTS, Pose
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -103,6 +103,23 @@ class Batch:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class TryOnIndices:
+    """Pictures that show the truth of a try-on, and where its parts come from.
+
+    Attributes:
+        truths: `(B,)` int64: pictures of people in others' clothes.
+        people: `(B,)` int64: a picture of each person in their own.
+        garments: `(B,)` int64: a picture of each other.
+        regions: Which clothes are the other's: names of regions.
+    """
+
+    truths: npt.NDArray[np.int64]
+    people: npt.NDArray[np.int64]
+    garments: npt.NDArray[np.int64]
+    regions: tuple[str, ...]
+
+
 class FolderDataset:
     """Pictures, labels and keypoints of one split, brought to one size.
 
@@ -144,6 +161,7 @@ class FolderDataset:
         self._files = self._find_files()
         self._photo_keypoints = self._read_keypoints()
         self._groups = self._read_styles()
+        self._tryons = self._read_tryons()
         self._cache = self._read_all(np.arange(len(self.ids))) if cache else None
         if cache:
             self._source.close()
@@ -208,6 +226,35 @@ class FolderDataset:
     def has_partners(self) -> bool:
         """Whether any picture has a partner other than itself."""
         return bool((self._groups[2] > 1).any())
+
+    @property
+    def has_tryons(self) -> bool:
+        """Whether any picture is known to show a person of this split in the clothes of another."""
+        return len(self._tryons.truths) > 0
+
+    def tryons(self, count: int, rng: np.random.Generator) -> TryOnIndices:
+        """Draw pictures that show the truth of a try-on, with a random picture of either part.
+
+        Args:
+            count: How many.
+            rng: Where the random numbers come from.
+
+        Raises:
+            DataError: If the data set has none.
+        """
+        if not self.has_tryons:
+            raise DataError(f"{self._source.name('tryons.json')}: expected try-ons of split {self.split!r}, got none")
+        known = self._tryons
+        chosen = rng.integers(0, len(known.truths), count)
+        order, start, size, _ = self._groups
+
+        def of_style(example: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            same: npt.NDArray[np.int64] = order[start[example] + rng.integers(0, size[example])]
+            return same
+
+        regions = tuple(known.regions[int(place)] for place in chosen)
+        people, garments = of_style(known.people[chosen]), of_style(known.garments[chosen])
+        return TryOnIndices(known.truths[chosen], people, garments, regions)
 
     def _check_indices(self, indices: Indices) -> npt.NDArray[np.int64]:
         chosen = np.atleast_1d(np.asarray(indices, dtype=np.int64)) if len(indices) else np.zeros(0, np.int64)
@@ -290,6 +337,32 @@ class FolderDataset:
         place = np.empty_like(order)
         place[order] = np.arange(len(order)) - starts[group[order]]
         return order, starts[group].astype(np.int64), counts[group].astype(np.int64), place
+
+    def _read_tryons(self) -> TryOnIndices:
+        """Return the try-ons of the split; people and garments are an example of their style."""
+        table: Any = self._source.read_json("tryons.json") if self._source.has("tryons.json") else {}
+        file = self._source.name("tryons.json")
+        if not isinstance(table, dict):
+            raise DataError(f"{file}: expected an object of ID -> person, garment and region")
+        styles: Any = self._source.read_json("styles.json") if table else {}
+        numbers = {name: index for index, name in enumerate(self.ids)}
+        examples = {str(styles[name]): index for name, index in numbers.items() if name in styles}
+        found = []
+        for name, parts in table.items():
+            if name not in numbers:
+                continue
+            try:
+                row = (numbers[name], examples[str(parts["person"])], examples[str(parts["garment"])], parts["region"])
+            except (KeyError, TypeError) as error:
+                raise DataError(
+                    f"{file}: ID {name!r}: expected the styles of a person and a garment of split {self.split!r} and a "
+                    f"region, got {parts!r}"
+                ) from error
+            if row[3] not in REGIONS:
+                raise DataError(f"{file}: ID {name!r}: expected a region among {sorted(REGIONS)}, got {row[3]!r}")
+            found.append(row)
+        columns = np.array([row[:3] for row in found], dtype=np.int64).reshape(-1, 3)
+        return TryOnIndices(columns[:, 0], columns[:, 1], columns[:, 2], tuple(row[3] for row in found))
 
     def _read_all(self, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         height, width = self.size

@@ -76,13 +76,16 @@ class TryOnTargets:
     Attributes:
         person: The person as the generator draws them (q = 0).
         garment: The wearer of the garment, in their own pose.
-        redrawn: The wearer of the garment in the person's pose (q = 1).
+        redrawn: The garment in the person's pose: on its wearer (q = 1) or, if the generator has learnt which channels
+            belong to the region, on the person (q = `shares`).
         person_styles: One `(B, C_l)` per styled layer.
         garment_styles: The same.
         person_attribution: Which channel acts on which class in the person's picture: one `(B, K, C_l)` per styled
             layer, summing to 1 over the classes; see `channel_attribution`.
         garment_attribution: The same for the garment's picture in its own pose.
         region: The label classes of the garment.
+        shares: How much of each channel belongs to the region, as the generator has learnt it: one `(C_l,)` per styled
+            layer; None if it has learnt nothing of the kind.
     """
 
     person: Drawing
@@ -93,6 +96,7 @@ class TryOnTargets:
     person_attribution: tuple[Tensor, ...]
     garment_attribution: tuple[Tensor, ...]
     region: frozenset[Label]
+    shares: Styles | None = None
     _features: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:

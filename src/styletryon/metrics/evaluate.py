@@ -17,7 +17,7 @@ from styletryon.drawing import Drawer
 from styletryon.errors import ConfigError, DataError, RangeError, WeightsUnavailableError
 from styletryon.features import FeatureNetwork, PixelFeatures, VGG16Features
 from styletryon.images import frame_person, from_uint8, to_pil
-from styletryon.labels import REGIONS
+from styletryon.labels import REGIONS, resolve_region
 from styletryon.latent import Latent
 from styletryon.metrics import measures
 from styletryon.metrics.measures import Array, Statistic
@@ -94,6 +94,8 @@ def evaluate(
     """
     _check_counts(pairs=pairs, batch_size=batch_size, selection_pairs=selection_pairs)
     chosen = _check_methods(methods, METHODS)
+    if "shares" not in methods and model.shares(resolve_region(region)) is None:
+        chosen = [name for name in chosen if name != "shares"]  # a group asked for it
     seeds = pair_seeds(pairs, seed, region)
     started = time.perf_counter()
     report_progress = progress if progress is not None else _silent

@@ -259,6 +259,13 @@ def _greedy(bench: Bench, batch: ProjectedPairs) -> Variants:
     return {"greedy_query": bench.blend(batch, greedy_query(bench.attribution(batch), bench.chosen["greedy_query"]))}
 
 
+def _shares(bench: Bench, batch: ProjectedPairs) -> Variants:
+    shares = bench.model.shares(bench.classes)
+    if shares is None:
+        raise ConfigError("methods: 'shares' needs a generator that has learnt them; leave it out")
+    return {"shares": bench.blend(batch, [share[None] for share in shares])}
+
+
 def _best(
     options: Sequence[Any],
     parts: Sequence[ProjectedPairs],
@@ -361,6 +368,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "swap": Method(_swap),
         "layer_split": Method(_layer_split, tune=_tune_layer_split),
         "greedy_query": Method(_greedy, tune=_tune_greedy),
+        "shares": Method(_shares),
         "ours": Method(_ours),
         "ours_per_layer": _variant("ours_per_layer", per="layer"),
         "ours_without_localization": _variant("ours_without_localization", without="localization"),
@@ -381,6 +389,7 @@ DEFAULT_METHODS = (
     "swap",
     "layer_split",
     "greedy_query",
+    "shares",
     "ours",
     "ours_per_layer",
     "best_q",

@@ -31,6 +31,8 @@ class GeneratorConfig:
         pose_height: Height of the heatmaps that are encoded; the paper's are 64.
         body_maps: Whether blocks up to `pose_height` also see the coordinates of the body (see
             `styletryon.pose.body_maps`), each scaled by a style of its own. Not in the paper.
+        garment_shares: Whether the generator learns how much of each style channel belongs to each label class, from
+            pictures of people in others' clothes. Not in the paper.
     """
 
     image_size: tuple[int, int] = (128, 96)
@@ -43,6 +45,7 @@ class GeneratorConfig:
     pose_channels: int = 16
     pose_height: int = 64
     body_maps: bool = True
+    garment_shares: bool = False
 
     def __post_init__(self) -> None:
         _check_shape(self)

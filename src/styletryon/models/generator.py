@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +24,9 @@ from styletryon.pose import NUM_BODY_MAPS, NUM_KEYPOINTS, Pose, body_maps, keypo
 
 # The body covers a small part of the picture: it brings its coordinates to the strength of the features they join.
 _BODY_GAIN = 4.0
+# Shares move from none to all while a weight moves by a quarter: one learning rate suits both.
+_SHARE_RATE = 20.0
+_FIRST_SHARE = -1.0
 
 
 class PoseStyleGAN2(nn.Module):
@@ -61,6 +64,11 @@ class PoseStyleGAN2(nn.Module):
         )
         self.register_buffer("w_mean", torch.zeros(self.config.w_dim))
         self.w_mean: Tensor
+        self.share_logits = (
+            nn.Parameter(torch.full((self.config.num_labels, sum(self.style_channels)), _FIRST_SHARE / _SHARE_RATE))
+            if self.config.garment_shares
+            else None
+        )
         self.encoder = None if encoder is None else ImageEncoder(encoder)
 
     @property
@@ -136,6 +144,24 @@ class PoseStyleGAN2(nn.Module):
             raise ShapeError(f"w: expected (B, {self.w_dim}) or (B, {count}, {self.w_dim}), got {tuple(w.shape)}")
         layers = [w] * count if w.ndim == 2 else list(w.unbind(dim=1))
         return tuple(affine(part).float() for affine, part in zip(self.affines, layers, strict=True))
+
+    def shares(self, classes: Collection[int]) -> Styles | None:
+        """Return how much of each style channel belongs to some label classes, learnt from try-ons of known truth.
+
+        It is what a try-on of these classes takes from the garment's wearer: clothes and how they fall, but not light
+        and body. Not in the paper, which measures such shares picture by picture.
+
+        Args:
+            classes: Label classes.
+
+        Returns:
+            One `(C_l,)` in [0, 1] per styled layer; None if the generator has learnt none (`garment_shares`).
+        """
+        if self.share_logits is None:
+            return None
+        chosen = self.share_logits[sorted(int(label) for label in classes)] * _SHARE_RATE
+        share = 1 - torch.sigmoid(-chosen).prod(dim=0)
+        return tuple(torch.split(share, list(self.style_channels)))
 
     def truncate(self, w: Tensor, truncation: float) -> Tensor:
         """Move w towards its mean: 1 leaves it, 0 gives the mean (the truncation trick)."""

@@ -8,7 +8,7 @@ three.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -77,6 +77,10 @@ class Change:
     shift: Tensor
     recoloured: Tensor
     colour: Tensor
+
+    def first(self, count: int) -> Change:
+        """Return what happens to the first pictures alone."""
+        return Change(*(getattr(self, item.name)[:count] for item in fields(self)))
 
     def images(self, images: Tensor) -> Tensor:
         """Mirror, move and recolour pictures.

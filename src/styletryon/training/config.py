@@ -47,6 +47,9 @@ class TrainingConfig:
         stages: What is done one after another.
         batch_size: Pictures a step.
         cross_pose: Probability that a picture is reconstructed from another pose of the same style.
+        tryons: Share of each batch that is drawn as a try-on: a person's style, moved towards another's by the
+            generator's learnt shares, against a picture of the person in the other's clothes. Needs a data set with
+            ``tryons.json`` and a generator with `garment_shares`.
         flip: Probability of mirroring.
         r1: Weight of the R1 penalty.
         r1_interval: Steps from one R1 penalty to the next (lazy regularisation).
@@ -65,6 +68,7 @@ class TrainingConfig:
     stages: tuple[Stage, ...] = (Stage(pictures=100_000),)
     batch_size: int = 8
     cross_pose: float = 0.7
+    tryons: float = 0.0
     flip: float = 0.5
     r1: float = 2.0
     r1_interval: int = 16
@@ -79,6 +83,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ConfigError("stages: expected at least one stage, got none")
+        if not 0 <= self.tryons <= 1:
+            raise ConfigError(f"tryons: expected a share in [0, 1], got {self.tryons}")
+        if self.tryons and not (self.generator.garment_shares and self.encoder is not None):
+            raise ConfigError("tryons: they need an encoder and a generator with garment_shares=True; or set tryons=0")
         for stage in self.stages:
             if stage.pictures < self.batch_size:
                 raise ConfigError(f"stages: expected at least {self.batch_size} pictures each, got {stage.pictures}")

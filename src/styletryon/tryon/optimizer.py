@@ -30,6 +30,8 @@ Losses = Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]]
 _FARTHEST = 6.0
 """The largest logit of a coefficient: beyond it the sigmoid passes hardly any gradient on."""
 
+_STARTS = ("shares", "attribution", "greedy", "random")
+
 _LOOK = 5
 """Every how many steps the host asks whether all pairs are done; asking makes a GPU wait."""
 
@@ -127,7 +129,8 @@ class TryOnOptimizer:
         preset: "fast", "balanced" or "quality": where the next four come from unless they are given.
         steps: How many steps of Adam; 0 evaluates the start only.
         learning_rate: Its rate.
-        initial: Where the coefficients start: a number in [0, 1], "attribution", "greedy" or "random". Under
+        initial: Where the coefficients start: a number in [0, 1], "shares" (what the generator has learnt to belong to
+            the region), "attribution", "greedy" or "random". None: "shares" if there are any, else the preset's. Under
             `bound="sigmoid"` the start is kept within [0.02, 0.98], where the gradient is not yet lost.
         patience: How many steps without progress end a pair; 0: never.
         per: "channel" or "layer": what has a coefficient of its own.
@@ -166,7 +169,9 @@ class TryOnOptimizer:
         self.generator = generator
         self.steps = chosen.steps if steps is None else steps
         self.learning_rate = chosen.learning_rate if learning_rate is None else learning_rate
-        self.initial = chosen.initial if initial is None else initial
+        if initial is None:
+            initial = chosen.initial if generator.shares(()) is None else "shares"
+        self.initial = initial
         self.patience = chosen.patience if patience is None else patience
         self.per = per
         self.bound = bound
@@ -180,10 +185,10 @@ class TryOnOptimizer:
             raise ConfigError(f"per: expected 'channel' or 'layer', got {per!r}")
         if bound not in ("sigmoid", "clamp"):
             raise ConfigError(f"bound: expected 'sigmoid' or 'clamp', got {bound!r}")
-        if isinstance(self.initial, str) and self.initial not in ("attribution", "greedy", "random"):
-            raise ConfigError(f"initial: expected a number, 'attribution', 'greedy' or 'random', got {self.initial!r}")
-        if not isinstance(self.initial, str) and not 0 <= self.initial <= 1:
-            raise ConfigError(f"initial: expected a number in [0, 1], got {self.initial}")
+        if isinstance(initial, str) and initial not in _STARTS:
+            raise ConfigError(f"initial: expected a number or one of {', '.join(_STARTS)}, got {initial!r}")
+        if not isinstance(initial, str) and not 0 <= initial <= 1:
+            raise ConfigError(f"initial: expected a number in [0, 1], got {initial}")
         if not isinstance(self.steps, int) or self.steps < 0 or not self.learning_rate > 0 or batch_size < 1:
             raise ConfigError(
                 f"TryOnOptimizer: expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {self.steps}, "
@@ -326,16 +331,21 @@ class _Chunk:
         settings = self.settings
         count, device = len(self.person), self.person.device
         inside = self.targets.region_attribution
-        if settings.initial == "greedy":
-            layers: Sequence[Tensor] = greedy_query(inside)
-        elif settings.initial == "attribution":
+        initial = settings.initial
+        if initial == "shares":
+            if self.targets.shares is None:
+                raise ConfigError("initial: 'shares' needs a generator that has learnt them; use 'attribution'")
+            layers: Sequence[Tensor] = [share.expand(count, -1) for share in self.targets.shares]
+        elif initial == "greedy":
+            layers = greedy_query(inside)
+        elif initial == "attribution":
             layers = inside
-        elif settings.initial == "random":
+        elif initial == "random":
             rng = torch.Generator().manual_seed(settings.seed)
             # The same for each pair, so that none depends on its place in the batch.
             layers = [torch.rand(1, size, generator=rng).to(device).expand(count, -1) for size in self.sizes]
         else:
-            layers = [torch.full((count, size), float(settings.initial), device=device) for size in self.sizes]
+            layers = [torch.full((count, size), float(initial), device=device) for size in self.sizes]
         if settings.per == "layer":
             q = torch.cat([layer.mean(dim=1, keepdim=True) for layer in layers], dim=1)
         else:
@@ -473,6 +483,7 @@ def _join_targets(parts: Sequence[TryOnTargets]) -> TryOnTargets:
         person_attribution=layers([part.person_attribution for part in parts]),
         garment_attribution=layers([part.garment_attribution for part in parts]),
         region=parts[0].region,
+        shares=parts[0].shares,
     )
 
 

@@ -18,8 +18,8 @@ class Preset:
         projection_noise: Whether it optimises noise maps.
         steps: Steps of the try-on.
         learning_rate: Their learning rate.
-        initial: Where the coefficients start: a number in [0, 1], "attribution" (the region's share of each channel)
-            or "greedy" (`greedy_query`).
+        initial: Where the coefficients start if the generator has not learnt which channels belong to the region: a
+            number in [0, 1], "attribution" (the region's share of each channel) or "greedy" (`greedy_query`).
         patience: How many steps without progress end the try-on of a pair; 0: never.
     """
 

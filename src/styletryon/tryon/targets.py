@@ -13,6 +13,7 @@ from styletryon.errors import ConfigError, RegionError, ShapeError
 from styletryon.labels import Label, Region, resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnTargets, channel_attribution
+from styletryon.tryon.baselines import blend_styles
 
 _LEAST_SHARE = 0.003
 """The share of a picture that a garment must cover to be tried on."""
@@ -91,7 +92,9 @@ def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
     classes = resolve_region(region)
     worn, worn_attribution = _draw(generator, person)
     wanted, wanted_attribution = _draw(generator, garment)
-    redrawn = generator.synthesize(garment.styles, person.pose, noise=person.noise)
+    shares = generator.shares(classes)
+    dressed = garment.styles if shares is None else blend_styles(person.styles, garment.styles, shares)
+    redrawn = generator.synthesize(dressed, person.pose, noise=person.noise)
     targets = TryOnTargets(
         person=worn,
         garment=wanted,
@@ -101,6 +104,7 @@ def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
         person_attribution=worn_attribution,
         garment_attribution=wanted_attribution,
         region=classes,
+        shares=shares,
     )
     _check_shown(targets, first)
     return targets
