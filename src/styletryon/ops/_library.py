@@ -1,0 +1,372 @@
+"""The fused kernels as PyTorch ops: their shapes without data, and their derivatives, to any order.
+
+``torch.ops.styletryon.bias_act``, ``bias_act_backward`` and ``upfirdn2d``: a family that is closed under
+differentiation. The derivative of `bias_act` is `bias_act_backward` of first order, its derivative by the features is
+that of second order, and further ones are plain PyTorch; `bias_act_backward` is linear in the gradient, so by that it
+is its own derivative. The derivative of `upfirdn2d` is `upfirdn2d`. Nothing here asks `_dispatch`: autograd runs
+backwards on threads of its own.
+
+Importing this registers the ops and neither compiles nor touches a GPU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from styletryon.ops import _kernels, _nvrtc
+from styletryon.ops._kernels import Launch
+
+# As Any: the class has no annotations.
+_Library: Any = torch.library.Library
+_registration = _Library("styletryon", "DEF")
+_registration.define(
+    "bias_act(Tensor x, Tensor? bias, Tensor? noise, Tensor? scale, str activation, float gain, float? clamp) -> Tensor"
+)
+_registration.define(
+    "bias_act_backward(Tensor grad, Tensor x, Tensor? bias, Tensor? noise, Tensor? scale, str activation, float gain, "
+    "float? clamp, int order, bool from_output) -> Tensor"
+)
+_registration.define(
+    "upfirdn2d(Tensor x, Tensor taps, int up, int down, SymInt left, SymInt top, SymInt rows, SymInt columns, "
+    "bool flip_filter, float gain) -> Tensor"
+)
+
+
+def launch(plan: Launch, device: torch.device) -> None:
+    """Puts a kernel on the current stream of a device."""
+    with torch.cuda.device(device):
+        stream = torch.cuda.current_stream(device).cuda_stream
+        module = _nvrtc.module(plan.source, device)
+        module.launch(plan.kernel, plan.grid, plan.block, plan.shared, stream, plan.args)
+
+
+# --- bias_act ---------------------------------------------------------------------------------------------------------
+
+
+def bias_act(
+    x: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    scale: Tensor | None,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> Tensor:
+    """``clamp(gain * act(scale * x + noise + bias))`` in one pass.
+
+    Args:
+        x: Features `(B, C, ...)`.
+        bias: `(C,)`.
+        noise: Anything that broadcasts to `x`.
+        scale: `(B, C)`.
+        activation: One of `_kernels.ACTIVATIONS`.
+        gain: Factor on the activation.
+        clamp: Limit of the result, or None.
+
+    Returns:
+        A dense tensor of the shape, dtype and order of `x`.
+    """
+    return _bias_act(None, x, bias, noise, scale, activation, gain, clamp, 0, False)
+
+
+def bias_act_backward(
+    grad: Tensor,
+    x: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    scale: Tensor | None,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+    order: int,
+    from_output: bool,
+) -> Tensor:
+    """`grad` times the derivative of `bias_act` by what its activation gets, of the order 1 or 2.
+
+    Args:
+        grad: Of the shape of `x`.
+        x: The features; the result of `bias_act` if `from_output`.
+        bias: As in `bias_act`.
+        noise: As in `bias_act`.
+        scale: As in `bias_act`.
+        activation: As in `bias_act`.
+        gain: As in `bias_act`.
+        clamp: As in `bias_act`.
+        order: 2 is for the smooth activations alone; the others have a second derivative of zero.
+        from_output: For lrelu and relu without clamp and with a gain > 0.
+
+    Returns:
+        A dense tensor of the shape, dtype and order of `x`.
+    """
+    return _bias_act(grad, x, bias, noise, scale, activation, gain, clamp, order, from_output)
+
+
+def _bias_act(
+    grad: Tensor | None,
+    x: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    scale: Tensor | None,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+    order: int,
+    from_output: bool,
+) -> Tensor:
+    x = _kernels.arrange(x)
+    last = _kernels.is_last(x) is True
+    out = _kernels.empty(x.shape, x, last=last)
+    if out.numel() == 0:
+        return out
+    if grad is not None:
+        grad = _kernels.as_order(grad.to(x.dtype), last=last)
+    real = _kernels.real(x.dtype)
+    bias = None if bias is None else bias.to(real).contiguous()
+    scale = None if scale is None else scale.to(real).contiguous()
+    noise = None if noise is None else _kernels.arrange_noise(noise, x, last=last)
+    plan = _kernels.bias_act(
+        out, x, bias, noise, scale, activation, gain, clamp, grad=grad, order=order, from_output=from_output
+    )
+    launch(plan, x.device)
+    return out
+
+
+def _like(x: Tensor) -> Tensor:
+    x = _kernels.arrange(x)
+    return _kernels.empty(x.shape, x, last=_kernels.is_last(x) is True)
+
+
+def _fake_bias_act(x: Tensor, *_: object) -> Tensor:
+    return _like(x)
+
+
+def _fake_bias_act_backward(grad: Tensor, x: Tensor, *_: object) -> Tensor:
+    return _like(x)
+
+
+def _save_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp = inputs
+    ctx.bias_like, ctx.noise_like = _Like.of(bias), _Like.of(noise)
+    # What is saved costs memory until the backward. The result is needed by the next layer anyway.
+    ctx.from_output = ctx.activation in ("lrelu", "relu") and ctx.gain > 0 and ctx.clamp is None
+    ctx.constant = ctx.activation == "linear" and ctx.clamp is None
+    whole = not (ctx.from_output or ctx.constant)
+    ctx.save_for_backward(
+        x if whole or scale is not None else None,
+        bias if whole else None,
+        noise if whole else None,
+        scale,
+        output if ctx.from_output else None,
+    )
+
+
+def _derive_bias_act(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, bias, noise, scale, output = ctx.saved_tensors
+    if ctx.constant:
+        slope = grad if ctx.gain == 1.0 else grad * ctx.gain
+    else:
+        arguments = (ctx.activation, ctx.gain, ctx.clamp, 1, ctx.from_output)
+        inputs = (output, None, None, None) if ctx.from_output else (x, bias, noise, scale)
+        slope = torch.ops.styletryon.bias_act_backward.default(grad, *inputs, *arguments)
+    parts = _share(slope, x, scale, ctx.needs_input_grad[:4], ctx.bias_like, ctx.noise_like)
+    return *parts, None, None, None
+
+
+def _save_bias_act_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad, x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp, ctx.order, ctx.from_output = inputs
+    ctx.bias_like, ctx.noise_like = _Like.of(bias), _Like.of(noise)
+    ctx.curved = ctx.activation not in _kernels.SLOPES
+    ctx.save_for_backward(grad if ctx.curved else None, x, bias, noise, scale)
+
+
+def _derive_bias_act_backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+    grad, x, bias, noise, scale = ctx.saved_tensors
+    function = torch.ops.styletryon.bias_act_backward.default
+    by_grad = None
+    if ctx.needs_input_grad[0]:
+        arguments = (ctx.activation, ctx.gain, ctx.clamp, ctx.order, ctx.from_output)
+        by_grad = function(outer, x, bias, noise, scale, *arguments)
+    parts: tuple[Tensor | None, ...] = (None,) * 4
+    if ctx.curved and any(ctx.needs_input_grad[1:5]):
+        weight = outer * grad
+        if ctx.order == 1:
+            slope = function(weight, x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp, 2, False)
+        else:
+            slope = weight * _third_derivative(x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp)
+        parts = _share(slope, x, scale, ctx.needs_input_grad[1:5], ctx.bias_like, ctx.noise_like)
+    return by_grad, *parts, *(None,) * 5
+
+
+class _Like:
+    """Shape and dtype of a tensor that is not worth keeping."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.shape, self.dtype = x.shape, x.dtype
+
+    @staticmethod
+    def of(x: Tensor | None) -> _Like | None:
+        return None if x is None else _Like(x)
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Sums `x` over the dimensions along which such a tensor was repeated, in float32 at least."""
+        shape = (1,) * (x.ndim - len(self.shape)) + tuple(self.shape)
+        dims = [d for d, size in enumerate(shape) if size == 1 and x.shape[d] != 1]
+        if dims:
+            x = x.sum(dims, keepdim=True, dtype=_kernels.real(x.dtype))
+        return x.reshape(self.shape).to(self.dtype)
+
+
+def _share(
+    slope: Tensor,
+    x: Tensor | None,
+    scale: Tensor | None,
+    needed: tuple[bool, ...],
+    bias_like: _Like | None,
+    noise_like: _Like | None,
+) -> tuple[Tensor | None, ...]:
+    """From the gradient by ``u = scale * x + noise + bias`` to those by x, bias, noise and scale, as far as needed."""
+    by_x = by_bias = by_noise = by_scale = None
+    if needed[0]:
+        by_x = slope
+        if scale is not None:
+            by_x = torch.ops.styletryon.bias_act.default(slope, None, None, scale, "linear", 1.0, None)
+    if needed[1] and bias_like is not None:
+        dims = [0, *range(2, slope.ndim)]
+        by_bias = slope.sum(dims, dtype=_kernels.real(slope.dtype)).to(bias_like.dtype)
+    if needed[2] and noise_like is not None:
+        by_noise = noise_like.reduce(slope)
+    if needed[3] and scale is not None and x is not None:
+        product = slope * x
+        dims = list(range(2, product.ndim))
+        by_scale = product.sum(dims, dtype=_kernels.real(product.dtype)) if dims else product
+        by_scale = by_scale.to(scale.dtype)
+    return by_x, by_bias, by_noise, by_scale
+
+
+def _third_derivative(
+    x: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    scale: Tensor | None,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> Tensor:
+    """The third derivative of `bias_act` by ``u``, in PyTorch's own ops: whoever wants more of them has them."""
+    along = (-1, *[1] * (x.ndim - 2))
+    u = x if scale is None else x * scale.reshape(*scale.shape, *along[1:]).to(x.dtype)
+    u = u if noise is None else u + noise.to(x.dtype)
+    u = u if bias is None else u + bias.reshape(along).to(x.dtype)
+    s = torch.sigmoid(u)
+    first = s * (1 - s)
+    second = first * (1 - 2 * s)
+    if activation == "tanh":
+        t = torch.tanh(u)
+        value, third = t, (1 - t * t) * (6 * t * t - 2)
+    elif activation == "sigmoid":
+        value, third = s, first * (1 - 6 * first)
+    elif activation == "softplus":
+        value, third = torch.nn.functional.softplus(u), second
+    else:
+        value, third = u * s, 3 * second + u * first * (1 - 6 * first)
+    third = gain * third
+    return third if clamp is None else torch.where((gain * value).abs() <= clamp, third, torch.zeros_like(third))
+
+
+# --- upfirdn2d --------------------------------------------------------------------------------------------------------
+
+
+def upfirdn2d(
+    x: Tensor,
+    taps: Tensor,
+    up: int,
+    down: int,
+    left: int,
+    top: int,
+    rows: int,
+    columns: int,
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    """Zero insertion, padding at the left and the top, a FIR filter, decimation; zeros as far as `rows` x `columns` go.
+
+    Args:
+        x: Feature maps `(B, C, H, W)`.
+        taps: `(kh, kw)`, constant.
+        up: Factor of the zero insertion.
+        down: Factor of the decimation.
+        left: Columns of zeros to the left; negative crops.
+        top: Rows of zeros above; negative crops.
+        rows: Height of the result.
+        columns: Width of the result.
+        flip_filter: Whether to correlate instead of convolve.
+        gain: Factor on the result.
+
+    Returns:
+        A dense tensor `(B, C, rows, columns)` of the dtype and in the order of `x`.
+    """
+    x = _arrange_images(x)
+    out = _resized(x, rows, columns)
+    if out.numel() == 0:
+        return out
+    taps = taps.to(_kernels.real(x.dtype)).contiguous()
+    launch(_kernels.upfirdn2d(out, x, taps, up, down, left, top, flip_filter, gain), x.device)
+    return out
+
+
+def _arrange_images(x: Tensor) -> Tensor:
+    return x if _kernels.is_dense(x) else _kernels.as_order(x, last=x.shape[1] > 1 and x.stride(1) == 1).contiguous()
+
+
+def _resized(x: Tensor, rows: int, columns: int) -> Tensor:
+    return _kernels.empty((*x.shape[:2], rows, columns), x, last=not x.is_contiguous())
+
+
+def _fake_upfirdn2d(
+    x: Tensor, taps: Tensor, up: int, down: int, left: int, top: int, rows: int, columns: int, *_: object
+) -> Tensor:
+    return _resized(_arrange_images(x), rows, columns)
+
+
+def _save_upfirdn2d(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, taps, *ctx.arguments = inputs
+    ctx.size = x.shape[2:]
+    ctx.save_for_backward(taps)
+
+
+def _derive_upfirdn2d(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (taps,) = ctx.saved_tensors
+    up, down, left, top, _, _, flip_filter, gain = ctx.arguments
+    by_x = None
+    if ctx.needs_input_grad[0]:
+        height, width = taps.shape
+        # A filter f that correlates gives y[p] = sum over m of x[m] f[m up + top - p down]. Its transpose is that with
+        # p and m, up and down exchanged, the filter turned around, and kh - 1 - top for top.
+        by_x = torch.ops.styletryon.upfirdn2d.default(
+            grad, taps, down, up, width - 1 - left, height - 1 - top, *ctx.size, not flip_filter, gain
+        )
+    return by_x, *(None,) * 9
+
+
+# --- registration -----------------------------------------------------------------------------------------------------
+
+KERNELS = {"bias_act": bias_act, "bias_act_backward": bias_act_backward, "upfirdn2d": upfirdn2d}
+"""What runs on a GPU, by the name of the op."""
+
+for _name, _function in KERNELS.items():
+    _registration.impl(_name, _function, "CUDA")
+for _name, _fake in (
+    ("bias_act", _fake_bias_act),
+    ("bias_act_backward", _fake_bias_act_backward),
+    ("upfirdn2d", _fake_upfirdn2d),
+):
+    torch.library.register_fake(f"styletryon::{_name}", _fake, lib=_registration)
+for _name, _derive, _save in (
+    ("bias_act", _derive_bias_act, _save_bias_act),
+    ("bias_act_backward", _derive_bias_act_backward, _save_bias_act_backward),
+    ("upfirdn2d", _derive_upfirdn2d, _save_upfirdn2d),
+):
+    torch.library.register_autograd(f"styletryon::{_name}", _derive, setup_context=_save, lib=_registration)
