@@ -1,13 +1,43 @@
-"""A machine with CUDA devices that is none: tensors that say they are there, kernels that only say they ran."""
+"""A machine with CUDA devices that is none: tensors that say they are there, kernels that say they ran."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+
+from styletryon.ops._nvrtc import Source
+
+ADD = Source(
+    "add",
+    """
+    extern "C" __global__ void add(float *x, long long n, float value, int step) {
+        long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+        if (i < n) x[i * step] += value;
+    }
+    """,
+)
+
+
+@dataclasses.dataclass
+class StubNvrtc:
+    """Stands for `_nvrtc.Nvrtc`: compiles by counting."""
+
+    seconds: float = 0.0
+    version: tuple[int, int] = (13, 0)
+    compiled: list[str] = dataclasses.field(default_factory=list)
+
+    def compile(self, source: Source, arch: str) -> bytes:
+        self.compiled.append(f"{source.name} {arch}")
+        time.sleep(self.seconds)
+        return f"{source.text} for {arch}".encode()
+
+    def arch_for(self, capability: tuple[int, int]) -> str:
+        return f"sm_{10 * capability[0] + capability[1]}"
 
 
 class OnCuda(torch.Tensor):
@@ -47,11 +77,13 @@ class StubLoader:
         self.failures = failures or {}
         self.seconds = seconds
         self.loads: list[int] = []
+        self.names: list[str] = []
         self._lock = threading.Lock()
 
-    def __call__(self, device: torch.device) -> None:
+    def __call__(self, device: torch.device, names: Sequence[str]) -> None:
         with self._lock:
             self.loads.append(device.index)
+            self.names += names
         time.sleep(self.seconds)
         if device.index in self.failures:
             failure = self.failures[device.index]

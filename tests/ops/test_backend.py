@@ -156,15 +156,18 @@ class TestAuto:
         assert loader.loads == [0, 1]
         assert told == []
 
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-    def test_dtypes_with_kernels(self, machine, dtype):
-        machine()
-        assert ops.bias_act(on_cuda(dtype=dtype)) == "fused bias_act"
+    def test_each_dtype_loads_its_own_kernels(self, machine):
+        loader = machine()
+        for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float16):
+            assert ops.bias_act(on_cuda(dtype=dtype)) == "fused bias_act"
+        assert loader.loads == [0, 0, 0]
+        assert len(loader.names) == len(set(loader.names))
+        assert {name.rpartition("_")[2] for name in loader.names} == {"f32", "f16", "bf16"}
 
     def test_what_has_no_kernels_takes_plain_pytorch_without_a_word(self, machine, told, monkeypatch):
         loader = machine({0: BROKEN})
         x = on_cuda()
-        assert _dispatch.choose(on_cuda(dtype=torch.float64)) is _composite
+        assert _dispatch.choose(on_cuda(dtype=torch.float8_e5m2)) is _composite
         seen = []
         torch.func.grad(lambda t: (seen.append(_dispatch.choose(x)), t.sum())[1])(X)
         torch.func.vmap(lambda t: (seen.append(_dispatch.choose(x)), t)[1])(X)
@@ -287,8 +290,8 @@ class TestFused:
         x = on_cuda()
         with pytest.raises(BackendUnavailableError, match=r"^STYLETRYON_OPS: .* on cpu, got none: .* CUDA tensors"):
             ops.bias_act(X)
-        with pytest.raises(BackendUnavailableError, match="exist for float32, float16 and bfloat16 alone"):
-            ops.bias_act(on_cuda(dtype=torch.float64))
+        with pytest.raises(BackendUnavailableError, match=r"exist for float32, .* alone"):
+            ops.bias_act(on_cuda(dtype=torch.float8_e5m2))
         with pytest.raises(BackendUnavailableError, match=r"transforms of torch\.func"):
             torch.func.vmap(lambda t: (ops.bias_act(x), t)[1])(X)
         with forward_ad.dual_level(), pytest.raises(BackendUnavailableError, match="forward-mode"):
@@ -328,10 +331,12 @@ class TestWarmUp:
     def test_loads_one_device(self, machine):
         loader = machine()
         for device in (1, "cuda:1", torch.device("cuda", 1)):
-            status = ops.warm_up(device)
+            status = ops.warm_up(device, dtypes=[torch.float16])
             assert (status.active, status.device) == ("fused", "cuda:1")
             assert "are loaded" in status.reason
         assert loader.loads == [1]
+        ops.warm_up(1)
+        assert loader.loads == [1, 1, 1]
         assert "will be loaded" in ops.backend_status("cuda:0").reason
 
     def test_does_nothing_where_nothing_is_to_be_done(self, machine, monkeypatch):
@@ -360,6 +365,10 @@ class TestWarmUp:
         for call in (ops.warm_up, ops.backend_status):
             with pytest.raises(ConfigError, match=r"^device: expected a CUDA device such as 'cuda:0', got 'cpu'; "):
                 call("cpu")
+
+    def test_other_dtypes_raise(self):
+        with pytest.raises(ConfigError, match=r"^dtypes: expected some of float32, .*, got torch\.int32; leave "):
+            ops.warm_up(dtypes=[torch.int32])
 
 
 class TestStatus:

@@ -4,8 +4,9 @@ Asked for in this order: the innermost `use_backend` of the calling thread, the 
 ``"auto"``. The choice is made once, in the forward; a backward never comes here, because autograd may run it on
 another thread.
 
-What fused kernels are not made for (the CPU, float64, forward mode) takes plain PyTorch without a word. What should
-have worked and did not (no compiler library, a driver that refuses) is tried once per device, told once, remembered.
+What fused kernels are not made for (the CPU, ROCm, forward mode) takes plain PyTorch without a word. What should have
+worked and did not (no compiler library, a driver that refuses) is tried once per device and dtype, told once, and
+remembered.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NoReturn, Protocol, TypeAlias, cast
@@ -24,14 +25,15 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from styletryon.errors import BackendUnavailableError, ConfigError
-from styletryon.ops import _composite, _nvrtc
+from styletryon.ops import _composite, _kernels, _nvrtc
 from styletryon.ops._arguments import Padding
 
 Backend: TypeAlias = Literal["auto", "reference", "fused"]
 
 ENVIRONMENT_VARIABLE = "STYLETRYON_OPS"
 _BACKENDS: tuple[Backend, ...] = ("auto", "reference", "fused")
-_FUSED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_WARM = (torch.float32, torch.float16, torch.bfloat16)
+_FUSED_DTYPES = ", ".join(str(dtype).removeprefix("torch.") for dtype in _kernels.TYPES)
 
 
 class FusedOpsWarning(UserWarning):
@@ -92,7 +94,7 @@ class BackendStatus:
     Attributes:
         requested: What was asked for: ``"auto"``, ``"reference"`` or ``"fused"``.
         requested_by: Who asked: ``"use_backend"``, ``"STYLETRYON_OPS"`` or ``"default"``.
-        active: The path of a float32 tensor on `device`, ``"reference"`` or ``"fused"``; None when its ops would raise.
+        active: The path of tensors on `device`, ``"reference"`` or ``"fused"``; None when their ops would raise.
         reason: Why, in one sentence.
         device: The CUDA device that this is about, such as ``"cuda:0"``; None where there is none.
         arch: What the kernels are compiled for there, such as ``"sm_90"``; None as long as nothing has used CUDA.
@@ -172,7 +174,7 @@ def use_backend(name: Backend) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of loading the kernels on one device: no reason if they are ready.
+    """What came of loading the kernels of one dtype on one device: no reason if they are ready.
 
     Not the exception itself: its traceback would keep the tensors of the first op alive.
     """
@@ -182,7 +184,7 @@ class _Outcome:
 
 
 _load_lock = threading.Lock()
-_outcomes: dict[int, _Outcome] = {}
+_outcomes: dict[tuple[int, torch.dtype], _Outcome] = {}
 _told: set[str] = set()
 _fused: Implementation | None = None  # Set by the first device whose kernels are ready.
 
@@ -198,12 +200,14 @@ def _tell(reason: str, text: str) -> None:
     warnings.warn(text, FusedOpsWarning, stacklevel=5)  # The line that called the op, as a rule.
 
 
-def _try_loading(index: int) -> _Outcome:
+def _try_loading(index: int, dtype: torch.dtype) -> _Outcome:
     global _fused
     try:
         from styletryon.ops import _fused as fused
 
-        _nvrtc.warm_up(torch.device("cuda", index))
+        tail = f"_{_kernels.TYPES[dtype]}"
+        names = [name for name in _kernels.source_names() if name.endswith(tail)]
+        _nvrtc.warm_up(torch.device("cuda", index), names)
         _fused = cast(Implementation, fused)
     except Exception as error:  # Whatever it is: the op can still be computed, and one slow op beats one failed run.
         if isinstance(error, BackendUnavailableError):
@@ -214,9 +218,10 @@ def _try_loading(index: int) -> _Outcome:
     return _Outcome(None)
 
 
-def _obstacle_on(index: int, silent: bool) -> str | None:
+def _obstacle_on(index: int, dtype: torch.dtype, silent: bool) -> str | None:
     """Why the fused kernels cannot run on a device that should run them; None if they are ready, which it sees to."""
-    outcome = _outcomes.get(index)
+    key = index, dtype
+    outcome = _outcomes.get(key)
     if outcome is not None and outcome.reason is None:
         return None
     if outcome is not None:
@@ -229,9 +234,9 @@ def _obstacle_on(index: int, silent: bool) -> str | None:
         )
     else:
         with _load_lock:
-            if index not in _outcomes:
-                _outcomes[index] = _try_loading(index)
-            reason = _outcomes[index].reason
+            if key not in _outcomes:
+                _outcomes[key] = _try_loading(index, dtype)
+            reason = _outcomes[key].reason
         for note in _nvrtc.notes() if reason is None else ():
             _tell(note, f"The ops run fused, but {note}.")
     if reason is not None and not silent:
@@ -250,8 +255,8 @@ def _not_made_for(x: Tensor) -> str | None:
         return "fused kernels exist for CUDA tensors alone"
     if torch.version.hip is not None:
         return "fused kernels exist for NVIDIA devices alone, and this torch is built for ROCm"
-    if x.dtype not in _FUSED_DTYPES:
-        return "fused kernels exist for float32, float16 and bfloat16 alone"
+    if x.dtype not in _kernels.TYPES:
+        return f"fused kernels exist for {_FUSED_DTYPES} alone"
     # Their derivatives are written for reverse mode.
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return "the transforms of torch.func and forward-mode differentiation run on plain PyTorch alone"
@@ -261,7 +266,7 @@ def _not_made_for(x: Tensor) -> str | None:
 def choose(x: Tensor) -> Implementation:
     """Picks the implementation for an op whose main input is `x`.
 
-    The first CUDA tensor on a device has the kernels compiled or read from the cache, and loaded.
+    The first CUDA tensor of a dtype has the kernels for it compiled or read from the cache, and loaded.
 
     Raises:
         BackendUnavailableError: the fused path was asked for and cannot run.
@@ -272,18 +277,17 @@ def choose(x: Tensor) -> Implementation:
         return _composite
     reason = _not_made_for(x)
     if reason is None:
-        reason = _obstacle_on(x.device.index, requested == "fused")
+        reason = _obstacle_on(x.device.index, x.dtype, requested == "fused")
         if reason is None and _fused is not None:
             return _fused
     if requested == "fused":
-        _refuse(f"a tensor on {x.device}", requested_by, x.device.index if x.is_cuda else None, reason)
+        _refuse(f"a tensor on {x.device}", requested_by, reason)
     return _composite
 
 
-def _refuse(what: str, requested_by: str, index: int | None, reason: str | None) -> NoReturn:
-    outcome = None if index is None else _outcomes.get(index)
-    details = "" if outcome is None or outcome.reason != reason else outcome.details
+def _refuse(what: str, requested_by: str, reason: str | None) -> NoReturn:
     text = f"{requested_by}: expected fused kernels for {what}, got none: {reason}; choose 'auto' or 'reference'"
+    details = next((outcome.details for outcome in _outcomes.values() if outcome.reason == reason), "")
     raise BackendUnavailableError(f"{text}\n{details}" if details else text)
 
 
@@ -298,32 +302,37 @@ def _no_device() -> str | None:
     return None
 
 
-def warm_up(device: torch.device | str | int | None = None) -> BackendStatus:
+def warm_up(device: torch.device | str | int | None = None, *, dtypes: Sequence[torch.dtype] = _WARM) -> BackendStatus:
     """Compiles and loads the fused kernels on a device now, so that no op does it later.
 
-    Without it, the first op on a CUDA tensor does. Call it before capturing a CUDA graph, in which nothing can be
-    compiled, and before timing anything. Where fused kernels are not in use, it does nothing.
+    Without it, the first op on a CUDA tensor of each dtype does. Call it before capturing a CUDA graph, in which
+    nothing can be compiled, and before timing anything. Where fused kernels are not in use, it does nothing.
 
     Args:
         device: A CUDA device, such as ``"cuda:1"``; None takes the current one.
+        dtypes: The dtypes of the tensors to come; under autocast, that of autocast too.
 
     Returns:
         What `backend_status` says afterwards.
 
     Raises:
         BackendUnavailableError: the fused path was asked for and cannot run.
-        ConfigError: `device` is no CUDA device, or the environment variable `STYLETRYON_OPS` holds an unknown name.
+        ConfigError: `device` is no CUDA device, there are no kernels for a dtype, or the environment variable
+            `STYLETRYON_OPS` holds an unknown name.
     """
     requested, requested_by = _requested()
     wanted = _parse_device(device)
+    for dtype in dtypes:
+        if dtype not in _kernels.TYPES:
+            raise ConfigError(f"dtypes: expected some of {_FUSED_DTYPES}, got {dtype}; leave it out")
     if requested != "reference":
         reason = _no_device()
-        index = None
         if reason is None:
             index = _nvrtc.device_index(wanted)
-            reason = _obstacle_on(index, requested == "fused")
+            reasons = [_obstacle_on(index, dtype, requested == "fused") for dtype in dtypes]
+            reason = next(filter(None, reasons), None)
         if requested == "fused" and reason is not None:
-            _refuse(str(wanted), requested_by, index, reason)
+            _refuse(str(wanted), requested_by, reason)
     return backend_status(device)
 
 
@@ -362,15 +371,14 @@ def backend_status(device: torch.device | str | int | None = None) -> BackendSta
     except BackendUnavailableError as error:
         obstacle = obstacle or str(error)
         nvrtc = nvrtc or f"none: {error}"
-    outcome = None if index is None else _outcomes.get(index)
+    outcomes = [outcome for (where, _), outcome in list(_outcomes.items()) if where == index]
+    obstacle = next((outcome.reason for outcome in outcomes if outcome.reason is not None), obstacle)
     active: Literal["reference", "fused"] | None
-    if outcome is not None and outcome.reason is not None:
-        obstacle = outcome.reason
     if requested == "reference":
         active, reason = "reference", "plain PyTorch was asked for"
     elif obstacle is None:
         active = "fused"
-        state = "are loaded" if outcome is not None else "will be loaded by the first op that needs them"
+        state = "are loaded" if outcomes else "will be loaded by the first op that needs them"
         reason = f"the fused kernels {state}; what they are not made for runs on plain PyTorch"
     elif requested == "fused":
         active, reason = None, f"the fused path was asked for, but {obstacle}"

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -36,7 +37,7 @@ CACHE_VARIABLE = "STYLETRYON_CACHE"
 LOCK_SECONDS = 10.0
 """How long to wait for another process that compiles the same. Compiling takes a second; longer, and it is stuck."""
 
-_OPTIONS = ("--std=c++17", "--generate-line-info")  # Line numbers for compute-sanitizer; the code is the same without.
+_OPTIONS = ("--std=c++17",)
 _MAGIC = b"styletryon op 1\n"
 _STALE_SECONDS = 3600.0
 
@@ -58,8 +59,8 @@ class CompileError(BackendUnavailableError):
     """NVRTC rejects a source. The first line of the message says so, the compiler's log follows."""
 
 
-_lock = threading.RLock()
 _notes: list[str] = []
+_notes_lock = threading.Lock()
 
 
 def notes() -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def notes() -> tuple[str, ...]:
 
 
 def _note(text: str) -> None:
-    with _lock:
+    with _notes_lock:
         if text not in _notes:
             _notes.append(text)
 
@@ -575,6 +576,7 @@ class Module:
 
 
 _modules: dict[tuple[str, int], Module] = {}
+_modules_lock = threading.Lock()
 
 
 def _sources() -> dict[str, Source]:
@@ -614,32 +616,37 @@ def module(source_name: str, device: torch.device) -> Module:
     Raises:
         BackendUnavailableError: It cannot be had; the first line says why.
     """
-    index = device_index(device)
-    found = _modules.get((source_name, index))
-    return _load(source_name, index) if found is None else found
+    key = source_name, device_index(device)
+    if key not in _modules:
+        _load((source_name,), key[1])
+    return _modules[key]
 
 
-def _load(source_name: str, index: int) -> Module:
-    with _lock:
-        found = _modules.get((source_name, index))
-        if found is not None:
-            return found
-        if is_capturing():
-            raise BackendUnavailableError(
-                f"the kernels of {source_name!r} are not loaded, and nothing can be while a CUDA graph is captured; "
-                "call styletryon.ops.warm_up(device) before the capture"
-            )
-        arch = find_nvrtc().arch_for(capability(index))
-        loaded = Module(cached_cubin(_sources()[source_name], arch), index)
-        _modules[source_name, index] = loaded
-        return loaded
+def warm_up(device: torch.device, source_names: Sequence[str] | None = None) -> None:
+    """Loads sources on a device, so that no op compiles later. What has to be compiled is, on several threads at once.
 
-
-def warm_up(device: torch.device) -> None:
-    """Loads every source on a device, so that no op compiles later.
+    Args:
+        device: A CUDA device.
+        source_names: Names of `_kernels.sources()`; None takes all.
 
     Raises:
         BackendUnavailableError: One cannot be had; the first line says why.
     """
-    for name in _sources():
-        module(name, device)
+    _load(tuple(_sources()) if source_names is None else tuple(source_names), device_index(device))
+
+
+def _load(names: Sequence[str], index: int) -> None:
+    with _modules_lock:
+        missing = [name for name in names if (name, index) not in _modules]
+        if not missing:
+            return
+        if is_capturing():
+            raise BackendUnavailableError(
+                f"the kernels of {missing[0]!r} are not loaded, and none can be while a CUDA graph is captured; "
+                "call styletryon.ops.warm_up(device) before the capture"
+            )
+        arch, sources = find_nvrtc().arch_for(capability(index)), _sources()
+        with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1)) as pool:
+            images = list(pool.map(lambda name: cached_cubin(sources[name], arch), missing))
+        for name, image in zip(missing, images, strict=True):
+            _modules[name, index] = Module(image, index)
