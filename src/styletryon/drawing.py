@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -40,7 +41,10 @@ class Drawing:
 
 
 class Drawer(Protocol):
-    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it."""
+    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it.
+
+    What they do without, at the price of time: `encode_pose`, see `draw_in`.
+    """
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -114,3 +118,30 @@ class Drawer(Protocol):
     ) -> Drawing:
         """Draw styles in a pose. `noise` None means the generator's own fixed noise maps."""
         ...
+
+
+class PosedDrawer(Protocol):
+    """A generator's `synthesize` with the pose given already."""
+
+    def __call__(
+        self, styles: Styles, *, noise: tuple[Tensor, ...] | None = None, activations: bool = False
+    ) -> Drawing:
+        """Draw styles."""
+        ...
+
+
+def draw_in(generator: Drawer, pose: Pose) -> PosedDrawer:
+    """Return a generator's `synthesize` for one pose, to be called again and again.
+
+    A generator that offers `encode_pose(pose)` encodes it here, once and without gradients; its `synthesize` is handed
+    the result in the pose's place. Any other is handed the pose.
+
+    Args:
+        generator: What draws.
+        pose: The poses of the batch.
+    """
+    encode = getattr(generator, "encode_pose", None)
+    if encode is None:
+        return partial(generator.synthesize, pose=pose)
+    with torch.no_grad():
+        return partial(generator.synthesize, pose=encode(pose))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from styletryon.drawing import Drawer
+from styletryon.drawing import Drawer, draw_in
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.models import DiscriminatorConfig, GeneratorConfig, PoseDiscriminator, PoseEncoder, PoseStyleGAN2
 from styletryon.models.config import level_sizes
@@ -30,6 +30,23 @@ def test_is_a_drawer() -> None:
     drawer: Drawer = tiny_generator()  # the type checker's test as much as this one's
     assert drawer.image_size == (32, 24)
     assert len(drawer.style_channels) == len(drawer.style_names) == len(set(drawer.style_names))
+
+
+@pytest.mark.parametrize("conditioning", ["input", "concat"])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+def test_an_encoded_pose_is_drawn_in_bit_for_bit_any_number_of_times(conditioning: str, mode: type) -> None:
+    generator = PoseStyleGAN2(tiny_config(pose_conditioning=conditioning)).eval()
+    latent = tiny_latent(generator, 2)
+    with mode():
+        draw = draw_in(generator, latent.pose)
+        expected = generator.synthesize(latent.styles, latent.pose, activations=True)
+        for _ in range(2):
+            drawing = draw(latent.styles, activations=True)
+            assert torch.equal(drawing.image, expected.image)
+            assert torch.equal(drawing.logits, expected.logits)
+            pairs = zip(drawing.activations or (), expected.activations or (), strict=True)
+            assert all(torch.equal(a, b) for a, b in pairs)
+    assert not any(feature.requires_grad for feature in draw.keywords["pose"].features)  # type: ignore[attr-defined]
 
 
 def test_activations_are_the_inputs_that_styles_scale() -> None:

@@ -7,6 +7,7 @@ from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.projection import LatentProjector, noise_correlation, rate_factor, renormalise
 from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.tiny import tiny_generator, tiny_latent
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,15 @@ def test_the_report_describes_the_latent_that_is_returned(drawer: FakeDrawer, tr
     assert float(10 * torch.log10(4 / square)) == pytest.approx(latent.report["reconstruction_psnr"], abs=1e-2)
     start = LatentProjector(drawer, steps=0).project(truth.image[:1], pose(drawer, 1))
     assert latent.report["projection_loss"] <= start.report["projection_loss"]
+
+
+def test_the_pose_is_encoded_once_however_many_steps_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, encoded = tiny_generator(), []
+    encode = type(generator).encode_pose
+    monkeypatch.setattr(type(generator), "encode_pose", lambda self, pose: encoded.append(pose) or encode(self, pose))
+    latent = tiny_latent(generator, 2)
+    LatentProjector(generator, steps=5).project(torch.zeros(2, 3, 32, 24), latent.pose)
+    assert len(encoded) == 1
 
 
 @pytest.mark.usefixtures("global_randomness_stays")

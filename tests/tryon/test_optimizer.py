@@ -27,6 +27,7 @@ from styletryon.tryon import (
     swap,
 )
 from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.tiny import tiny_generator, tiny_latent
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,15 @@ class TestOptimizer:
         again = blend(drawer, person, garment, result.coefficients)
         torch.testing.assert_close(again.image, result.drawing.image, rtol=1e-4, atol=1e-5)
         assert bool((best <= result.history["total"][-1]).all())
+
+    def test_the_pose_is_encoded_once_however_many_steps_there_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        generator, encoded = tiny_generator(), []
+        encode = type(generator).encode_pose
+        counted = lambda self, pose: encoded.append(pose) or encode(self, pose)  # noqa: E731
+        monkeypatch.setattr(type(generator), "encode_pose", counted)
+        person, garment = tiny_latent(generator, 2, 1), tiny_latent(generator, 2, 2)
+        TryOnOptimizer(generator, steps=5).optimize(person, garment, region=range(1, 12))
+        assert len(encoded) == 3 + 1  # the targets, and all steps
 
     @pytest.mark.usefixtures("global_randomness_stays")
     def test_repeats_bit_for_bit(self, drawer, person, garment, batch: TryOnBatch) -> None:  # type: ignore[no-untyped-def]

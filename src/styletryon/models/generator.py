@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,18 @@ _BODY_GAIN = 4.0
 # Shares move from none to all while a weight moves by a quarter: one learning rate suits both.
 _SHARE_RATE = 20.0
 _FIRST_SHARE = -1.0
+
+
+class EncodedPose(NamedTuple):
+    """A pose as a generator's layers see it, so that many styles can be drawn in it; of use to that generator alone.
+
+    Attributes:
+        features: The encoded pose, one `(B, C, h, w)` per level, the base grid first.
+        body: The body's coordinates, one `(B, M, h, w)` per level or None, the base grid first.
+    """
+
+    features: tuple[Tensor, ...]
+    body: tuple[Tensor | None, ...]
 
 
 class PoseStyleGAN2(nn.Module):
@@ -170,7 +183,7 @@ class PoseStyleGAN2(nn.Module):
     def synthesize(
         self,
         styles: Styles,
-        pose: Pose,
+        pose: Pose | EncodedPose,
         *,
         noise: tuple[Tensor, ...] | None = None,
         activations: bool = False,
@@ -180,7 +193,8 @@ class PoseStyleGAN2(nn.Module):
 
         Args:
             styles: One `(B, C_l)` tensor per styled layer.
-            pose: B poses, in the pixels of a picture of any size that has the generator's aspect.
+            pose: B poses, in the pixels of a picture of any size that has the generator's aspect, or what `encode_pose`
+                made of them.
             noise: One `(B or 1, 1, H_l, W_l)` map per convolution; None for the generator's own fixed maps.
             activations: Whether the inputs of the styled layers are kept.
             num_levels: Stop at this many levels, with a smaller drawing; None for all.
@@ -199,13 +213,13 @@ class PoseStyleGAN2(nn.Module):
         shapes = self.noise_shapes
         if noise is not None and tuple(tuple(item.shape[-2:]) for item in noise) != shapes:
             raise ShapeError(f"noise: expected maps of sizes {shapes}, got {[tuple(i.shape[-2:]) for i in noise]}")
-        encoded, body = self.encode_pose(pose)
+        encoded, body = pose if isinstance(pose, EncodedPose) else self.encode_pose(pose)
         noises: Sequence[Tensor | None] = [None] * len(shapes) if noise is None else noise
         drawing: Drawing = self.synthesis(styles, encoded, body, noises, keep=activations, num_levels=num_levels)
         return drawing
 
-    def encode_pose(self, pose: Pose) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
-        """Return the encoded pose and the body's coordinates, each per level, the base grid first."""
+    def encode_pose(self, pose: Pose) -> EncodedPose:
+        """Encode a pose, for `synthesize` to draw in it many times."""
         size = self.synthesis.sizes[self._pose_level]
         keypoints = pose.keypoints.to(self.device)
         maps = keypoint_heatmaps(keypoints, pose.size, size)
@@ -214,7 +228,7 @@ class PoseStyleGAN2(nn.Module):
             coordinates = body_maps(keypoints, pose.size, size)
             maps = torch.cat([maps, coordinates], dim=1)
             body = pyramid((_BODY_GAIN * coordinates).to(memory_format=torch.channels_last), self._pose_level + 1)
-        return self.pose_encoder(maps.to(memory_format=torch.channels_last)), body
+        return EncodedPose(self.pose_encoder(maps.to(memory_format=torch.channels_last)), body)
 
     def forward(self, z: Tensor, pose: Pose, *, truncation: float = 1.0) -> Drawing:
         """Draw z `(B, z_dim)` in a `pose` of batch B; a `truncation` under 1 moves it towards the mean."""

@@ -10,7 +10,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from styletryon.drawing import Drawer, Drawing
+from styletryon.drawing import Drawer, Drawing, PosedDrawer, draw_in
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
 from styletryon.features.base import is_deep
@@ -270,6 +270,8 @@ class LatentProjector:
         feature_weight = feature_weights(wanted, weight)
         pixel_weight = feature_weights([images], weight)
 
+        with self._precision(images.device):
+            draw = draw_in(self.generator, pose)
         code = self._start(images, pose, seed)
         noise = self._first_noise(count, images.device, seed)
         origin = [tensor.detach().clone() for tensor in code]
@@ -283,7 +285,7 @@ class LatentProjector:
         for step in range(self.steps + 1):
             last = step == self.steps
             with torch.no_grad() if last else torch.enable_grad():
-                drawing = self._draw(code, noise, pose)
+                drawing = self._draw(draw, code, noise)
                 image = drawing.image.float()
                 loss = self.pixel_weight * feature_distance([image], [images], pixel_weight)
                 if self.feature_weight:
@@ -337,10 +339,13 @@ class LatentProjector:
             )
         return latents
 
-    def _draw(self, code: list[Tensor], noise: list[Tensor], pose: Pose) -> Drawing:
+    def _precision(self, device: torch.device) -> torch.autocast:
         dtype = self.autocast
-        with torch.autocast(pose.keypoints.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            return self.generator.synthesize(self._styles(code), pose, noise=tuple(noise) if self.noise else None)
+        return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def _draw(self, draw: PosedDrawer, code: list[Tensor], noise: list[Tensor]) -> Drawing:
+        with self._precision(code[0].device):
+            return draw(self._styles(code), noise=tuple(noise) if self.noise else None)
 
     def _styles(self, code: list[Tensor]) -> Styles:
         if self.space == "s":

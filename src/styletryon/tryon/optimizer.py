@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from styletryon.drawing import Drawer, Drawing
+from styletryon.drawing import Drawer, Drawing, draw_in
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
 from styletryon.features import frozen
 from styletryon.labels import Region
@@ -256,6 +256,8 @@ class _Chunk:
         self.first, self.deadline = first, deadline
         self.targets = draw_targets(settings.generator, person, garment, region, first=first)
         self.stopped = False
+        with self._precision():
+            self.draw = draw_in(settings.generator, person.pose)
         count, device = len(person), person.device
         self.sizes = [style.shape[1] for style in person.styles]
         self.variable = self._start()
@@ -352,13 +354,16 @@ class _Chunk:
             q = torch.cat(tuple(layers), dim=1)
         return q.clamp(0.02, 0.98).logit() if settings.bound == "sigmoid" else q.clamp(0, 1).clone()
 
+    def _precision(self) -> torch.autocast:
+        dtype = self.settings.autocast
+        return torch.autocast(self.person.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
     def _draw(self, step: int) -> TryOnState:
         coefficients = self.coefficients(self.variable)
         styles = blend_styles(self.person.styles, self.garment.styles, coefficients)
-        dtype = self.settings.autocast
-        with torch.autocast(self.person.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-            drawing = self.settings.generator.synthesize(styles, self.person.pose, noise=self.person.noise)
-        if dtype is not None:
+        with self._precision():
+            drawing = self.draw(styles, noise=self.person.noise)
+        if self.settings.autocast is not None:
             drawing = Drawing(drawing.image.float(), drawing.logits.float())
         return TryOnState(step, coefficients, styles, drawing)
 
