@@ -387,6 +387,7 @@ class TestStatus:
 
     def test_foresees_that_there_is_no_compiler(self, machine, monkeypatch):
         machine()
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
         monkeypatch.setattr(_nvrtc, "_find_nvrtc", lambda: "no NVRTC could be loaded: none was found; install one")
         status = ops.backend_status()
         assert (status.active, status.device) == ("reference", "cuda:0")

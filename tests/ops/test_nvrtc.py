@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import ctypes.util
 import json
@@ -79,6 +80,24 @@ class TestCompile:
     def test_an_unknown_architecture(self):
         with pytest.raises(CompileError, match="for sm_1;"):
             _nvrtc.compile_cubin(ADD, "sm_1")
+
+    def test_a_library_that_fails_is_no_fault_of_the_source(self):
+        # Status 7: it lacks its second half, libnvrtc-builtins.
+        class Incomplete:
+            def __init__(self, library):
+                self.library = library
+
+            def __getattr__(self, name):
+                if name != "nvrtcCompileProgram":
+                    return getattr(self.library, name)
+                return lambda *arguments: self.library.nvrtcCompileProgram(*arguments) or 7
+
+        found = copy.copy(_nvrtc.find_nvrtc())
+        found._library = Incomplete(found._library)
+        with pytest.raises(BackendUnavailableError, match=r"NVRTC at /.* failed in nvrtcCompileProgram") as error:
+            found.compile(ADD, "sm_90")
+        assert not isinstance(error.value, CompileError)
+        assert str(error.value).splitlines()[0].endswith("NVRTC_ERROR_BUILTIN_OPERATION_FAILURE; reinstall torch")
 
     def test_threads_compile_at_once(self):
         with ThreadPoolExecutor(4) as pool:

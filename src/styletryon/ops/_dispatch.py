@@ -287,7 +287,7 @@ def choose(x: Tensor) -> Implementation:
 
 def _refuse(what: str, requested_by: str, reason: str | None) -> NoReturn:
     text = f"{requested_by}: expected fused kernels for {what}, got none: {reason}; choose 'auto' or 'reference'"
-    details = next((outcome.details for outcome in _outcomes.values() if outcome.reason == reason), "")
+    details = next((outcome.details for outcome in list(_outcomes.values()) if outcome.reason == reason), "")
     raise BackendUnavailableError(f"{text}\n{details}" if details else text)
 
 
@@ -370,7 +370,7 @@ def backend_status(device: torch.device | str | int | None = None) -> BackendSta
             arch = found.arch_for(_nvrtc.capability(index))
     except BackendUnavailableError as error:
         obstacle = obstacle or str(error)
-        nvrtc = nvrtc or f"none: {error}"
+        nvrtc = nvrtc or (f"none: {error}" if torch.version.cuda else "none")
     outcomes = [outcome for (where, _), outcome in list(_outcomes.items()) if where == index]
     obstacle = next((outcome.reason for outcome in outcomes if outcome.reason is not None), obstacle)
     active: Literal["reference", "fused"] | None

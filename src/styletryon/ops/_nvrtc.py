@@ -148,12 +148,16 @@ class Nvrtc:
         self._call("nvrtcCreateProgram", ctypes.byref(program), source.text.encode(), name, 0, None, None)
         try:
             options = [option.encode() for option in (f"--gpu-architecture={arch}", *_OPTIONS)]
-            if self._library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options)):
+            try:
+                self._call("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*options))
+            except BackendUnavailableError as error:
                 log = self._text(program, "ProgramLog").rstrip(b"\0").decode(errors="replace").strip()
+                if "INVALID_OPTION" not in str(error) and "ERROR_COMPILATION" not in str(error):
+                    raise BackendUnavailableError(f"{error}\n{log}") from None
                 raise CompileError(
                     f"NVRTC {format_version(self.version)} rejects the source {source.name!r} for {arch}; "
                     f"please report it with this log\n{log}"
-                )
+                ) from None
             return self._text(program, "CUBIN" if arch.startswith("sm_") else "PTX")
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
@@ -403,7 +407,7 @@ _MAX_DYNAMIC_SHARED = 8
 _PLAIN_SHARED = 48 * 1024
 _RELAXED = 2
 
-Launch: TypeAlias = Callable[[Any, Size, Size, int, int, Sequence[Arg]], int]
+_Launch: TypeAlias = Callable[[Any, Size, Size, int, int, Sequence[Arg]], int]
 
 
 class _Driver:
@@ -434,11 +438,15 @@ class _Driver:
             remedy = "update the driver" if error in _REFUSED_IMAGES else "see what nvidia-smi says"
             raise BackendUnavailableError(f"the NVIDIA driver refuses {name} with {error}; {remedy}")
 
-    def _launcher(self) -> tuple[Launch, Callable[[int], Any]]:
+    def _launcher(self) -> tuple[_Launch, Callable[[int], Any]]:
         try:
             from cuda.bindings import driver
-        except Exception:  # Absent (torch before 2.10, Windows), or broken in whatever way: the other one is slower.
-            return self._launch_by_ctypes, int
+
+            works = driver.cuInit(0)[0] == 0
+        except Exception:  # Absent (torch before 2.10, Windows), or broken in whatever way.
+            works = False
+        if not works:
+            return self._launch_by_ctypes, int  # Slower by some microseconds, and always there.
         launch_kernel = driver.cuLaunchKernel
 
         def launch(function: Any, grid: Size, block: Size, shared: int, stream: int, arguments: Sequence[Arg]) -> int:
@@ -493,6 +501,7 @@ class Module:
         self._driver = _driver()
         self._functions: dict[str, Any] = {}
         self._shared: dict[str, int] = {}
+        self._shared_lock = threading.Lock()
         device, self._context, self._module = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
         self._driver.call("cuDeviceGet", ctypes.byref(device), index)
         # Of the primary context there is one per device and process; torch's is the same.
@@ -534,15 +543,15 @@ class Module:
         return self._functions.setdefault(kernel, self._driver.function_type(handle.value or 0))
 
     def _allow_shared(self, kernel: str, function: Any, shared: int) -> None:
-        """Asks for more dynamic shared memory than a kernel gets unasked."""
-        handle = ctypes.c_void_p(int(function))
-        with self._entered():
-            self._driver.call("cuFuncSetAttribute", handle, _MAX_DYNAMIC_SHARED, shared)
-        self._shared[kernel] = shared
+        """Asks for more dynamic shared memory than a kernel gets unasked; never for less than before."""
+        with self._shared_lock:
+            if shared > self._shared.get(kernel, 0):
+                handle = ctypes.c_void_p(int(function))
+                with self._entered():
+                    self._driver.call("cuFuncSetAttribute", handle, _MAX_DYNAMIC_SHARED, shared)
+                self._shared[kernel] = shared
 
-    def launch(
-        self, kernel: str, grid: Size, block: Size, shared: int, stream: int, args: Sequence[Arg]
-    ) -> None:
+    def launch(self, kernel: str, grid: Size, block: Size, shared: int, stream: int, args: Sequence[Arg]) -> None:
         """Puts a kernel on a stream, under `torch.cuda.device` of this module's device.
 
         Args:
