@@ -29,6 +29,7 @@ class StubNvrtc:
 
     seconds: float = 0.0
     version: tuple[int, int] = (13, 0)
+    path: str = "libnvrtc-stub.so"
     compiled: list[str] = dataclasses.field(default_factory=list)
 
     def compile(self, source: Source, arch: str) -> bytes:

@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 from styletryon import ops
 from styletryon.errors import BackendUnavailableError, ConfigError
 from styletryon.ops import _composite, _dispatch, _nvrtc
-from tests._support.stub_backend import StubFused, StubLoader, on_cuda
+from tests._support.stub_backend import StubFused, StubLoader, StubNvrtc, on_cuda
 
 X = torch.ones(1, 2, 4, 4)
 FILTER = ops.setup_filter([1, 1])
@@ -124,6 +124,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(_dispatch, "_fused", None)
     monkeypatch.setattr(_dispatch, "_no_device", lambda: None)
     monkeypatch.setattr(_nvrtc, "_notes", [])
+    monkeypatch.setattr(_nvrtc, "_find_nvrtc", StubNvrtc)
     monkeypatch.setattr(torch.version, "hip", None)
     stub = StubFused()
     monkeypatch.setitem(sys.modules, "styletryon.ops._fused", stub)
@@ -393,6 +394,10 @@ class TestStatus:
         assert (status.active, status.device) == ("reference", "cuda:0")
         assert status.nvrtc == "none: no NVRTC could be loaded: none was found; install one"
         assert status.reason.endswith(status.nvrtc.removeprefix("none: "))
+
+    def test_names_the_compiler(self, machine):
+        machine()
+        assert ops.backend_status().nvrtc == "13.0 (libnvrtc-stub.so)"
 
     def test_starts_nothing(self, machine):
         loader = machine()

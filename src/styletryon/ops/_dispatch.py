@@ -372,7 +372,8 @@ def backend_status(device: torch.device | str | int | None = None) -> BackendSta
         obstacle = obstacle or str(error)
         nvrtc = nvrtc or (f"none: {error}" if torch.version.cuda else "none")
     outcomes = [outcome for (where, _), outcome in list(_outcomes.items()) if where == index]
-    obstacle = next((outcome.reason for outcome in outcomes if outcome.reason is not None), obstacle)
+    if outcomes:  # What happened says more than what is to be expected.
+        obstacle = next((outcome.reason for outcome in outcomes if outcome.reason is not None), None)
     active: Literal["reference", "fused"] | None
     if requested == "reference":
         active, reason = "reference", "plain PyTorch was asked for"
