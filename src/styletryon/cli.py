@@ -402,6 +402,7 @@ def _add_paperdoll(commands: Commands) -> None:
     parser.add_argument("--count", required=True, type=int, help="how many figures")
     parser.add_argument("--size", default="256x192", type=_size, help="HEIGHTxWIDTH in pixels (default: %(default)s)")
     parser.add_argument("--stances", default=2, type=int, help="pictures per person and outfit (default: %(default)s)")
+    parser.add_argument("--tryons", default=0, type=int, help="how many in another's clothes to add (default: none)")
     parser.add_argument("--seed", default=0, type=int, help="seed of the first figure (default: %(default)s)")
     parser.add_argument("--workers", default=1, type=int, help="processes (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -417,6 +418,7 @@ def _paperdoll(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             size=arguments.size,
             stances=arguments.stances,
+            tryons=arguments.tryons,
             workers=arguments.workers,
             progress=lambda done, total: stages("figures", done, total),
         )

@@ -8,6 +8,7 @@
 using std::exp;
 using std::fabs;
 using std::fmax;
+using std::isinf;
 using std::log1p;
 using std::tanh;
 

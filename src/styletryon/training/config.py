@@ -144,7 +144,7 @@ def _reconstruction_then_adversarial(half: int, full: int, adversarial: int) -> 
     """Half size, full size, then the adversarial finish: what measured best at small compute."""
     return (
         Stage(half, num_levels=-1),
-        Stage(full, decay=0.6, final_rate=0.2),
+        Stage(full, decay=0.4, final_rate=0.05),
         Stage(adversarial, adversarial=0.04, learning_rate=4e-4, discriminator_rate=6e-4, decay=0.5),
     )
 
@@ -166,7 +166,12 @@ def _tiny() -> TrainingConfig:
 
 
 PRESETS: Mapping[str, TrainingConfig] = {
-    "paperdoll": TrainingConfig(stages=_reconstruction_then_adversarial(52_000, 90_000, 8_000)),
+    "paperdoll": TrainingConfig(
+        generator=GeneratorConfig(garment_shares=True),
+        stages=_reconstruction_then_adversarial(52_000, 285_000, 8_000),
+        tryons=0.5,
+    ),
+    "pictures": TrainingConfig(stages=_reconstruction_then_adversarial(52_000, 285_000, 8_000)),
     "adversarial": TrainingConfig(
         encoder=None,
         stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),
@@ -176,8 +181,8 @@ PRESETS: Mapping[str, TrainingConfig] = {
     ),
     "tiny": _tiny(),
 }
-"""Settings by name. "paperdoll": reconstruction through an encoder (where the bundled weights end), then an adversarial
-finish. "adversarial": the adversarial loss alone, as the paper trains. "tiny": seconds long, to try the machinery."""
+"""Settings by name. "paperdoll": reconstruction through an encoder and try-ons of known truth (where the bundled weights
+end), then an adversarial finish. "pictures": the same for pictures of which no try-on is known. "adversarial": the adversarial loss alone, as the paper trains. "tiny": seconds long, to try the machinery."""
 
 
 def preset(name: str) -> TrainingConfig:

@@ -79,8 +79,9 @@ def wave_distance(residual: Tensor, pose: Pose) -> Tensor:
     factor = max(residual.shape[2] // _WAVE_HEIGHT, 1)
     small = F.avg_pool2d(residual, factor)
     maps = body_maps(pose.keypoints, pose.size, (small.shape[2], small.shape[3])).flatten(2)  # (B, M, h * w)
-    energy = maps.square().sum(dim=-1, keepdim=True) + 1.0
-    return (torch.bmm(maps, small.flatten(2).transpose(1, 2)) / energy).abs().mean()
+    energy = maps.square().sum(dim=-1) + 1.0
+    # The few colours first: the gradient is then a product with the maps as they lie in memory.
+    return (torch.bmm(small.flatten(2), maps.transpose(1, 2)) / energy[:, None]).abs().mean()
 
 
 def pixel_weights(labels: Tensor) -> Tensor:

@@ -737,6 +737,11 @@ def train(
     dataset = FolderDataset(data, size=size)
     if len(dataset) < config.batch_size:
         raise DataError(f"data: expected at least {config.batch_size} pictures, a batch, got {len(dataset)}")
+    if config.tryons and not dataset.has_tryons:
+        raise DataError(
+            "data: the settings train on try-ons of known truth, but there is no tryons.json; render some with "
+            "styletryon paperdoll --tryons, or choose the preset 'pictures'"
+        )
     try:
         held_out: FolderDataset | None = FolderDataset(data, size=size, split="val")
     except DataError:
