@@ -19,7 +19,7 @@ from styletryon.ops import _kernels
 from styletryon.ops._kernels import Launch
 
 HEADER = Path(__file__).with_name("emulation.hpp")
-SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-g1")
+SANITIZE = ("-fsanitize=undefined", "-fno-sanitize-recover=all", "-g1")
 LETTERS = {
     ctypes.c_void_p: "P",
     ctypes.c_longlong: "q",

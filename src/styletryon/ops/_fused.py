@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.ops import _composite, _library  # noqa: F401  The library registers the ops that are called below.
+from styletryon.ops import _library  # noqa: F401  It registers the ops that are called below.
 from styletryon.ops._arguments import Padding
+from styletryon.ops._composite import DEMODULATION_EPSILON
 
 # Smaller than every number of float16, so that a style or a filter of zeros is divided by no zero.
 _LEAST = 1e-30
@@ -59,22 +60,31 @@ def modulated_conv2d(
     return y if scale is None else _bias_act(y, None, None, scale, "linear", 1.0, None)
 
 
-def modulated_conv2d_bias_act(
+def styled_layer(
     x: Tensor,
     weight: Tensor,
     styles: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    residual: Tensor | None,
     up: int,
     taps: Tensor | None,
     demodulate: bool,
-    bias: Tensor | None,
-    noise: Tensor | None,
     activation: str,
     gain: float,
-    clamp: float | None,
 ) -> Tensor:
-    """`bias_act` of `modulated_conv2d`: the scale of the output channels shares the pass of bias and activation."""
+    """``act(gain * (modulated_conv2d(x, weight, styles) + noise + bias) + residual)`` for linear or lrelu, `gain` > 0.
+
+    What follows the convolution and its filter is one pass: the scale of the output channels shares that of the rest.
+    """
     y, scale = _convolve(x, weight, styles, up, taps, demodulate)
-    return _bias_act(y, bias, noise, scale, activation, gain, clamp)
+    if residual is not None:
+        # The activation is homogeneous, so the gain may come last if the residual is without it.
+        residual = residual.to(y.dtype) if gain == 1.0 else residual.to(y.dtype) / gain
+        noise = residual if noise is None else residual + noise.to(y.dtype)
+    if scale is None and bias is None and noise is None and activation == "linear" and gain == 1.0:
+        return y
+    return _bias_act(y, bias, noise, scale, activation, gain, None)
 
 
 def _bias_act(
@@ -102,7 +112,7 @@ def _convolve(
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
-        scale = _composite._demodulation(weight, styles) if demodulate else None
+        scale = _demodulation(weight, styles) if demodulate else None
         x = x.to(dtype)
         pointwise = weight.shape[2] == 1 and 2 * weight.shape[0] <= weight.shape[1]
         if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
@@ -111,7 +121,7 @@ def _convolve(
             if scale is not None:
                 filters = filters * scale[:, :, None, None, None]
             if pointwise:
-                y = _composite._mix_channels(x, filters[..., 0, 0].to(dtype))
+                y = _mix_channels(x, filters[..., 0, 0].to(dtype))
                 return _resample(y, 1, up, taps), None
             return _resample(_correlate(x, filters[0].to(dtype), up), weight.shape[2], up, taps), None
         # One convolution with the common filters, between a scale of its input and one of its output.
@@ -119,6 +129,24 @@ def _convolve(
             weight, styles, scale = _tame(weight, styles, scale)
         x = _bias_act(x, None, None, styles, "linear", 1.0, None)
         return _resample(_correlate(x, weight.to(dtype), up), weight.shape[2], up, taps), scale
+
+
+def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+    """The factor `(B, Cout)` that gives each modulated filter unit length; in float32 or better."""
+    dtype = torch.promote_types(torch.promote_types(weight.dtype, styles.dtype), torch.float32)
+    energy = weight.to(dtype).square().sum(dim=(2, 3))
+    return (styles.to(dtype).square() @ energy.t() + DEMODULATION_EPSILON).rsqrt()
+
+
+def _mix_channels(x: Tensor, filters: Tensor) -> Tensor:
+    """Convolves `(B, Cin, H, W)` with filters of one pixel, `(B, Cout, Cin)`, of each image's own."""
+    batch, channels, height, width = x.shape
+    if x.is_contiguous():
+        return torch.bmm(filters, x.flatten(2)).reshape(batch, filters.shape[1], height, width)
+    # The result then lies in memory as `x` does, channels last.
+    pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+    y = torch.bmm(pixels, filters.transpose(1, 2))
+    return y.reshape(batch, height, width, filters.shape[1]).permute(0, 3, 1, 2)
 
 
 def _tame(weight: Tensor, styles: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -112,8 +112,11 @@ def is_last(x: Tensor) -> bool | None:
     Only the order inside an image counts: images, and channels of planes or pixels of "last", may lie apart, so a
     slice of the batch or of the channels is as good as the whole.
     """
-    spatial = x.shape[2:]
-    pixels = math.prod(spatial)
+    if x.is_contiguous():
+        return x.numel() == x.shape[0] * x.shape[1]
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return True
+    pixels = math.prod(x.shape[2:])
     if pixels > 1 and _is_run(x, 1):
         return False
     if x.shape[1] == 1 or x.stride(1) == 1:
@@ -133,12 +136,14 @@ def _is_run(x: Tensor, step: int) -> bool:
     return True
 
 
-def arrange(x: Tensor) -> Tensor:
-    """`x` itself if a kernel can read it, else a dense copy in the order that is nearest to that of `x`."""
-    if is_last(x) is not None:
-        return x
+def arrange(x: Tensor) -> tuple[Tensor, bool]:
+    """`x` itself if a kernel can read it, else a dense copy in the order that is nearest; and whether that is "last"."""
+    last = is_last(x)
+    if last is not None:
+        return x, last
     last = x.ndim > 2 and x.shape[1] > 1 and x.stride(1) == 1
-    return as_order(x, last=last)
+    x = as_order(x, last=last)
+    return x, is_last(x) is True
 
 
 def as_order(x: Tensor, *, last: bool) -> Tensor:
@@ -194,12 +199,13 @@ def bias_act(
     out: Tensor,
     x: Tensor,
     bias: Tensor | None,
-    noise: Tensor | None,
+    noise: Noise | None,
     scale: Tensor | None,
     activation: str,
     gain: float,
     clamp: float | None,
     *,
+    last: bool,
     grad: Tensor | None = None,
     order: int = 0,
     from_output: bool = False,
@@ -215,34 +221,32 @@ def bias_act(
         activation: One of `ACTIVATIONS`.
         gain: Factor on the activation.
         clamp: Limit of the result, or None.
+        last: The order of `x`, as `is_last` says.
         grad: In the order of `x`, with the derivatives.
         order: 0, 1 or 2: how often the activation is derived. Piecewise linear ones have no second derivative.
-        from_output: `x` is the op's output: for the first derivative of lrelu and relu, without clamp, of gain > 0.
+        from_output: `x` is the op's output: for the first derivative of linear, and of lrelu and relu with a gain > 0.
     """
-    last = is_last(x) is True
     images, channels = x.shape[:2]
-    pixels = math.prod(x.shape[2:])
+    pixels = x.numel() // (images * channels)
     outer, inner = (pixels, channels) if last else (channels, pixels)
-    x_steps = _steps(x, last)
-    grad_steps = (0, 0) if grad is None else _steps(grad, last)
-    noise_steps, noise_along = (0, 0), False
-    if noise is not None:
-        along, across = (1, 2) if last else (2, 1)
-        noise_along = noise.shape[along] > 1
-        noise_steps = (
-            noise.stride(0) if noise.shape[0] > 1 else 0,
-            noise.stride(across) if noise.shape[across] > 1 else 0,
-        )
-    element = TYPES[x.dtype]
-    lanes = _WIDE_BYTES // x.element_size()
+    x_image, x_row = _steps(x, last)
+    grad_image, grad_row = (0, 0) if grad is None else _steps(grad, last)
+    values, noise_image, noise_row, noise_along = (None, 0, 0, False) if noise is None else noise
+    size = x.element_size()
+    lanes = _WIDE_BYTES // size
     smooth = activation not in SLOPES
+    # One loads 16 bytes at a time if every row of every tensor begins at a multiple of them.
     wide = (
         not smooth
-        and element != "f64"
-        and inner % lanes == 0
-        and _is_aligned(x, x_steps, lanes)
-        and _is_aligned(grad, grad_steps, lanes)
-        and _is_aligned(noise if noise_along else None, noise_steps, lanes)
+        and size != 8
+        and (inner | x_image | x_row | grad_image | grad_row) % lanes == 0
+        and x.data_ptr() % _WIDE_BYTES == 0
+        and (grad is None or grad.data_ptr() % _WIDE_BYTES == 0)
+        and not (
+            values is not None
+            and noise_along
+            and (values.data_ptr() % _WIDE_BYTES or (noise_image | noise_row) % lanes)
+        )
     )
     packs = inner // lanes if wide else inner
     # As in the table of kernels at the end of bias_act.cuh; a grid that does not fit is slower, not wrong.
@@ -253,61 +257,88 @@ def bias_act(
         grid = _grid(_divide_up(outer, block_y * unroll), _divide_up(packs, block_x), images)
     else:
         grid = _grid(_divide_up(packs, block_x * unroll), _divide_up(outer, block_y), images)
-    number = ctypes.c_double if element == "f64" else ctypes.c_float
-    source = f"bias_act_{element}"
-    kernel = (
-        f"{source}_{'last' if last else 'planes'}_{'wide' if wide else 'one'}_{'smooth' if smooth else 'plain'}"
-        f"{'' if grad is None else '_grad'}"
-    )
+    source, kernel = _bias_act_name(TYPES[x.dtype], last, wide, smooth, grad is not None)
+    number = ctypes.c_double if size == 8 else ctypes.c_float
     args = (
         _pointer(out),
         _pointer(grad),
         _pointer(x),
         _pointer(bias),
-        _pointer(noise),
+        _pointer(values),
         _pointer(scale),
-        _long(images),
-        _long(outer),
-        _long(inner),
-        _long(grad_steps[0]),
-        _long(grad_steps[1]),
-        _long(x_steps[0]),
-        _long(x_steps[1]),
-        _long(noise_steps[0]),
-        _long(noise_steps[1]),
-        _int(noise_along),
-        _int(ACTIVATIONS.index(activation)),
-        (gain, number),
-        (math.inf if clamp is None else clamp, number),
+        (images, ctypes.c_longlong),
+        (outer, ctypes.c_longlong),
+        (inner, ctypes.c_longlong),
+        (grad_image, ctypes.c_longlong),
+        (grad_row, ctypes.c_longlong),
+        (x_image, ctypes.c_longlong),
+        (x_row, ctypes.c_longlong),
+        (noise_image, ctypes.c_longlong),
+        (noise_row, ctypes.c_longlong),
+        (int(noise_along), ctypes.c_int),
+        (ACTIVATIONS.index(activation), ctypes.c_int),
+        (float(gain), number),
+        (math.inf if clamp is None else float(clamp), number),
         (SLOPES.get(activation, 1.0), number),
-        _int(order),
-        _int(from_output),
+        (order, ctypes.c_int),
+        (int(from_output), ctypes.c_int),
     )
     return Launch(source, kernel, grid, (block_x, block_y, 1), 0, args)
 
 
-def arrange_noise(noise: Tensor, x: Tensor, *, last: bool) -> Tensor:
-    """Noise of any shape that broadcasts to `x`, as `(1 or B, 1 or C, 1 or pixels)` in the order of `x`."""
-    noise = noise.to(x.dtype).reshape((1,) * (x.ndim - noise.ndim) + noise.shape)
+@cache
+def _bias_act_name(element: str, last: bool, wide: bool, smooth: bool, grad: bool) -> tuple[str, str]:
+    source = f"bias_act_{element}"
+    order, width, kind = "last" if last else "planes", "wide" if wide else "one", "smooth" if smooth else "plain"
+    return source, f"{source}_{order}_{width}_{kind}{'_grad' if grad else ''}"
+
+
+class Noise(NamedTuple):
+    """Noise as a kernel reads it.
+
+    Attributes:
+        values: Where it lies.
+        image: How far apart the noises of two images are; 0 for one noise for all.
+        row: How far apart those of two rows are: pixels in "last", channels in planes; 0 for one for all.
+        along: Whether it changes along a row, in which it is side by side; otherwise a row has one number.
+    """
+
+    values: Tensor
+    image: int
+    row: int
+    along: bool
+
+
+def arrange_noise(noise: Tensor, x: Tensor, *, last: bool) -> Noise:
+    """Brings noise of any shape that broadcasts to `x`, and any dtype, into the dtype and the order of `x`."""
+    if noise.dtype != x.dtype:
+        noise = noise.to(x.dtype)
+    shape = noise.shape
+    if noise.ndim == x.ndim > 2 and shape[1] == 1 and shape[2:] == x.shape[2:] and noise.is_contiguous():
+        # One map per image or for all, as networks have it.
+        pixels = noise.numel() // max(1, shape[0])
+        image = pixels if shape[0] > 1 else 0
+        return Noise(noise, image, int(pixels > 1), False) if last else Noise(noise, image, 0, pixels > 1)
+    noise = noise.reshape((1,) * (x.ndim - noise.ndim) + shape)
     if math.prod(noise.shape[2:]) != 1:
         noise = noise.expand(*noise.shape[:2], *x.shape[2:])
     noise = noise.flatten(2) if noise.ndim > 2 else noise[:, :, None]
-    channels, pixels = noise.shape[1:]
-    # Along a row of x the noise has to be side by side too; between rows it may lie as it likes.
-    if last:
-        return noise if channels == 1 or noise.stride(1) == 1 else noise.movedim(1, -1).contiguous().movedim(-1, 1)
-    return noise if pixels == 1 or noise.stride(2) == 1 else noise.contiguous()
+    across, along = (2, 1) if last else (1, 2)
+    if noise.shape[along] != 1 and noise.stride(along) != 1:
+        noise = noise.transpose(along, 2).contiguous().transpose(along, 2)
+    image = noise.stride(0) if noise.shape[0] > 1 else 0
+    return Noise(noise, image, noise.stride(across) if noise.shape[across] > 1 else 0, noise.shape[along] > 1)
 
 
 def _steps(x: Tensor, last: bool) -> tuple[int, int]:
-    """How far apart the images of `x` are, and their rows: pixels in "last", channels in planes."""
+    """How far apart the images of `x` are, and its rows: pixels in "last", channels in planes."""
+    strides = x.stride()
     if not last:
-        return x.stride(0), x.stride(1)
-    return x.stride(0), next((x.stride(d) for d in reversed(range(2, x.ndim)) if x.shape[d] != 1), 0)
-
-
-def _is_aligned(x: Tensor | None, steps: tuple[int, int], lanes: int) -> bool:
-    return x is None or (x.data_ptr() % _WIDE_BYTES == 0 and all(step % lanes == 0 for step in steps))
+        return strides[0], strides[1]
+    for size, step in zip(reversed(x.shape[2:]), reversed(strides[2:]), strict=True):
+        if size != 1:
+            return strides[0], step
+    return strides[0], 0
 
 
 # --- upfirdn2d --------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def bias_act_backward(
         gain: As in `bias_act`.
         clamp: As in `bias_act`.
         order: 2 is for the smooth activations alone; the others have a second derivative of zero.
-        from_output: For lrelu and relu without clamp and with a gain > 0.
+        from_output: For linear, and for lrelu and relu with a gain > 0.
 
     Returns:
         A dense tensor of the shape, dtype and order of `x`.
@@ -116,27 +116,27 @@ def _bias_act(
     order: int,
     from_output: bool,
 ) -> Tensor:
-    x = _kernels.arrange(x)
-    last = _kernels.is_last(x) is True
+    x, last = _kernels.arrange(x)
     out = _kernels.empty(x.shape, x, last=last)
-    if out.numel() == 0:
+    if x.numel() == 0:
         return out
     if grad is not None:
         grad = _kernels.as_order(grad.to(x.dtype), last=last)
     real = _kernels.real(x.dtype)
     bias = None if bias is None else bias.to(real).contiguous()
     scale = None if scale is None else scale.to(real).contiguous()
-    noise = None if noise is None else _kernels.arrange_noise(noise, x, last=last)
+    # A plan holds addresses; what it points to has to live until the launch.
+    shift = None if noise is None else _kernels.arrange_noise(noise, x, last=last)
     plan = _kernels.bias_act(
-        out, x, bias, noise, scale, activation, gain, clamp, grad=grad, order=order, from_output=from_output
+        out, x, bias, shift, scale, activation, gain, clamp, last=last, grad=grad, order=order, from_output=from_output
     )
     launch(plan, x.device)
     return out
 
 
 def _like(x: Tensor) -> Tensor:
-    x = _kernels.arrange(x)
-    return _kernels.empty(x.shape, x, last=_kernels.is_last(x) is True)
+    x, last = _kernels.arrange(x)
+    return _kernels.empty(x.shape, x, last=last)
 
 
 def _fake_bias_act(x: Tensor, *_: object) -> Tensor:
@@ -151,8 +151,8 @@ def _save_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp = inputs
     ctx.bias_like, ctx.noise_like = _Like.of(bias), _Like.of(noise)
     # What is saved costs memory until the backward. The result is needed by the next layer anyway.
-    ctx.from_output = ctx.activation in ("lrelu", "relu") and ctx.gain > 0 and ctx.clamp is None
     ctx.constant = ctx.activation == "linear" and ctx.clamp is None
+    ctx.from_output = not ctx.constant and _is_told_by_output(ctx.activation, ctx.gain)
     whole = not (ctx.from_output or ctx.constant)
     ctx.save_for_backward(
         x if whole or scale is not None else None,
@@ -161,6 +161,11 @@ def _save_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         scale,
         output if ctx.from_output else None,
     )
+
+
+def _is_told_by_output(activation: str, gain: float) -> bool:
+    """Whether the result shows on which side of its kink the activation was, and where it was limited."""
+    return activation == "linear" or (activation in _kernels.SLOPES and gain > 0)
 
 
 def _derive_bias_act(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -273,7 +278,7 @@ def _third_derivative(
     else:
         value, third = u * s, 3 * second + u * first * (1 - 6 * first)
     third = gain * third
-    return third if clamp is None else torch.where((gain * value).abs() <= clamp, third, torch.zeros_like(third))
+    return third if clamp is None else torch.where((gain * value).abs() < clamp, third, torch.zeros_like(third))
 
 
 # --- upfirdn2d --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ template <typename R>
 struct Act {
     int activation;
     R gain, clamp, slope;
-    int order, from_output;
+    int order;
+    bool from_output, unlimited;
 };
 
 template <typename R>
@@ -57,8 +58,8 @@ __device__ __forceinline__ R finish(R u, R grad, const Act<R>& act, bool from_ou
     if (!GRAD) return value > act.clamp ? act.clamp : value < -act.clamp ? -act.clamp : value;
     const R slope =
         SMOOTH ? grad * act.gain * smooth(u, act.activation, act.order) : bend(grad * act.gain, !(u > R(0)), act.slope);
-    // The edge of the clamp itself lets the gradient through, as in torch.
-    return from_output || fabs(value) <= act.clamp ? slope : R(0);
+    // At the limit itself the gradient is zero, as in torch; so the output tells where it is.
+    return act.unlimited || fabs(from_output ? u : value) < act.clamp ? slope : R(0);
 }
 
 // What the numbers of one tensor have in memory between images and between rows; in a row they are neighbours.
@@ -192,7 +193,10 @@ __device__ __forceinline__ void last(const Operands<T>& o, const Act<R>& act) {
         const Operands<ELEMENT> o = {out,   grad,  x,     bias,                   noise,          scale,             \
                                      images, outer, inner, {grad_image, grad_row}, {x_image, x_row},                 \
                                      {noise_image, noise_row}, noise_along != 0};                                    \
-        const Act<REAL> act = {activation, gain, clamp, slope, order, from_output};                                  \
+        ELEMENT limit;                                                                                               \
+        narrow(clamp, limit); /* What a limited result is in memory, and so in the backward. */                      \
+        const Act<REAL> act = {activation, gain,  widen(limit),     slope,                                           \
+                               order,      from_output != 0, isinf(clamp) != 0};                                     \
         WALK<ELEMENT, V, SMOOTH, GRAD, UNROLL>(o, act);                                                              \
     }
 
