@@ -250,14 +250,18 @@ class TestAuto:
         assert len(told) == len(failures)
 
     def test_compiled_code_chooses_while_it_is_traced(self, machine, told, monkeypatch):
-        loader = machine({0: BROKEN})
-        monkeypatch.setattr(_dispatch, "_not_made_for", lambda x: None)
-        loader.failures[None] = BROKEN
-        step = torch.compile(lambda x: ops.bias_act(x) + 1, fullgraph=True, backend="eager")
-        with torch.inference_mode():
-            expected = _composite.bias_act(X, None, None, "lrelu", 2**0.5, None) + 1
+        loader = machine({None: BROKEN})  # The index of the CPU, which stands for a device here.
+        monkeypatch.setattr(_dispatch, "_not_made_for", lambda x: None if not _dispatch._is_transformed() else "no")
+        expected = _composite.bias_act(_composite.bias_act(X, None, None, "lrelu", 2.0, None), None, None, "relu", 1, 1)
         for _ in range(2):
+            step = torch.compile(
+                lambda x: ops.bias_act(ops.bias_act(x, gain=2.0), activation="relu", gain=1.0, clamp=1.0),
+                fullgraph=True, backend="eager",
+            )  # fmt: skip
             torch.testing.assert_close(step(X), expected)
+        torch.compile(_dispatch.choose, backend="eager")(X)
+        for function in (_dispatch._obstacle_on, _dispatch._is_transformed):
+            assert callable(function)  # The oldest torch puts the answer into the globals of what it compiles.
         assert len(loader.loads) == 1
         assert len(told) == 1
 
@@ -364,8 +368,9 @@ class TestWarmUp:
 
     def test_other_devices_raise(self):
         for call in (ops.warm_up, ops.backend_status):
-            with pytest.raises(ConfigError, match=r"^device: expected a CUDA device such as 'cuda:0', got 'cpu'; "):
-                call("cpu")
+            for device in ("cpu", "gpu"):
+                with pytest.raises(ConfigError, match=rf"^device: .* such as 'cuda:0', got '{device}'; leave it out$"):
+                    call(device)
 
     def test_other_dtypes_raise(self):
         with pytest.raises(ConfigError, match=r"^dtypes: expected some of float32, .*, got torch\.int32; leave "):

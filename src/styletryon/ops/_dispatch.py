@@ -15,10 +15,10 @@ import os
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NoReturn, Protocol, TypeAlias, cast
+from typing import Literal, NoReturn, Protocol, TypeAlias, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ from torch.autograd import forward_ad
 from styletryon.errors import BackendUnavailableError, ConfigError
 from styletryon.ops import _composite, _kernels, _nvrtc
 from styletryon.ops._arguments import Padding
+
+Function = TypeVar("Function", bound=Callable[..., object])
 
 Backend: TypeAlias = Literal["auto", "reference", "fused"]
 
@@ -189,6 +191,15 @@ _told: set[str] = set()
 _fused: Implementation | None = None  # Set by the first device whose kernels are ready.
 
 
+def _answered_while_tracing(function: Function) -> Function:
+    """Has torch.compile call a function while it traces, and rely on the answer, not trace into locks and libraries."""
+    # What torch.compiler.assume_constant_result does; that imports the whole compiler, which takes seconds.
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    # The oldest torch that we support leaves the answer under this name among the globals of what it compiles.
+    function.__name__ = f"_styletryon{function.__name__}"
+    return function
+
+
 def _tell(reason: str, text: str) -> None:
     """Warns of a reason once in a process, whichever thread and device comes first."""
     if reason in _told:
@@ -218,6 +229,7 @@ def _try_loading(index: int, dtype: torch.dtype) -> _Outcome:
     return _Outcome(None)
 
 
+@_answered_while_tracing
 def _obstacle_on(index: int, dtype: torch.dtype, silent: bool) -> str | None:
     """Why the fused kernels cannot run on a device that should run them; None if they are ready, which it sees to."""
     key = index, dtype
@@ -244,9 +256,10 @@ def _obstacle_on(index: int, dtype: torch.dtype, silent: bool) -> str | None:
     return reason
 
 
-# What torch.compiler.assume_constant_result sets, which would import the whole compiler now. It has torch.compile call
-# the function while it traces, and rely on the answer; without it, it would trace into locks, files and libraries.
-_obstacle_on._dynamo_marked_constant = True  # type: ignore[attr-defined]
+@_answered_while_tracing
+def _is_transformed() -> bool:
+    """Whether a transform of torch.func or forward-mode differentiation is under way."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def _not_made_for(x: Tensor) -> str | None:
@@ -258,7 +271,7 @@ def _not_made_for(x: Tensor) -> str | None:
     if x.dtype not in _kernels.TYPES:
         return f"fused kernels exist for {_FUSED_DTYPES} alone"
     # Their derivatives are written for reverse mode.
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if _is_transformed():
         return "the transforms of torch.func and forward-mode differentiation run on plain PyTorch alone"
     return None
 
@@ -339,9 +352,12 @@ def warm_up(device: torch.device | str | int | None = None, *, dtypes: Sequence[
 def _parse_device(device: torch.device | str | int | None) -> torch.device:
     if isinstance(device, int):
         return torch.device("cuda", device)
-    parsed = torch.device("cuda" if device is None else device)
-    if parsed.type != "cuda":
-        raise ConfigError(f"device: expected a CUDA device such as 'cuda:0', got {str(parsed)!r}; leave it out")
+    try:
+        parsed = torch.device("cuda" if device is None else device)
+    except RuntimeError:
+        parsed = None
+    if parsed is None or parsed.type != "cuda":
+        raise ConfigError(f"device: expected a CUDA device such as 'cuda:0', got {str(device)!r}; leave it out")
     return parsed
 
 
@@ -384,7 +400,8 @@ def backend_status(device: torch.device | str | int | None = None) -> BackendSta
     elif requested == "fused":
         active, reason = None, f"the fused path was asked for, but {obstacle}"
     else:
-        active, reason = "reference", f"plain PyTorch on every device: {obstacle}"
+        where = "every device" if index is None else f"cuda:{index}"
+        active, reason = "reference", f"plain PyTorch on {where}: {obstacle}"
     try:
         folder = str(_nvrtc.cache_folder())
     except RuntimeError as error:
