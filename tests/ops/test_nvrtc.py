@@ -56,6 +56,8 @@ def folder(tmp_path):
 class TestCompile:
     @pytest.mark.parametrize("arch", ARCHS)
     def test_a_cubin_for_every_architecture_and_no_gpu(self, arch):
+        if int(arch[3:]) not in _nvrtc.find_nvrtc().archs:
+            pytest.skip(f"older than this architecture: {_nvrtc.find_nvrtc().path}")
         image = _nvrtc.compile_cubin(ADD, arch)
         assert image[:4] == b"\x7fELF"
         assert b"add" in image

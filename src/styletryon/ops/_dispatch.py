@@ -195,8 +195,6 @@ def _answered_while_tracing(function: Function) -> Function:
     """Has torch.compile call a function while it traces, and rely on the answer, not trace into locks and libraries."""
     # What torch.compiler.assume_constant_result does; that imports the whole compiler, which takes seconds.
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    # The oldest torch that we support leaves the answer under this name among the globals of what it compiles.
-    function.__name__ = f"_styletryon{function.__name__}"
     return function
 
 
