@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from styletryon import ops
+from styletryon.ops._layer import equal_conv, styled_layer
 
 
 class EqualLinear(nn.Module):
@@ -41,13 +42,12 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., in_features)` to `(..., out_features)`."""
-        x = F.linear(x, self.weight * self.gain)
-        bias = None if self.bias is None else self.bias * self.rate
-        if self.activation == "linear":
-            return x if bias is None else x + bias.to(x.dtype)
-        if bias is not None:
-            x = x + bias.to(x.dtype)
-        return F.leaky_relu(x, 0.2) * math.sqrt(2)
+        bias = None if self.bias is None else self.bias * self.rate if self.rate != 1.0 else self.bias
+        # The learning rate's factor goes on the input, which is smaller than the weight. On a CPU a cast of the
+        # weight costs more than half precision saves with the few rows there are.
+        with torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and x.device.type != "cpu"):
+            x = F.linear(x.to(self.weight.dtype) * self.gain, self.weight, bias)
+        return x if self.activation == "linear" else F.leaky_relu(x, 0.2) * math.sqrt(2)
 
     def extra_repr(self) -> str:
         """Describe the layer."""
@@ -83,9 +83,7 @@ class EqualConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
-        weight = (self.weight * self.gain).to(memory_format=torch.channels_last)
-        x = F.conv2d(x, weight, padding=self.weight.shape[-1] // 2)
-        return ops.bias_act(x, self.bias, activation=self.activation)
+        return equal_conv(x, self.weight, self.bias, self.gain, self.activation)
 
     def extra_repr(self) -> str:
         """Describe the layer."""
@@ -125,11 +123,46 @@ class StyledConv(nn.Module):
         self.filter: Tensor
         nn.init.normal_(self.weight)
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Map `(B, in_channels, H, W)` and styles `(B, in_channels)` to `(B, out_channels, H * up, W * up)`."""
-        weight = self.weight * self.gain
-        fir = self.filter if self.up == 2 else None
-        return ops.modulated_conv2d(x, weight, style, up=self.up, filter=fir, demodulate=self.demodulate)
+    def forward(
+        self,
+        x: Tensor,
+        style: Tensor,
+        *,
+        bias: Tensor | None = None,
+        noise: Tensor | None = None,
+        residual: Tensor | None = None,
+        activation: str = "linear",
+        gain: float = 1.0,
+    ) -> Tensor:
+        """Map `(B, in_channels, H, W)` and styles `(B, in_channels)` to `(B, out_channels, H * up, W * up)`.
+
+        Args:
+            x: The layer's input.
+            style: One factor per image and input channel.
+            bias: Added behind the convolution, `(out_channels,)`.
+            noise: Added behind the convolution, `(B or 1, 1, H * up, W * up)`.
+            residual: Added behind the gain, in front of the activation.
+            activation: "linear" or "lrelu".
+            gain: Factor on the convolution, noise and bias.
+        """
+        return styled_layer(
+            x,
+            self.weight,
+            # The equalised learning rate scales the style, which is small, instead of the weight.
+            style * self.gain,
+            bias=bias,
+            noise=noise,
+            residual=residual,
+            up=self.up,
+            filter=self.filter if self.up == 2 else None,
+            demodulate=self.demodulate,
+            activation=activation,
+            gain=gain,
+        )
+
+    def pointwise_filters(self, style: Tensor) -> Tensor:
+        """Return what a layer of one pixel multiplies with, `(B, out_channels, in_channels)`, for styles."""
+        return self.weight[:, :, 0, 0] * (style * self.gain)[:, None, :]
 
     def extra_repr(self) -> str:
         """Describe the layer."""

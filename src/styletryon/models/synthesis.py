@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -12,7 +13,10 @@ from styletryon import ops
 from styletryon.drawing import Drawing
 from styletryon.models.config import GeneratorConfig, level_sizes
 from styletryon.models.layers import StyledConv
+from styletryon.ops._layer import channels_last_gradient
 from styletryon.pose import NUM_BODY_MAPS
+
+_LRELU_GAIN = math.sqrt(2)  # keeps the variance
 
 
 class Recorder:
@@ -22,12 +26,11 @@ class Recorder:
         self._styles: Iterator[Tensor] = iter(styles)
         self.activations: list[Tensor] | None = [] if keep else None
 
-    def run(self, layer: StyledConv, x: Tensor) -> Tensor:
-        """Run a styled layer with the next style."""
+    def take(self, x: Tensor) -> Tensor:
+        """Return the style of the next styled layer, whose input is `x`."""
         if self.activations is not None:
             self.activations.append(x)
-        out: Tensor = layer(x, next(self._styles))
-        return out
+        return next(self._styles)
 
 
 class NoisyBias(nn.Module):
@@ -47,10 +50,15 @@ class NoisyBias(nn.Module):
         self.register_buffer("noise", noise)
         self.noise: Tensor
 
-    def forward(self, x: Tensor, noise: Tensor | None) -> Tensor:
-        """Add noise `(B or 1, 1, H, W)` (the fixed map if None) and bias to `(B, C, H, W)`, then activate."""
-        chosen = self.noise if noise is None else noise
-        return ops.bias_act(x, self.bias, noise=(chosen * self.strength).to(x.dtype), activation="lrelu")
+    def forward(
+        self, layer: StyledConv, x: Tensor, style: Tensor, noise: Tensor | None, residual: Tensor | None = None
+    ) -> Tensor:
+        """Run a styled layer on `(B, C, H, W)`; add noise `(B or 1, 1, H, W)` (the fixed map if None); activate."""
+        chosen = (self.noise if noise is None else noise) * self.strength
+        out: Tensor = layer(
+            x, style, bias=self.bias, noise=chosen, residual=residual, activation="lrelu", gain=_LRELU_GAIN
+        )
+        return out
 
 
 class StyleBlock(nn.Module):
@@ -100,19 +108,27 @@ class StyleBlock(nn.Module):
         noises: Sequence[Tensor | None],
         pose: Tensor | None,  # (B, pose_channels, h, w)
         body: Tensor | None,  # (B, body_maps, h, w)
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features `(B, channels, h, w)`, and what this level adds to the picture and to the logits."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return features `(B, channels, h, w)`, and what this level adds to picture and logits `(B, 3 + K, h, w)`."""
         if self.up is not None and self.up_bias is not None:
-            x = recorder.run(self.up, x)
+            style = recorder.take(x)
+            worn = None
             if self.body is not None and body is not None:
-                x = x + recorder.run(self.body, body)
-            x = self.up_bias(x, noises[0])
+                worn = self.body(body, recorder.take(body), gain=_LRELU_GAIN)
+            x = self.up_bias(self.up, x, style, noises[0], worn)
         if pose is not None:
             x = torch.cat([x, pose.to(x.dtype)], dim=1)
-        x = self.conv_bias(recorder.run(self.conv, x), noises[-1])
-        rgb = ops.bias_act(recorder.run(self.to_rgb, x), self.rgb_bias, activation="linear")
-        seg = ops.bias_act(recorder.run(self.to_seg, x), self.seg_bias, activation="linear")
-        return x, rgb.float(), seg.float()
+        x = self.conv_bias(self.conv, x, recorder.take(x), noises[-1])
+        return x, self._heads(x, recorder.take(x), recorder.take(x))
+
+    def _heads(self, x: Tensor, rgb_style: Tensor, seg_style: Tensor) -> Tensor:
+        """Run ToRGB and ToSeg as one product, so that the features are read once; `(B, 3 + K, h, w)` float32."""
+        batch, channels, height, width = x.shape
+        filters = [self.to_rgb.pointwise_filters(rgb_style), self.to_seg.pointwise_filters(seg_style)]
+        pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        drawn = torch.bmm(pixels, torch.cat(filters, dim=1).to(x.dtype).transpose(1, 2))
+        drawn = drawn.float() + torch.cat([self.rgb_bias, self.seg_bias])
+        return drawn.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 class SynthesisNetwork(nn.Module):
@@ -173,15 +189,16 @@ class SynthesisNetwork(nn.Module):
         """Draw. With `num_levels` the drawing stops early, at that level's smaller size."""
         recorder = Recorder(styles, keep)
         remaining = iter(noises)
-        x, image, logits = pose[0], None, None
+        x, drawn = pose[0], None
         for level, block in enumerate(list(self._style_blocks())[:num_levels]):
             joined = pose[level] if self.concat and 0 < level < len(pose) else None
             chosen = [next(remaining) for _ in range(block.num_noises)]
-            x, rgb, seg = block(x, recorder, chosen, joined, body[level] if level < len(body) else None)
-            image = rgb if image is None else ops.upsample2d(image, self.filter) + rgb
-            logits = seg if logits is None else ops.upsample2d(logits, self.filter) + seg
-        if image is None or logits is None:  # only for the type checker: there is always a base grid
+            x, added = block(x, recorder, chosen, joined, body[level] if level < len(body) else None)
+            # Picture and logits grow as one tensor: one filter for both.
+            drawn = added if drawn is None else ops.upsample2d(drawn, self.filter) + added
+        if drawn is None:  # only for the type checker: there is always a base grid
             raise RuntimeError("a synthesis network has at least one level")
+        image, logits = torch.split(channels_last_gradient(drawn), [3, drawn.shape[1] - 3], dim=1)
         return Drawing(image, logits, None if recorder.activations is None else tuple(recorder.activations))
 
     def _style_blocks(self) -> Iterator[StyleBlock]:

@@ -6,10 +6,12 @@ CPU, where depthwise filters are several times faster in it; the first op conver
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from styletryon.ops._arguments import Padding
@@ -202,33 +204,432 @@ def modulated_conv2d(
     demodulate: bool,
 ) -> Tensor:
     """`styletryon.ops.modulated_conv2d` with every argument given and a 2-D filter if `up` is 2."""
+    return styled_layer(x, weight, styles, None, None, None, up, taps, demodulate, "linear", 1.0)
+
+
+def styled_layer(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    residual: Tensor | None,
+    up: int,
+    taps: Tensor | None,
+    demodulate: bool,
+    activation: str,
+    gain: float,
+) -> Tensor:
+    """A modulated convolution and what follows it: ``act(gain * (conv + noise + bias) + residual)``.
+
+    Args:
+        x: Feature maps `(B, Cin, H, W)`.
+        weight: Filters `(Cout, Cin, k, k)`.
+        styles: One factor per image and input channel, `(B, Cin)`.
+        bias: One number per output channel, or None.
+        noise: `(B or 1, 1, H * up, W * up)`, or None.
+        residual: A tensor of the shape of the result that joins in front of the activation, or None.
+        up: 1 or 2.
+        taps: The low-pass filter, 2-D, if `up` is 2.
+        demodulate: Whether the filters are brought to unit length.
+        activation: "linear" or "lrelu".
+        gain: More than 0 for "lrelu".
+    """
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
-        demodulation = _demodulation(weight, styles) if demodulate else None
-        x = _dense(x).to(dtype)
-        pointwise = weight.shape[2] == 1 and 2 * weight.shape[0] <= weight.shape[1]
-        if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
-            # The filters are smaller than the images: scale them, not the images.
-            filters = weight * styles[:, None, :, None, None]
-            if demodulation is not None:
-                filters = filters * demodulation[:, :, None, None, None]
-            if pointwise:
-                return _resample(_mix_channels(x, filters[..., 0, 0].to(dtype)), 1, up, taps)
-            return _convolve(x, filters[0].to(dtype), up, taps)
+        pointwise = weight.shape[2] == 1 and weight.shape[0] <= x.shape[2] * x.shape[3]
+        if device != "cpu" or pointwise or x.numel() == 0 or _is_traced(x, weight, styles, bias, noise, residual):
+            layer = _plain_layer
+        elif torch.is_grad_enabled() and any(
+            t is not None and t.requires_grad for t in (x, weight, styles, bias, noise, residual)
+        ):
+            layer = _StyledLayer.apply
+        else:
+            layer = _fast_layer
+        return layer(x, weight, styles, bias, noise, residual, up, taps, demodulate, activation, gain, dtype)
+
+
+def _is_traced(*tensors: Tensor | None) -> bool:
+    """Whether a tracer or a transform watches: then every step must be an op of PyTorch, none of them in place."""
+    if torch.compiler.is_compiling():
+        return True
+    transforms = getattr(torch._C, "_are_functorch_transforms_active", None)
+    if transforms is not None and transforms():
+        return True
+    return any(
+        t is not None and forward_ad.unpack_dual(t).tangent is not None  # type: ignore[no-untyped-call]
+        for t in tensors
+    )
+
+
+def _plain_layer(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    residual: Tensor | None,
+    up: int,
+    taps: Tensor | None,
+    demodulate: bool,
+    activation: str,
+    gain: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """`styled_layer`, every step an op that PyTorch differentiates."""
+    demodulation = _demodulation(_energy(weight, styles), styles) if demodulate else None
+    x = _dense(x).to(dtype)
+    pointwise = weight.shape[2] == 1 and weight.shape[0] <= x.shape[2] * x.shape[3]
+    if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
+        # The filters are smaller than the images: scale them, not the images.
+        filters = weight * styles[:, None, :, None, None]
+        if demodulation is not None:
+            filters = filters * demodulation[:, :, None, None, None]
+        if pointwise:
+            y = _resample(_mix_channels(x, filters[..., 0, 0].to(dtype)), 1, up, taps)
+        else:
+            y = _convolve(x, filters[0].to(dtype), up, taps)
+    else:
         # One convolution with the common filters, between a scale of its input and one of its output.
         y = _convolve(x * styles.to(dtype)[:, :, None, None], weight.to(dtype), up, taps)
-        if demodulation is None:
-            return y
-        demodulation = demodulation.to(dtype)[:, :, None, None]
-        return y * demodulation if torch.is_grad_enabled() else y.mul_(demodulation)
+        if demodulation is not None:
+            y = y * demodulation.to(dtype)[:, :, None, None]
+    if residual is None:
+        return bias_act(y, bias, noise, activation, gain, None)
+    return bias_act(bias_act(y, bias, noise, "linear", gain, None), None, residual, activation, 1.0, None)
 
 
-def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """The factor `(B, Cout)` that gives each modulated filter unit length; in float32 or better."""
+def _energy(weight: Tensor, styles: Tensor) -> Tensor:
+    """The squared length of each kernel `(Cout, Cin)`, in float32 or better."""
     dtype = torch.promote_types(torch.promote_types(weight.dtype, styles.dtype), torch.float32)
-    energy = weight.to(dtype).square().sum(dim=(2, 3))
-    return (styles.to(dtype).square() @ energy.t() + DEMODULATION_EPSILON).rsqrt()
+    return weight.to(dtype).square().sum(dim=(2, 3))
+
+
+def _demodulation(energy: Tensor, styles: Tensor) -> Tensor:
+    """The factor `(B, Cout)` that gives each modulated filter unit length; in float32 or better."""
+    return (styles.to(energy.dtype).square() @ energy.t() + DEMODULATION_EPSILON).rsqrt()
+
+
+def _prefers_folding(x: Tensor, weight: Tensor) -> bool:
+    """Whether to scale the filters, image by image, rather than the images: the filters are the smaller of the two."""
+    return weight.numel() * len(x) < x.numel()
+
+
+def _fold(turned: Tensor, inner: Tensor | None, outer: Tensor | None, swapped: bool, dtype: torch.dtype) -> Tensor:
+    """Filters `(B, *turned.shape)`: times `inner` `(B, Cin)` and `outer` `(B, Cout)`, in one pass."""
+    factor = _factor(inner, outer, swapped)
+    first, second, height, width = turned.shape
+    filters = turned.new_empty((len(factor), first, height, width, second), dtype=dtype).permute(0, 1, 4, 2, 3)
+    return torch.mul(turned, factor, out=filters)
+
+
+def _factor(inner: Tensor | None, outer: Tensor | None, swapped: bool) -> Tensor:
+    """What scales the filters of each image, `(B, Cout or 1, Cin or 1, 1, 1)`, the channels as in `_turn`."""
+    columns = None if inner is None else inner[:, None, :]
+    rows = None if outer is None else outer[:, :, None]
+    factor = columns if rows is None else rows if columns is None else rows * columns
+    if factor is None:
+        raise ValueError("nothing scales the filters")
+    return (factor.transpose(1, 2) if swapped else factor)[..., None, None]
+
+
+def _epilogue_(
+    y: Tensor,
+    noise: Tensor | None,
+    residual: Tensor | None,
+    activation: str,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Ends a layer in the memory of `y`, or in `out`; `noise` has the gain and the bias already."""
+    if noise is not None:
+        y.add_(noise)
+    if residual is not None:
+        y.add_(residual)
+    if activation == "lrelu":
+        if out is None:
+            return functional.leaky_relu_(y, LRELU_SLOPE)
+        return torch.ops.aten.leaky_relu.out(y, LRELU_SLOPE, out=out)  # type: ignore[no-any-return]
+    return y if out is None else out.copy_(y)
+
+
+def _correlate(
+    x: Tensor,
+    filters: Tensor,  # flipped and transposed for up=2, as conv_transpose2d takes them
+    size: int,
+    up: int,
+    taps: Tensor | None,
+    bias: Tensor | None,
+) -> Tensor:
+    """`_convolve` with prepared filters; a bias rides along with the last convolution."""
+    if up == 1 or taps is None:
+        return functional.conv2d(x, filters, bias, padding=size // 2)
+    if size == 1:
+        y = _resample(functional.conv2d(x, filters), size, up, taps)
+        return y if bias is None else y.add_(bias[:, None, None])
+    y = _resample(functional.conv_transpose2d(x, filters, stride=2), size, up, taps)
+    return y if bias is None else y.add_(bias[:, None, None])
+
+
+def _turn(weight: Tensor, swapped: bool) -> Tensor:
+    """Filters as the convolution of `_correlate` takes them: turned around, Cin first, if it is a transposed one."""
+    # In channels-last memory: oneDNN takes twice as long to rearrange large filters otherwise.
+    return weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last) if swapped else weight
+
+
+def _fast_layer(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    residual: Tensor | None,
+    up: int,
+    taps: Tensor | None,
+    demodulate: bool,
+    activation: str,
+    gain: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """`styled_layer` without gradients, in as little memory and as few passes as there are."""
+    demodulation = _demodulation(_energy(weight, styles), styles) if demodulate else None
+    return _run_layer(x, weight, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
+
+
+def _run_layer(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulation: Tensor | None,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    residual: Tensor | None,
+    up: int,
+    taps: Tensor | None,
+    activation: str,
+    gain: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    x = _dense(x).to(dtype)
+    size = weight.shape[2]
+    late = None if bias is None else (bias * gain).to(dtype)
+    scaled = None if noise is None else (noise * gain).to(dtype)
+    if residual is not None:
+        residual = residual.to(dtype)
+    outer = demodulation
+    if gain != 1.0:
+        outer = outer * gain if outer is not None else styles.new_full((len(x), weight.shape[0]), gain)
+    swapped = up == 2 and size > 1
+    if _prefers_folding(x, weight):
+        filters = _fold(_turn(weight, swapped), styles, outer, swapped, dtype)
+        if len(x) == 1:
+            return _epilogue_(_correlate(x, filters[0], size, up, taps, late), scaled, residual, activation)
+        out = x.new_empty((len(x), x.shape[2] * up, x.shape[3] * up, weight.shape[0])).permute(0, 3, 1, 2)
+        maps = _images(scaled, len(x))
+        residuals = _images(residual, len(x))
+        parts = zip(torch.split(x, 1), filters, maps, residuals, torch.split(out, 1), strict=True)
+        for image, own, map, rest, place in parts:
+            # While one image is in the cache.
+            _epilogue_(_correlate(image, own, size, up, taps, late), map, rest, activation, place)
+        return out
+    y = _correlate(x * styles.to(dtype)[:, :, None, None], _turn(weight.to(dtype), swapped), size, up, taps, None)
+    if outer is not None:
+        y.mul_(outer.to(dtype)[:, :, None, None])
+    if late is not None:
+        offset = late[:, None, None]
+        if scaled is not None and len(scaled) < len(y):
+            # One map for all images: noise and bias are added in one go.
+            scaled = scaled.expand(1, *y.shape[1:]).contiguous(memory_format=torch.channels_last) + offset
+        else:
+            y.add_(offset)
+    return _epilogue_(y, scaled, residual, activation)
+
+
+def _images(x: Tensor | None, batch: int) -> Sequence[Tensor | None]:
+    """One tensor per image; a single one is for all."""
+    return [x] * batch if x is None or len(x) != batch else torch.split(x, 1)
+
+
+class _StyledLayer(torch.autograd.Function):
+    """`styled_layer` with the gradient written out.
+
+    The forward works in place, and what the backward needs beyond inputs and output it derives from them: the product
+    of the gradient with the convolution's result, from which that of the styles follows, is
+    ``sum(grad * out) - sum(h * (noise + bias + residual))``, because the activation is homogeneous; ``h`` is the
+    gradient behind the activation. Under `create_graph` it differentiates the plain layer instead.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        styles: Tensor,
+        bias: Tensor | None,
+        noise: Tensor | None,
+        residual: Tensor | None,
+        up: int,
+        taps: Tensor | None,
+        demodulate: bool,
+        activation: str,
+        gain: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        energy = _energy(weight, styles) if demodulate else None
+        demodulation = None if energy is None else _demodulation(energy, styles)
+        out = _run_layer(x, weight, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
+        ctx.save_for_backward(x, weight, styles, bias, noise, residual, taps, out, energy, demodulation)
+        ctx.settings = up, demodulate, activation, gain, dtype
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast(grad.device.type, enabled=False):
+            if torch.is_grad_enabled():
+                return _differentiate(ctx, grad)
+            return _backward(ctx, grad)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradient as a differentiable function: that of the plain layer."""
+    x, weight, styles, bias, noise, residual, taps, *_ = ctx.saved_tensors
+    up, demodulate, activation, gain, dtype = ctx.settings
+    inputs = x, weight, styles, bias, noise, residual
+    y = _plain_layer(*inputs, up, taps, demodulate, activation, gain, dtype)
+    wanted = [i for i in range(6) if ctx.needs_input_grad[i]]
+    found = torch.autograd.grad(y, [inputs[i] for i in wanted], grad, create_graph=True)
+    grads: list[Tensor | None] = [None] * 12
+    for i, gradient in zip(wanted, found, strict=True):
+        grads[i] = gradient
+    return tuple(grads)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, styles, bias, noise, residual, taps, out, energy, demodulation = ctx.saved_tensors
+    up, _, activation, gain, dtype = ctx.settings
+    for_x, for_weight, for_styles, for_bias, for_noise, for_residual = ctx.needs_input_grad[:6]
+    batch, size = len(x), weight.shape[2]
+    grad = _dense(grad)
+    h = torch.ops.aten.leaky_relu_backward(grad, out, LRELU_SLOPE, True) if activation == "lrelu" else grad
+    grad_x = grad_weight = grad_styles = grad_bias = grad_noise = None
+    exact = torch.promote_types(dtype, torch.float32)
+    # The filters' gradients, image by image, give those of all factors at the cost of small tensors.
+    by_filters = for_weight and _prefers_folding(x, weight)
+    factors = for_styles or for_weight
+    # Sums over the pixels.
+    total = None
+    needs_product = demodulation is not None and factors and not by_filters
+    if for_bias or (needs_product and bias is not None):
+        total = h.sum((2, 3)).to(exact)  # (B, Cout)
+        if for_bias:
+            grad_bias = total.sum(0) * gain
+    if for_noise:
+        ones = h.new_ones(h.shape[1], 1)
+        grad_noise = (h.permute(0, 2, 3, 1).reshape(-1, h.shape[1]) @ ones).reshape(batch, 1, *h.shape[2:]) * gain
+        grad_noise = grad_noise.sum_to_size(noise.shape)
+    product = None  # (B, Cout): the gradient of the logarithm of the demodulation
+    if needs_product:
+        product = (grad * out).sum((2, 3), dtype=exact)
+        if bias is not None:
+            product = product - gain * bias.to(exact) * total
+        if noise is not None:
+            maps = (noise * gain).to(h.dtype).expand(batch, *noise.shape[1:]).flatten(1)[..., None]
+            product = product - (h.flatten(2) @ maps)[..., 0].to(exact)
+        if residual is not None:
+            product = product - (h * residual).sum((2, 3), dtype=exact)
+    grad_residual = h.to(residual.dtype) if for_residual else None
+    if not (for_x or factors):
+        return (None, None, None, grad_bias, grad_noise, grad_residual, *[None] * 6)
+
+    x_ = _dense(x).to(dtype)
+    if up == 2 and taps is not None:
+        h = _unresample(h, size, taps)
+    outer = demodulation
+    if gain != 1.0:
+        outer = outer * gain if outer is not None else styles.new_full((batch, weight.shape[0]), gain)
+    swapped = up == 2 and size > 1
+    if by_filters:
+        turned = _turn(weight, swapped)
+        filters = _fold(turned, styles, outer, swapped, dtype)
+        grads = [
+            _convolution_backward(*part, size, swapped, for_x, True)
+            for part in zip(torch.split(h, 1), torch.split(x_, 1), filters, strict=True)
+        ]
+        if for_x:
+            grad_x = grads[0][0] if batch == 1 else torch.cat([part[0] for part in grads])
+        per_image = torch.stack([part[1] for part in grads]).to(exact)
+        grad_weight = _turn_back((per_image * _factor(styles, outer, swapped)).sum(0), swapped)
+        matched = (per_image * turned).sum((3, 4))
+        matched = matched.transpose(1, 2) if swapped else matched  # (B, Cout, Cin)
+        grad_styles = (matched if outer is None else matched * outer[:, :, None]).sum(1)
+        if demodulation is not None:
+            product = (matched * styles[:, None, :]).sum(2) * outer
+    elif not for_weight and outer is not None and _prefers_folding(x, weight):
+        filters = _fold(_turn(weight, swapped), None, outer, swapped, dtype)
+        grads = [
+            _convolution_backward(*part, size, swapped, True, False)
+            for part in zip(torch.split(h, 1), torch.split(x_, 1), filters, strict=True)
+        ]
+        grad_x = grads[0][0] if batch == 1 else torch.cat([part[0] for part in grads])
+    else:
+        if outer is not None:
+            h = h * outer.to(dtype)[:, :, None, None]
+        scaled = x_ * styles.to(dtype)[:, :, None, None] if for_weight else x_
+        grad_x, grad_turned = _convolution_backward(
+            h, scaled, _turn(weight.to(dtype), swapped), size, swapped, for_x or for_styles, for_weight
+        )
+        if for_weight:
+            grad_weight = _turn_back(grad_turned, swapped).to(exact)
+    if not by_filters and grad_x is not None:
+        if for_styles:
+            grad_styles = (grad_x * x_).sum((2, 3), dtype=exact)
+        if for_x:
+            grad_x.mul_(styles.to(dtype)[:, :, None, None])
+    if demodulation is not None and product is not None and energy is not None:
+        # d = (energy . s^2 + eps)^-1/2, so the gradient of the sum inside is -1/2 product * d^2.
+        inner = product * demodulation.square()
+        if for_styles and grad_styles is not None:
+            grad_styles = grad_styles - styles * (inner.to(energy.dtype) @ energy)
+        if for_weight and grad_weight is not None:
+            grad_weight = grad_weight - weight * (inner.t() @ styles.to(inner.dtype).square())[..., None, None]
+    return (
+        grad_x.to(x.dtype) if for_x and grad_x is not None else None,
+        grad_weight.to(weight.dtype) if for_weight and grad_weight is not None else None,
+        grad_styles.to(styles.dtype) if for_styles and grad_styles is not None else None,
+        grad_bias.to(bias.dtype) if grad_bias is not None else None,
+        grad_noise.to(noise.dtype) if grad_noise is not None else None,
+        grad_residual,
+        *[None] * 6,
+    )
+
+
+def _turn_back(grad: Tensor, swapped: bool) -> Tensor:
+    return grad.transpose(0, 1).flip(2, 3) if swapped else grad
+
+
+def _convolution_backward(
+    grad: Tensor, x: Tensor, filters: Tensor, size: int, transposed: bool, for_x: bool, for_filters: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradients of `_correlate` without its low-pass filter; what is not asked for is undefined."""
+    stride, padding = (2, 0) if transposed else (1, size // 2)
+    mask = [for_x, for_filters, False]
+    grad_x, grad_filters, _ = torch.ops.aten.convolution_backward(
+        grad, x, filters, None, [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1, mask
+    )
+    return grad_x, grad_filters
+
+
+def _unresample(grad: Tensor, size: int, taps: Tensor) -> Tensor:
+    """The transpose of `_resample` with `up=2`."""
+    height, width = taps.shape
+    left, top = (width + 1) // 2 - size // 2, (height + 1) // 2 - size // 2
+    right, bottom = width + 1 - size - left, height + 1 - size - top
+    # The transpose of a filter pads by what the filter cropped.
+    if size == 1:
+        sides = Padding(width - 1 - left, width - 1 - right + 1, height - 1 - top, height - 1 - bottom + 1)
+        return upfirdn2d(grad, taps, 1, 2, sides, True, 4.0)
+    sides = Padding(width - 1 - left, width - 1 - right, height - 1 - top, height - 1 - bottom)
+    return upfirdn2d(grad, taps, 1, 1, sides, True, 4.0)
 
 
 def _mix_channels(x: Tensor, filters: Tensor) -> Tensor:

@@ -1,0 +1,123 @@
+"""A styled layer as a whole: what plain PyTorch does faster together than op by op."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from styletryon.ops import _composite
+from styletryon.ops._dispatch import choose
+
+
+def styled_layer(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    bias: Tensor | None = None,
+    noise: Tensor | None = None,
+    residual: Tensor | None = None,
+    up: int = 1,
+    filter: Tensor | None = None,
+    demodulate: bool = True,
+    activation: str = "linear",
+    gain: float = 1.0,
+) -> Tensor:
+    """Computes ``act(gain * (modulated_conv2d(x, weight, styles) + noise + bias) + residual)``.
+
+    For networks, which know what they pass: arguments are not checked. Differentiable to any order with respect to
+    every tensor but `filter`.
+
+    Args:
+        x: Feature maps `(B, Cin, H, W)`.
+        weight: Filters `(Cout, Cin, k, k)`, `k` odd.
+        styles: One factor per image and input channel, `(B, Cin)`.
+        bias: One number per output channel, `(Cout,)`.
+        noise: `(B or 1, 1, H * up, W * up)`.
+        residual: Joins in front of the activation, `(B, Cout, H * up, W * up)`; it has the gain already.
+        up: 1, or 2 to double the size.
+        filter: The low-pass filter for ``up=2``, 2-D.
+        demodulate: Whether the filters are brought to unit length.
+        activation: "linear" or "lrelu".
+        gain: A number above 0.
+
+    Returns:
+        A tensor `(B, Cout, H * up, W * up)`.
+    """
+    path = choose(x)
+    if path is _composite:
+        return _composite.styled_layer(
+            x, weight, styles, bias, noise, residual, up, filter, demodulate, activation, gain
+        )
+    y = path.modulated_conv2d(x, weight, styles, up, filter, demodulate)
+    if residual is not None:
+        y = torch.add(y, residual, alpha=1 / gain)
+    if bias is None and noise is None and activation == "linear" and gain == 1.0:
+        return y
+    return path.bias_act(y, bias, None if noise is None else noise.to(y.dtype), activation, gain, None)
+
+
+def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, activation: str) -> Tensor:
+    """Computes ``bias_act(conv2d(x, factor * weight), bias, activation)``, the same size out.
+
+    For networks, as `styled_layer`.
+
+    Args:
+        x: Feature maps `(B, Cin, H, W)`.
+        weight: Filters `(Cout, Cin, k, k)`, `k` odd.
+        bias: One number per output channel, or None.
+        factor: That of the equalised learning rate.
+        activation: "linear" or "lrelu", whose gain is sqrt(2).
+
+    Returns:
+        A tensor `(B, Cout, H, W)`.
+    """
+    path = choose(x)
+    padding = weight.shape[-1] // 2
+    gain = math.sqrt(2) if activation == "lrelu" else 1.0
+    if path is not _composite:
+        y = functional.conv2d(x, weight * factor, padding=padding)
+        return y if bias is None and gain == 1.0 else path.bias_act(y, bias, None, activation, gain, None)
+    # All factors go where there is least to multiply, the bias into the convolution, the activation in place.
+    if weight.numel() < x.numel():
+        weight = weight * (factor * gain)
+    else:
+        x = x * (factor * gain)
+    y = functional.conv2d(x, weight, bias if bias is None or gain == 1.0 else bias * gain, padding=padding)
+    return functional.leaky_relu(y, _composite.LRELU_SLOPE, inplace=True) if activation == "lrelu" else y
+
+
+def channels_last_gradient(x: Tensor) -> Tensor:
+    """Returns `x` as it is, whose gradient will lie in channels-last memory.
+
+    Losses that see channels apart hand back gradients in any order, and every product with them is slow until one is
+    put in order.
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling():
+        return x
+    y: Tensor = _ChannelsLastGradient.apply(x)
+    return y
+
+
+class _ChannelsLastGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return tangent.view_as(tangent)
