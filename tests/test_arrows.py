@@ -13,11 +13,12 @@ from tests._support.process import SOURCE
 PACKAGE = SOURCE / "styletryon"
 
 FOUNDATION = {"errors", "labels", "_files", "_version"}
-VALUES = FOUNDATION | {"images", "latent", "pose", "ops", "drawing"}
+VALUES = FOUNDATION | {"images", "latent", "pose", "ops", "drawing", "_graphs"}
 ARROWS: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "_files": {"errors"},
+    "_graphs": set(),
     "labels": {"errors"},
     "images": VALUES,
     "latent": VALUES,

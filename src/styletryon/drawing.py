@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from styletryon.errors import ShapeError
 from styletryon.latent import Styles
 from styletryon.pose import Pose
 
@@ -43,7 +44,8 @@ class Drawing:
 class Drawer(Protocol):
     """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it.
 
-    What they do without, at the price of time: `encode_pose`, see `draw_in`.
+    What they do without, at the price of time: `encode_pose`, see `draw_in`, and an attribute `capturable`, true where
+    `synthesize` runs the same kernels each time and lets the host wait for none, so that a CUDA graph may replay it.
     """
 
     @property
@@ -145,3 +147,22 @@ def draw_in(generator: Drawer, pose: Pose) -> PosedDrawer:
         return partial(generator.synthesize, pose=pose)
     with torch.no_grad():
         return partial(generator.synthesize, pose=encode(pose))
+
+
+def check_aspect(name: str, pose: Pose, size: tuple[int, int]) -> None:
+    """Raise unless poses are in a picture of the aspect of a generator's, to about a pixel.
+
+    Args:
+        name: What the caller calls the pose.
+        pose: The poses.
+        size: Height and width of the generator's pictures.
+
+    Raises:
+        ShapeError: If they are not.
+    """
+    height, width = pose.size
+    if abs(height * size[1] - width * size[0]) > max(height, width, *size):
+        raise ShapeError(
+            f"{name}: expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
+            f"{height}x{width}; bring them to the generator's picture"
+        )

@@ -5,6 +5,7 @@ import torch
 
 from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError, RangeError, ShapeError
+from styletryon.pose import Pose
 from styletryon.projection import LatentProjector, noise_correlation, rate_factor, renormalise
 from tests._support.fake_drawer import FakeDrawer, fake_latent
 from tests._support.tiny import tiny_generator, tiny_latent
@@ -206,12 +207,47 @@ def test_inputs_are_checked(drawer: FakeDrawer, truth: Drawing) -> None:
         projector.project(truth.image, pose(drawer, 2))
     with pytest.raises(ShapeError, match="labels: expected"):
         projector.project(truth.image, pose(drawer), labels=truth.labels[:, :4])
+    with pytest.raises(ShapeError, match=r"pose: expected keypoints in a picture of 32x24 .* got 32x32"):
+        projector.project(truth.image, Pose(pose(drawer).keypoints, (32, 32)))
+    projector.project(truth.image, pose(drawer).resized((1067, 800)))  # the aspect, to a pixel
     with pytest.raises(ShapeError, match="mask: expected"):
         projector.project(truth.image, pose(drawer), mask=torch.ones(3, 4, 4))
     with pytest.raises(RangeError, match="labels: expected classes"):
         projector.project(truth.image, pose(drawer), labels=truth.labels + 12)
     with pytest.raises(RangeError, match="images: expected finite"):
         projector.project(truth.image * 255, pose(drawer))
+
+
+class Poisoned(FakeDrawer):
+    """Draws the second picture of a batch as NaN from some call on."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__()
+        self.call, self.calls = call, 0
+
+    def synthesize(self, *arguments, **keywords) -> Drawing:  # type: ignore[no-untyped-def]
+        drawing = super().synthesize(*arguments, **keywords)
+        self.calls += 1
+        return Drawing(
+            drawing.image * torch.tensor([1, torch.nan if self.calls >= self.call else 1, 1])[:, None, None, None],
+            drawing.logits,
+        )
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_a_projection_that_is_never_finite_is_an_error(truth: Drawing, steps: int) -> None:
+    drawer = Poisoned(1)
+    with pytest.raises(RangeError, match=r"images: expected projections that start at a finite loss.* picture 1;"):
+        LatentProjector(drawer, steps=steps).project(truth.image, pose(drawer))
+    assert drawer.calls == 1  # told at once
+
+
+def test_a_projection_that_ceases_to_be_finite_ends_alone(drawer: FakeDrawer, truth: Drawing) -> None:
+    clean, result = (LatentProjector(d, steps=6).project(truth.image, pose(d)) for d in (drawer, Poisoned(4)))
+    for a, b in zip((*result.styles, *(result.noise or ())), (*clean.styles, *(clean.noise or ())), strict=True):
+        assert bool(torch.isfinite(a).all())
+        for index in (0, 2):
+            assert torch.equal(a[index], b[index])
 
 
 def test_the_rate_rises_holds_and_falls() -> None:

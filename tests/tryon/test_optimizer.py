@@ -276,6 +276,22 @@ class TestEnding:
         assert len(result.history["total"]) < 12
         assert result.best_step.tolist() == [0, 0, 0]
 
+    def test_the_history_of_a_pair_ends_with_it(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        told = []
+
+        def flat_for_the_second(state: TryOnState) -> Tensor:
+            return (1 - sum(q.mean(dim=1) for q in state.coefficients)) * torch.tensor([1.0, 0.0, 1.0])
+
+        mine = {"x": (2.0, flat_for_the_second)}
+        optimizer = TryOnOptimizer(drawer, losses=mine, steps=10, patience=3, learning_rate=0.05)
+        result = optimizer.optimize(person, garment, callback=lambda progress: told.append(progress.losses["x"][1]))
+        assert [status is TryOnStatus.CONVERGED for status in result.status] == [False, True, False]
+        for values in result.history.values():
+            assert values.shape == (11, 3)
+            assert torch.isfinite(values[:, 1]).tolist() == [True] * 4 + [False] * 7
+            assert bool(torch.isfinite(values[:, [0, 2]]).all())
+        assert [bool(value.isnan()) for value in told] == [False] * 4 + [True] * 7
+
     def test_step_limit(self, batch: TryOnBatch) -> None:
         assert set(batch.status) == {TryOnStatus.STEP_LIMIT}
 

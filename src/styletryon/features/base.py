@@ -17,7 +17,8 @@ class FeatureNetwork(Protocol):
     """Turns pictures into features: any callable with this signature.
 
     The features of a network whose attribute `deep` is true are normalised per pixel before they are compared, as LPIPS
-    does: their lengths carry no meaning.
+    does: their lengths carry no meaning. One whose attribute `capturable` is true runs the same kernels each time and
+    lets the host wait for none, so that a CUDA graph may replay it.
     """
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class PixelFeatures:
     Raises:
         ConfigError: If a number is out of range.
     """
+
+    capturable: ClassVar[bool] = True
 
     levels: int = 4
     gradient: float = 0.5

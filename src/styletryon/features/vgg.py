@@ -52,6 +52,7 @@ class VGG16Features(nn.Module):
     """
 
     deep = True
+    capturable = True
 
     def __init__(
         self,

@@ -53,9 +53,12 @@ class PoseStyleGAN2(nn.Module):
         encoder: The numbers of an image encoder that starts projections; None for no encoder.
 
     Attributes:
+        capturable: A CUDA graph may replay its draws.
         config: The generator's numbers.
         encoder: Maps pictures `(B, 3, H, W)` in [-1, 1] and poses to w `(B, w_dim)`, or None.
     """
+
+    capturable = True
 
     def __init__(self, config: GeneratorConfig | None = None, encoder: EncoderConfig | None = None) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +11,8 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from styletryon.drawing import Drawer, Drawing, PosedDrawer, draw_in
+from styletryon._graphs import Adam, Repeated, replace_rows
+from styletryon.drawing import Drawer, Drawing, check_aspect, draw_in
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
 from styletryon.features.base import is_deep
@@ -57,12 +59,11 @@ class _Best:
     absolutes: Tensor  # (b,)
 
     def keep(self, loss: Tensor, code: list[Tensor], noise: list[Tensor], squares: Tensor, absolutes: Tensor) -> None:
+        """Keep the pictures whose loss is lower, in place."""
         better = loss < self.loss
-        self.loss = torch.where(better, loss, self.loss)
-        self.squares = torch.where(better, squares, self.squares)
-        self.absolutes = torch.where(better, absolutes, self.absolutes)
-        for kept, new in zip(self.code + self.noise, code + noise, strict=True):
-            kept.copy_(torch.where(better.view(-1, *[1] * (new.ndim - 1)), new.detach(), kept))
+        kept = [self.loss, *self.code, *self.noise, self.squares, self.absolutes]
+        for old, new in zip(kept, [loss, *code, *noise, squares, absolutes], strict=True):
+            replace_rows(old, better, new.detach())
 
 
 @final
@@ -73,6 +74,10 @@ class LatentProjector:
     segmentation. The best step of each picture is kept. Pictures are optimised side by side, each on its own.
 
     Works under the caller's `torch.no_grad()` and `torch.inference_mode()` too.
+
+    On CUDA the steps are replayed as a CUDA graph, which gives the same result sooner, if the generator and the feature
+    network say by an attribute `capturable` that they can be: that they run the same kernels at each step and let the
+    host wait for none. Otherwise they run one by one; the log says why.
 
     Differs from the paper: it projects to Z+; its loss and steps are not known. The default here is W+, from the guess
     of the generator's encoder where it has one.
@@ -95,6 +100,7 @@ class LatentProjector:
         background: How much a pixel of the background counts against one of the person where labels are given.
         batch_size: How many pictures are optimised at once.
         autocast: A dtype such as `torch.bfloat16` in which the generator computes; None: its own.
+        graph: Whether steps may be replayed as a CUDA graph.
 
     Raises:
         ConfigError: If a setting is unknown or out of range, or there is no encoder to start from.
@@ -119,6 +125,7 @@ class LatentProjector:
         background: float = 0.3,
         batch_size: int = 8,
         autocast: torch.dtype | None = None,
+        graph: bool = True,
     ) -> None:
         if space not in ("z", "z+", "w", "w+", "s"):
             raise ConfigError(f"space: expected 'z', 'z+', 'w', 'w+' or 's', got {space!r}")
@@ -147,6 +154,7 @@ class LatentProjector:
         self.background = background
         self.batch_size = batch_size
         self.autocast = autocast
+        self.graph = graph
 
     def project(
         self,
@@ -174,8 +182,9 @@ class LatentProjector:
             `projection_seconds` and `projection_steps`.
 
         Raises:
-            ShapeError: If a shape is wrong.
-            RangeError: If a picture is not finite or outside [-1, 1].
+            ShapeError: If a shape is wrong, or the poses are in pictures of another aspect.
+            RangeError: If a picture is not finite or outside [-1, 1], a label is unknown, or a projection starts at a
+                loss that is not finite.
         """
         latents = self.project_each(images, pose, labels=labels, mask=mask, seed=seed, callback=callback)
         names = latents[0].report
@@ -207,8 +216,9 @@ class LatentProjector:
             `B` latents of batch 1. `projection_seconds` is a picture's share of its chunk's time.
 
         Raises:
-            ShapeError: If a shape is wrong.
-            RangeError: If a picture is not finite or outside [-1, 1].
+            ShapeError: If a shape is wrong, or the poses are in pictures of another aspect.
+            RangeError: If a picture is not finite or outside [-1, 1], a label is unknown, or a projection starts at a
+                loss that is not finite.
         """
         self._check(images, pose, labels, mask)
         seed = self.seed if seed is None else seed
@@ -218,15 +228,16 @@ class LatentProjector:
         with torch.inference_mode(False), frozen(self.generator, self.generator.encoder, self.features):
             for first in range(0, len(images), self.batch_size):
                 part = slice(first, first + self.batch_size)
-                latents += self._project_chunk(
+                chunk = _Chunk(
+                    self,
                     images[part].detach().float().clone(),
                     pose[part].to(images.device),
                     None if labels is None else labels[part].to(images.device).long(),
                     None if mask is None else mask[part].to(images.device).float()[:, None],
                     seed,
                     first,
-                    callback,
                 )
+                latents += chunk.run(callback)
         return tuple(replace(latent, model=fingerprint) for latent in latents)
 
     def _check(self, images: Tensor, pose: Pose, labels: Tensor | None, mask: Tensor | None) -> None:
@@ -235,6 +246,7 @@ class LatentProjector:
             raise ShapeError(f"images: expected (B, 3, {size[0]}, {size[1]}), got {tuple(images.shape)}")
         if len(pose) != len(images):
             raise ShapeError(f"pose: expected {len(images)} poses, one per picture, got {len(pose)}")
+        check_aspect("pose", pose, self.generator.image_size)
         for name, tensor in (("labels", labels), ("mask", mask)):
             if tensor is not None and tensor.shape != (len(images), *size):
                 raise ShapeError(f"{name}: expected {(len(images), *size)}, got {tuple(tensor.shape)}")
@@ -246,144 +258,174 @@ class LatentProjector:
         if not bool(torch.isfinite(images).all()) or float(images.abs().max()) > 1.001:
             raise RangeError("images: expected finite values in [-1, 1]; styletryon.images.to_tensor makes such")
 
-    def _project_chunk(
+
+class _Chunk:
+    """One batch of pictures under optimisation."""
+
+    def __init__(
         self,
-        images: Tensor,
+        settings: LatentProjector,
+        images: Tensor,  # (b, 3, H, W)
         pose: Pose,
-        labels: Tensor | None,
-        mask: Tensor | None,
+        labels: Tensor | None,  # (b, H, W)
+        mask: Tensor | None,  # (b, 1, H, W)
         seed: int,
         first: int,
-        callback: Callable[[ProjectionProgress], object] | None,
-    ) -> list[Latent]:
-        began = time.perf_counter()
-        count = len(images)
-        weight = torch.ones_like(images[:, :1]) if mask is None else mask
-        known = weight
-        counted = (known > 0).float()
-        pixels = 3 * counted.sum(dim=(1, 2, 3)).clamp_min(1)
-        if labels is not None:
-            person = (labels[:, None] != int(Label.BACKGROUND)).float()
-            weight = weight * (self.background + (1 - self.background) * person)
-        with torch.no_grad():
-            wanted = tuple(feature.detach() for feature in self.features(images))
-        feature_weight = feature_weights(wanted, weight)
-        pixel_weight = feature_weights([images], weight)
+    ) -> None:
+        self.began = time.perf_counter()
+        self.settings, self.generator = settings, settings.generator
+        self.images, self.pose, self.labels = images, pose, labels
+        self.seed, self.first = seed, first
+        self._weigh(torch.ones_like(images[:, :1]) if mask is None else mask)
+        with self._precision():
+            self.draw = draw_in(self.generator, pose)
+        # What a step writes stays where it is, so that a graph can write it too.
+        self.code, self.noise = self._first_code(), self._first_noise()
+        self.origin = [tensor.clone() for tensor in self.code]
+        self.adam = Adam([*self.code, *self.noise], betas=(0.9, 0.999))
+        worst = images.new_full((3, len(images)), torch.inf)
+        code, noise = ([tensor.clone() for tensor in group] for group in (self.code, self.noise))
+        self.best = _Best(worst[0], code, noise, worst[1], worst[2])
 
-        with self._precision(images.device):
-            draw = draw_in(self.generator, pose)
-        code = self._start(images, pose, seed)
-        noise = self._first_noise(count, images.device, seed)
-        origin = [tensor.detach().clone() for tensor in code]
-        variables = [*code, *noise]
-        for variable in variables:
-            variable.requires_grad_()
-        adam = torch.optim.Adam(variables, lr=self.learning_rate, betas=(0.9, 0.999))
-        nothing = images.new_full((count,), torch.inf)
-        best = _Best(nothing, [c.detach().clone() for c in code], [n.detach().clone() for n in noise], nothing, nothing)
-
-        for step in range(self.steps + 1):
-            last = step == self.steps
-            with torch.no_grad() if last else torch.enable_grad():
-                drawing = self._draw(draw, code, noise)
-                image = drawing.image.float()
-                loss = self.pixel_weight * feature_distance([image], [images], pixel_weight)
-                if self.feature_weight:
-                    apart = feature_distance(self.features(image), wanted, feature_weight, deep=is_deep(self.features))
-                    loss = loss + self.feature_weight * apart
-                if labels is not None and self.label_weight:
-                    loss = loss + self.label_weight * label_cross_entropy(drawing.logits, labels, known)
-                if self.prior_weight:
-                    away = [(a - b).square().flatten(1) for a, b in zip(code, origin, strict=True)]
-                    loss = loss + self.prior_weight * torch.cat(away, dim=1).mean(dim=1)
-                full = loss
-                if noise and self.noise_weight:
-                    full = loss + self.noise_weight * noise_correlation(noise)
-                objective = full.sum()
-            with torch.no_grad():
-                apart = (image.detach().clamp(-1, 1) - images) * counted
-                squares = apart.square().sum(dim=(1, 2, 3)) / pixels
-                absolutes = apart.abs().sum(dim=(1, 2, 3)) / pixels
-                best.keep(full.detach(), code, noise, squares, absolutes)
-            if last:
-                break
-            adam.param_groups[0]["lr"] = self.learning_rate * rate_factor(step, self.steps)
-            gradients = torch.autograd.grad(objective, variables, allow_unused=True)
-            for variable, gradient in zip(variables, gradients, strict=True):
-                # A picture that diverges must not take its moments, and with them its best step, along.
-                variable.grad = None if gradient is None else torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
-            adam.step()
-            renormalise(noise)
+    def run(self, callback: Callable[[ProjectionProgress], object] | None) -> list[Latent]:
+        """Optimise, and return one latent per picture."""
+        settings, count = self.settings, len(self.images)
+        parts = {"the generator": self.generator, "the feature network": settings.features}
+        advance = Repeated(self._advance, self.images.device, parts, count=settings.steps, wanted=settings.graph)
+        for step in range(settings.steps):
+            self.adam.set_rate(settings.learning_rate * rate_factor(step, settings.steps))
+            advance()
+            if step == 0:
+                self._check_start()
             if callback is not None:
-                callback(ProjectionProgress(step + 1, self.steps, float(best.loss.mean()), first, count))
+                loss = float(self.best.loss.mean())
+                callback(ProjectionProgress(step + 1, settings.steps, loss, self.first, count))
         with torch.no_grad():
-            styles = tuple(style.detach().float().clone() for style in self._styles(best.code))
-        seconds = (time.perf_counter() - began) / count
-        latents = []
-        for index in range(count):
-            part = slice(index, index + 1)
-            square = max(float(best.squares[index]), 1e-10)
-            latents.append(
-                Latent(
-                    styles=tuple(style[part].clone() for style in styles),
-                    pose=pose[part],
-                    noise=tuple(layer[part].clone() for layer in best.noise) if self.noise else None,
-                    report={
-                        "reconstruction_psnr": 10 * float(torch.log10(torch.tensor(4 / square))),
-                        "reconstruction_l1": float(best.absolutes[index]),
-                        "projection_loss": float(best.loss[index]),
-                        "projection_seconds": seconds,
-                        "projection_steps": float(self.steps),
-                    },
-                )
+            self._evaluate(self.code, self.noise)
+            styles = tuple(style.float().clone() for style in self._styles(self.best.code))
+        self._check_start()
+        seconds = (time.perf_counter() - self.began) / count
+        return [self._latent(index, styles, seconds) for index in range(count)]
+
+    def _weigh(self, known: Tensor) -> None:
+        """Say how much each pixel counts, and compute what the steps compare with."""
+        settings, weight = self.settings, known
+        self.known = known
+        self.counted = (known > 0).float()
+        self.pixels = 3 * self.counted.sum(dim=(1, 2, 3)).clamp_min(1)
+        if self.labels is not None:
+            person = (self.labels[:, None] != int(Label.BACKGROUND)).float()
+            weight = weight * (settings.background + (1 - settings.background) * person)
+        with torch.no_grad():
+            self.wanted = tuple(feature.detach() for feature in settings.features(self.images))
+        self.feature_weight = feature_weights(self.wanted, weight)
+        self.pixel_weight = feature_weights([self.images], weight)
+
+    def _advance(self) -> None:
+        """Evaluate code and noise and move on from them. Looks at no value."""
+        # New leaves each time: what autograd keeps of a leaf belongs to the stream that first used it.
+        code, noise = ([tensor.detach().requires_grad_() for tensor in group] for group in (self.code, self.noise))
+        with torch.enable_grad():
+            objective = self._evaluate(code, noise).sum()
+        self.adam.step(torch.autograd.grad(objective, [*code, *noise], allow_unused=True))
+        renormalise(self.noise)
+
+    def _evaluate(self, code: list[Tensor], noise: list[Tensor]) -> Tensor:
+        """Draw code and noise, and keep the pictures that are better; return their losses, `(b,)`."""
+        with self._precision():
+            drawing = self.draw(self._styles(code), noise=tuple(noise) if noise else None)
+        image = drawing.image.float()
+        loss = self._judge(image, drawing, code)
+        if noise and self.settings.noise_weight:
+            loss = loss + self.settings.noise_weight * noise_correlation(noise)
+        with torch.no_grad():
+            apart = (image.detach().clamp(-1, 1) - self.images) * self.counted
+            squares = apart.square().sum(dim=(1, 2, 3)) / self.pixels
+            absolutes = apart.abs().sum(dim=(1, 2, 3)) / self.pixels
+            self.best.keep(loss, code, noise, squares, absolutes)
+        return loss
+
+    def _judge(self, image: Tensor, drawing: Drawing, code: list[Tensor]) -> Tensor:
+        """Measure the distance from the pictures, and of the code from its start, `(b,)`."""
+        settings = self.settings
+        loss = settings.pixel_weight * feature_distance([image], [self.images], self.pixel_weight)
+        if settings.feature_weight:
+            features, deep = settings.features(image), is_deep(settings.features)
+            apart = feature_distance(features, self.wanted, self.feature_weight, deep=deep)
+            loss = loss + settings.feature_weight * apart
+        if self.labels is not None and settings.label_weight:
+            loss = loss + settings.label_weight * label_cross_entropy(drawing.logits, self.labels, self.known)
+        if settings.prior_weight:
+            away = [(a - b).square().flatten(1) for a, b in zip(code, self.origin, strict=True)]
+            loss = loss + settings.prior_weight * torch.cat(away, dim=1).mean(dim=1)
+        return loss
+
+    def _check_start(self) -> None:
+        """Raise unless every picture has had a finite loss, without which there is nothing to go by."""
+        missing = [self.first + i for i, loss in enumerate(self.best.loss.tolist()) if not math.isfinite(loss)]
+        if missing:
+            raise RangeError(
+                f"images: expected projections that start at a finite loss, got another for picture "
+                f"{', '.join(map(str, missing))}; look for weights of the generator or the feature network that are "
+                "not finite, or try another autocast"
             )
-        return latents
 
-    def _precision(self, device: torch.device) -> torch.autocast:
-        dtype = self.autocast
-        return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    def _latent(self, index: int, styles: Styles, seconds: float) -> Latent:
+        part = slice(index, index + 1)
+        square = max(float(self.best.squares[index]), 1e-10)
+        return Latent(
+            styles=tuple(style[part].clone() for style in styles),
+            pose=self.pose[part],
+            noise=tuple(layer[part].clone() for layer in self.best.noise) if self.settings.noise else None,
+            report={
+                "reconstruction_psnr": 10 * float(torch.log10(torch.tensor(4 / square))),
+                "reconstruction_l1": float(self.best.absolutes[index]),
+                "projection_loss": float(self.best.loss[index]),
+                "projection_seconds": seconds,
+                "projection_steps": float(self.settings.steps),
+            },
+        )
 
-    def _draw(self, draw: PosedDrawer, code: list[Tensor], noise: list[Tensor]) -> Drawing:
-        with self._precision(code[0].device):
-            return draw(self._styles(code), noise=tuple(noise) if self.noise else None)
+    def _precision(self) -> torch.autocast:
+        dtype = self.settings.autocast
+        return torch.autocast(self.images.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
     def _styles(self, code: list[Tensor]) -> Styles:
-        if self.space == "s":
+        space = self.settings.space
+        if space == "s":
             return tuple(code)
         latent = code[0]
-        if self.space == "z":
+        if space == "z":
             latent = self.generator.mapping(latent)
-        elif self.space == "z+":
+        elif space == "z+":
             latent = self.generator.mapping(latent.flatten(0, 1)).view(*latent.shape[:2], -1)
         return self.generator.affine(latent)
 
     @torch.no_grad()
-    def _start(self, images: Tensor, pose: Pose, seed: int) -> list[Tensor]:
-        layers = len(self.generator.style_channels)
-        if self.start == "encoder" and self.generator.encoder is not None:
-            w = self.generator.encoder(images, pose).float()
+    def _first_code(self) -> list[Tensor]:
+        images, space, device = self.images, self.settings.space, self.images.device
+        if self.settings.start == "encoder" and self.generator.encoder is not None:
+            w = self.generator.encoder(images, self.pose).float()
         else:
-            w = self.generator.w_mean.to(images.device).float().expand(len(images), -1)
-        if self.space == "s":
+            w = self.generator.w_mean.to(device).float().expand(len(images), -1)
+        if space == "s":
             return [style.detach().float().clone() for style in self.generator.affine(w)]
-        if self.space in ("z", "z+"):
-            rng = torch.Generator().manual_seed(seed)
-            z = torch.randn(_CANDIDATES, self.generator.z_dim, generator=rng).to(images.device)
+        if space in ("z", "z+"):
+            rng = torch.Generator().manual_seed(self.seed)
+            z = torch.randn(_CANDIDATES, self.generator.z_dim, generator=rng).to(device)
             w = z[torch.cdist(w, self.generator.mapping(z).float()).argmin(dim=1)]
-        if self.space.endswith("+"):
-            w = w[:, None].expand(-1, layers, -1)
+        if space.endswith("+"):
+            w = w[:, None].expand(-1, len(self.generator.style_channels), -1)
         return [w.clone()]
 
-    def _first_noise(self, count: int, device: torch.device, seed: int) -> list[Tensor]:
-        if not self.noise:
+    def _first_noise(self) -> list[Tensor]:
+        if not self.settings.noise:
             return []
-        rng = torch.Generator().manual_seed(seed)
+        rng = torch.Generator().manual_seed(self.seed)
         # The same for each picture, so that none depends on its place in the batch.
         noise = [
-            torch.randn(1, 1, *shape, generator=rng).to(device).repeat(count, 1, 1, 1)
+            torch.randn(1, 1, *shape, generator=rng).to(self.images.device).repeat(len(self.images), 1, 1, 1)
             for shape in self.generator.noise_shapes
         ]
         renormalise(noise)
         return noise
-
-

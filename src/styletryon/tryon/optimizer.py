@@ -13,6 +13,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from styletryon._graphs import Adam, Repeated, replace_rows
 from styletryon.drawing import Drawer, Drawing, draw_in
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
 from styletryon.features import frozen
@@ -54,6 +55,7 @@ class TryOnProgress:
         step: Counts from 1.
         steps: How many there will be at most.
         losses: Loss name -> `(b,)` its value before weighting, and "total" the weighted sum; on the generator's device.
+            NaN for a pair that has ended.
         best: `(b,)` the best total so far.
         first: Index of the first pair of the present chunk.
         count: b, how many pairs the chunk holds.
@@ -79,7 +81,7 @@ class TryOnBatch:
         person: The people.
         garment: The wearers of the garments.
         history: Loss name -> `(steps, B)` on the CPU: its value at each step before weighting; "total" the weighted
-            sum. Steps that a pair's chunk did not take are NaN.
+            sum. Steps after a pair has ended, and those that its chunk did not take, are NaN.
         weights: Loss name -> weight.
         best_step: `(B,)` int64: which step was best.
         status: Why each pair ended.
@@ -119,6 +121,10 @@ class TryOnOptimizer:
 
     Works under the caller's `torch.no_grad()` and `torch.inference_mode()` too.
 
+    On CUDA the steps are replayed as a CUDA graph, which gives the same result sooner, if the generator and all losses
+    say by an attribute `capturable` that they can be: that they run the same kernels at each step, whatever its number,
+    and let the host wait for none. Otherwise they run one by one; the log says why.
+
     Differs from the paper: its figure shows one q per layer, its text is said to speak of one per layer and channel.
     One per channel is the default, chosen by our ablation (`ours_per_layer`, see docs/evaluation.md). The paper's steps
     and learning rate are not known.
@@ -141,6 +147,7 @@ class TryOnOptimizer:
         batch_size: How many pairs are optimised at once.
         autocast: A dtype such as `torch.bfloat16` in which the generator computes; None: its own.
         seed: Of `initial="random"`.
+        graph: Whether steps may be replayed as a CUDA graph.
 
     Raises:
         ConfigError: If a setting is unknown or out of range.
@@ -164,6 +171,7 @@ class TryOnOptimizer:
         batch_size: int = 8,
         autocast: torch.dtype | None = None,
         seed: int = 0,
+        graph: bool = True,
     ) -> None:
         chosen = find_preset(preset)
         self.generator = generator
@@ -180,6 +188,7 @@ class TryOnOptimizer:
         self.batch_size = batch_size
         self.autocast = autocast
         self.seed = seed
+        self.graph = graph
         self.weights, self.losses = _read_losses(defaults() if losses is None else losses)
         if per not in ("channel", "layer"):
             raise ConfigError(f"per: expected 'channel' or 'layer', got {per!r}")
@@ -261,10 +270,17 @@ class _Chunk:
         count, device = len(person), person.device
         self.sizes = [style.shape[1] for style in person.styles]
         self.variable = self._start()
+        self.adam = Adam([self.variable], betas=(0.9, 0.99))
+        self.step = 0
+        self.history: list[Tensor] = []  # (losses and total, b) of each step
+        self.status = TryOnStatus.STEP_LIMIT
+        # What a step writes stays where it is, so that a graph can write it too.
+        self.values = torch.zeros(len(settings.losses) + 1, count, device=device)
+        self.number = torch.zeros((), dtype=torch.long, device=device)  # the step's, as kernels see it
         self.best_total = torch.full((count,), torch.inf, device=device)
-        self.best_variable = self.variable.detach().clone()
+        self.best_variable = self.variable.clone()
         self.best_step = torch.zeros(count, dtype=torch.long, device=device)
-        self.best: tuple[Tensor, Tensor] = (
+        self.best = (
             torch.zeros_like(self.targets.person.image),
             torch.zeros_like(self.targets.person.logits),
         )
@@ -272,28 +288,28 @@ class _Chunk:
         self.milestone = torch.full((count,), torch.inf, device=device)
         self.converged = torch.zeros(count, dtype=torch.bool, device=device)
         self.broken = torch.zeros(count, dtype=torch.bool, device=device)
-        self.history: dict[str, list[Tensor]] = {name: [] for name in [*settings.losses, "total"]}
-        self.status = TryOnStatus.STEP_LIMIT
+        self.prepared: dict[str, Any] = {}
 
     def run(self, callback: Callable[[TryOnProgress], bool | None] | None) -> _Chunk:
         """Optimise until something ends it."""
         settings = self.settings
         with torch.no_grad():
-            prepared = {}
             for name, loss in settings.losses.items():
                 with _named(name, "prepare"):
-                    prepared[name] = loss.prepare(self.targets)
-        self.variable.requires_grad_()
-        adam = torch.optim.Adam([self.variable], lr=settings.learning_rate, betas=(0.9, 0.99))
+                    self.prepared[name] = loss.prepare(self.targets)
+        parts = {"the generator": settings.generator, **{f"losses[{n!r}]": loss for n, loss in settings.losses.items()}}
+        advance = Repeated(self._advance, self.person.device, parts, count=settings.steps, wanted=settings.graph)
         for step in range(settings.steps + 1):
-            last = step == settings.steps
-            # The first step is differentiated even if it is the only one: a loss must show that it has a gradient.
-            with torch.enable_grad() if step == 0 or not last else torch.no_grad():
-                state = self._draw(step)
-                total = self._judge(state, prepared)
-                objective = total.sum()
-            self._keep(step, total.detach(), state.drawing)
-            self.stopped = self.stopped or (callback is not None and self._tell(callback, step))
+            self.step, last = step, step == settings.steps
+            if last:
+                # The first step is differentiated even if it is the only one: a loss must show that it has a gradient.
+                with torch.enable_grad() if step == 0 else torch.no_grad():
+                    self._evaluate(self.variable.detach().requires_grad_())
+            else:
+                self.adam.set_rate(settings.learning_rate)
+                advance()
+            self.history.append(self.values.clone())
+            self.stopped = self.stopped or (callback is not None and self._tell(callback))
             if self.stopped:
                 self.status = TryOnStatus.STOPPED
                 break
@@ -304,15 +320,6 @@ class _Chunk:
                 break
             if step % _LOOK == 0 and bool((self.converged | self.broken).all()):
                 break
-            (gradient,) = torch.autograd.grad(objective, self.variable)
-            # A pair that is not finite is over; its neighbours in the same tensor are not.
-            self.variable.grad = torch.nan_to_num(gradient, 0.0, 0.0, 0.0)
-            adam.step()
-            with torch.no_grad():
-                if settings.bound == "clamp":
-                    self.variable.clamp_(0, 1)
-                else:
-                    self.variable.clamp_(-_FARTHEST, _FARTHEST)
         return self
 
     def coefficients(self, variable: Tensor) -> tuple[Tensor, ...]:
@@ -354,57 +361,81 @@ class _Chunk:
             q = torch.cat(tuple(layers), dim=1)
         return q.clamp(0.02, 0.98).logit() if settings.bound == "sigmoid" else q.clamp(0, 1).clone()
 
-    def _precision(self) -> torch.autocast:
-        dtype = self.settings.autocast
-        return torch.autocast(self.person.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    def _advance(self) -> None:
+        """Evaluate the coefficients and move on from them. Looks at no value once it has been called before."""
+        # A new leaf each time: what autograd keeps of a leaf belongs to the stream that first used it.
+        variable = self.variable.detach().requires_grad_()
+        with torch.enable_grad():
+            objective = self._evaluate(variable).sum()
+        self.adam.step(torch.autograd.grad(objective, [variable]))
+        if self.settings.bound == "clamp":
+            self.variable.clamp_(0, 1)
+        else:
+            self.variable.clamp_(-_FARTHEST, _FARTHEST)
 
-    def _draw(self, step: int) -> TryOnState:
-        coefficients = self.coefficients(self.variable)
+    def _evaluate(self, variable: Tensor) -> Tensor:
+        """Draw and judge a step, and keep what is best of it; return its total, `(b,)`."""
+        state = self._draw(variable)
+        total, values = self._judge(state)
+        self._keep(variable.detach(), state.drawing, total.detach(), values)
+        return total
+
+    def _draw(self, variable: Tensor) -> TryOnState:
+        coefficients = self.coefficients(variable)
         styles = blend_styles(self.person.styles, self.garment.styles, coefficients)
         with self._precision():
             drawing = self.draw(styles, noise=self.person.noise)
         if self.settings.autocast is not None:
             drawing = Drawing(drawing.image.float(), drawing.logits.float())
-        return TryOnState(step, coefficients, styles, drawing)
+        return TryOnState(self.step, coefficients, styles, drawing)
 
-    def _judge(self, state: TryOnState, prepared: Mapping[str, Any]) -> Tensor:
+    def _precision(self) -> torch.autocast:
+        dtype = self.settings.autocast
+        return torch.autocast(self.person.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+    def _judge(self, state: TryOnState) -> tuple[Tensor, Tensor]:
+        """Return the total, `(b,)`, and for the history all losses and the total, `(losses + 1, b)`."""
         settings, count = self.settings, len(self.person)
-        terms = []
+        judged = []
         for name, loss in settings.losses.items():
             with _named(name, "forward"):
-                values = loss.forward(state, prepared[name])
+                values = loss.forward(state, self.prepared[name])
             if state.step == 0:
                 check_values(f"losses[{name!r}]", values, count)
             elif not isinstance(values, Tensor) or values.shape != (count,):
                 raise LossError(f"losses[{name!r}]: expected shape ({count},) at step {state.step}, got {values!r}")
-            self.history[name].append(values.detach().float())
-            terms.append(settings.weights[name] * values)
-        total = torch.stack(terms).sum(dim=0)
-        self.history["total"].append(total.detach().float())
-        return total
+            judged.append(values)
+        weighted = [weight * values for weight, values in zip(settings.weights.values(), judged, strict=True)]
+        total = torch.stack(weighted).sum(dim=0)
+        return total, torch.stack([values.detach().float() for values in (*judged, total)])
 
     @torch.no_grad()
-    def _keep(self, step: int, total: Tensor, drawing: Drawing) -> None:
+    def _keep(self, variable: Tensor, drawing: Drawing, total: Tensor, values: Tensor) -> None:
         over = self.converged | self.broken
+        self.values.copy_(values.masked_fill(over, torch.nan))
         self.broken |= ~torch.isfinite(total) & ~over
         better = (total < self.best_total) & ~over & ~self.broken
-        self.best_total = torch.where(better, total, self.best_total)
-        self.best_step = torch.where(better, step, self.best_step)
-        self.best_variable = torch.where(better[:, None], self.variable.detach(), self.best_variable)
-        image, logits = self.best
-        wide = better[:, None, None, None]
-        self.best = (torch.where(wide, drawing.image, image), torch.where(wide, drawing.logits, logits))
+        replace_rows(self.best_total, better, total)
+        replace_rows(self.best_step, better, self.number)
+        replace_rows(self.best_variable, better, variable)
+        for kept, drawn in zip(self.best, (drawing.image, drawing.logits), strict=True):
+            replace_rows(kept, better, drawn)
         # Progress is measured from the last milestone, or many small gains would count as none.
         gained = total < self.milestone - self.settings.tolerance * self.milestone.abs().nan_to_num(posinf=0.0)
-        self.milestone = torch.where(gained, total, self.milestone)
-        self.stale = torch.where(gained, 0, self.stale + 1)
+        replace_rows(self.milestone, gained, total)
+        self.stale.add_(1).masked_fill_(gained, 0)
         if self.settings.patience:
             self.converged |= (self.stale >= self.settings.patience) & ~self.broken
+        self.number += 1
 
-    def _tell(self, callback: Callable[[TryOnProgress], bool | None], step: int) -> bool:
-        losses = {name: values[-1] for name, values in self.history.items()}
+    def _tell(self, callback: Callable[[TryOnProgress], bool | None]) -> bool:
         progress = TryOnProgress(
-            step + 1, self.settings.steps + 1, losses, self.best_total.clone(), self.first, len(self.person)
+            self.step + 1,
+            self.settings.steps + 1,
+            dict(zip([*self.settings.losses, "total"], self.history[-1].unbind(), strict=True)),
+            self.best_total.clone(),
+            self.first,
+            len(self.person),
         )
         return callback(progress) is True
 
@@ -444,15 +475,13 @@ def _join(
 ) -> TryOnBatch:
     parts = [chunk.coefficients(chunk.best_variable) for chunk in chunks]
     coefficients = tuple(torch.cat(layer).contiguous() for layer in zip(*parts, strict=True))
-    length = max(len(chunk.history["total"]) for chunk in chunks)
-    history = {}
-    for name in chunks[0].history:
-        columns = []
-        for chunk in chunks:
-            column = torch.stack(chunk.history[name]).cpu()
-            missing = torch.full((length - len(column), column.shape[1]), torch.nan)
-            columns.append(torch.cat([column, missing]))
-        history[name] = torch.cat(columns, dim=1)
+    length = max(len(chunk.history) for chunk in chunks)
+    columns = []
+    for chunk in chunks:
+        taken = torch.stack(chunk.history, dim=1).cpu()  # (losses and total, steps, b)
+        missing = torch.full((len(taken), length - len(chunk.history), taken.shape[2]), torch.nan)
+        columns.append(torch.cat([taken, missing], dim=1))
+    history = dict(zip([*settings.losses, "total"], torch.cat(columns, dim=2).unbind(), strict=True))
     return TryOnBatch(
         coefficients=coefficients,
         styles=blend_styles(person.styles, garment.styles, coefficients),
