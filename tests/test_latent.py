@@ -77,11 +77,22 @@ def test_parts_stacked_are_the_whole() -> None:
     assert again.source == latent.source
 
 
-def test_stack_drops_what_not_all_have() -> None:
-    joined = stack([some_latent(1), some_latent(2, noise=False, source=False)])
+def test_stack_drops_sources_that_not_all_have() -> None:
+    joined = stack([some_latent(1), some_latent(2, source=False)])
     assert len(joined) == 3
-    assert joined.noise is None
+    assert joined.noise is not None
     assert joined.source is None
+
+
+def test_stack_keeps_no_noise_where_none_has_any() -> None:
+    assert stack([some_latent(1, noise=False), some_latent(2, noise=False)]).noise is None
+
+
+@pytest.mark.parametrize("noisy", [(True, False), (False, True, True)])
+def test_stack_does_not_drop_the_noise_of_some(noisy: tuple[bool, ...]) -> None:
+    found = rf"latents: expected noise maps in all or in none, got {sum(noisy)} of {len(noisy)}"
+    with pytest.raises(ShapeError, match=found):
+        stack([some_latent(1, noise=noise) for noise in noisy])
 
 
 def test_stack_refuses() -> None:

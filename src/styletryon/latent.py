@@ -194,13 +194,14 @@ def stack(latents: Sequence[Latent]) -> Latent:
     """Join latents of one generator into one batch.
 
     Args:
-        latents: At least one latent. Noise and sources are kept when all of them have some.
+        latents: At least one latent. Sources are kept when all of them have some.
 
     Returns:
         A latent whose batch is the latents' batches one after another.
 
     Raises:
-        ShapeError: If there is none, or they belong to different generators or picture sizes.
+        ShapeError: If there is none, they belong to different generators or picture sizes, or only some have noise maps,
+            without which the others would be drawn differently.
     """
     if not latents:
         raise ShapeError("latents: expected at least one latent, got none")
@@ -219,11 +220,16 @@ def stack(latents: Sequence[Latent]) -> Latent:
                 f"{first.pose.size} and {other.model or 'unknown'} {other.pose.size}"
             )
     noises = [latent.noise for latent in latents if latent.noise is not None]
+    if 0 < len(noises) < len(latents):
+        raise ShapeError(
+            f"latents: expected noise maps in all or in none, got {len(noises)} of {len(latents)} with some; find them "
+            "alike, or drop them with dataclasses.replace(latent, noise=None)"
+        )
     sources = [latent.source for latent in latents if latent.source is not None]
     return Latent(
         styles=tuple(torch.cat(layer) for layer in zip(*(latent.styles for latent in latents), strict=True)),
         pose=Pose(torch.cat([latent.pose.keypoints for latent in latents]), first.pose.size),
-        noise=tuple(torch.cat(layer) for layer in zip(*noises, strict=True)) if len(noises) == len(latents) else None,
+        noise=tuple(torch.cat(layer) for layer in zip(*noises, strict=True)) or None,
         source=tuple(item for source in sources for item in source) if len(sources) == len(latents) else None,
         model=first.model,
     )
