@@ -57,6 +57,23 @@ inline unsigned short float_to_half(float value) {
 inline unsigned short round_to_bfloat(float value);
 inline unsigned short float_to_bfloat(float value) { return round_to_bfloat(value); }
 
+// Aligned as the hardware demands of a store of several words; the sanitizer checks it.
+template <int N>
+struct alignas(4 * N) Together {
+    unsigned word[N];
+};
+
+template <int N>
+void store_together(const unsigned* word, void* target) {
+    Together<N> together;
+    std::memcpy(&together, word, sizeof(together));
+    *static_cast<Together<N>*>(target) = together;
+}
+
+inline void store_words(const unsigned (&word)[1], void* target) { store_together<1>(word, target); }
+inline void store_words(const unsigned (&word)[2], void* target) { store_together<2>(word, target); }
+inline void store_words(const unsigned (&word)[4], void* target) { store_together<4>(word, target); }
+
 // One letter for each type of argument, as in Python's struct.
 template <typename T>
 struct Letter;

@@ -137,7 +137,7 @@ def _is_run(x: Tensor, step: int) -> bool:
 
 
 def arrange(x: Tensor) -> tuple[Tensor, bool]:
-    """`x` itself if a kernel can read it, else a dense copy in the order that is nearest; and whether that is "last"."""
+    """`x` itself if a kernel can read it, else a dense copy in the nearest order; and whether that is "last"."""
     last = is_last(x)
     if last is not None:
         return x, last

@@ -60,6 +60,11 @@ __device__ __forceinline__ unsigned narrow_word(const float (&value)[2], bf16) {
     return (unsigned)float_to_bfloat(value[0]) | ((unsigned)float_to_bfloat(value[1]) << 16);
 }
 
+// As one store each. Of a structure, the compiler may make several.
+__device__ __forceinline__ void store_words(const unsigned (&word)[1], void* target);
+__device__ __forceinline__ void store_words(const unsigned (&word)[2], void* target);
+__device__ __forceinline__ void store_words(const unsigned (&word)[4], void* target);
+
 // V numbers as they lie in memory: loaded first, widened when they are needed, so that many loads are under way.
 template <typename T, int V>
 struct Raw {
@@ -94,7 +99,7 @@ struct Raw {
             words.word[i] = narrow_word(part, T());
         }
     }
-    __device__ __forceinline__ void store(T* target) const { *reinterpret_cast<Words*>(target) = words; }
+    __device__ __forceinline__ void store(T* target) const { store_words(words.word, target); }
 };
 
 template <typename T>

@@ -1,5 +1,6 @@
-// The only lines that need a GPU: the conversions of 16-bit floats, in inline PTX so that no CUDA header is needed.
-// Everything else compiles as plain C++ too, and the tests run it so, with these functions written out.
+// The only lines that need a GPU: the conversions of 16-bit floats, in inline PTX so that no CUDA header is needed, and
+// the stores of several words. Everything else compiles as plain C++ too, and the tests run it so, with these functions
+// written out.
 
 __device__ __forceinline__ float half_to_float(unsigned short bits) {
     float value;
@@ -21,4 +22,18 @@ __device__ __forceinline__ unsigned short float_to_bfloat(float value) {
 #else
     return round_to_bfloat(value);
 #endif
+}
+
+__device__ __forceinline__ void store_words(const unsigned (&word)[1], void* target) {
+    *static_cast<unsigned*>(target) = word[0];
+}
+
+__device__ __forceinline__ void store_words(const unsigned (&word)[2], void* target) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(target), "r"(word[0]), "r"(word[1]) : "memory");
+}
+
+__device__ __forceinline__ void store_words(const unsigned (&word)[4], void* target) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(target), "r"(word[0]), "r"(word[1]), "r"(word[2]),
+                 "r"(word[3])
+                 : "memory");
 }
