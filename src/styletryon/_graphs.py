@@ -119,13 +119,13 @@ class Repeated:
 
     def __call__(self) -> None:
         """Take the step."""
+        if self._recorder is not None and self._calls < _WARM_UP:
+            self._calls += 1
+            self._recorder.run(self._step)
+            return
         if self._recorder is not None and self._replay is None:
-            if self._calls < _WARM_UP:
-                self._calls += 1
-                return self._recorder.run(self._step)
             self._try_to_capture(self._recorder)
         (self._replay or self._step)()
-        return None
 
     def _try_to_capture(self, recorder: Recorder) -> None:
         try:

@@ -200,8 +200,8 @@ def stack(latents: Sequence[Latent]) -> Latent:
         A latent whose batch is the latents' batches one after another.
 
     Raises:
-        ShapeError: If there is none, they belong to different generators or picture sizes, or only some have noise maps,
-            without which the others would be drawn differently.
+        ShapeError: If there is none, they belong to different generators or picture sizes, or only some have noise
+            maps, without which those would be drawn differently.
     """
     if not latents:
         raise ShapeError("latents: expected at least one latent, got none")

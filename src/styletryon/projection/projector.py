@@ -303,7 +303,7 @@ class _Chunk:
         with torch.no_grad():
             self._evaluate(self.code, self.noise)
             styles = tuple(style.float().clone() for style in self._styles(self.best.code))
-        self._check_start()
+        self._check_start()  # for the case of no steps
         seconds = (time.perf_counter() - self.began) / count
         return [self._latent(index, styles, seconds) for index in range(count)]
 
