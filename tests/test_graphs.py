@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -175,6 +176,67 @@ class TestRepeated:
 
         torch.func.vmap(inside)(torch.zeros(2))
         assert found == ["a transform of torch.func is active"]
+
+
+class TestRecorder:
+    """The calls that reach CUDA, written down by stand-ins."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        calls: list[str] = []
+
+        class Stream:
+            def __init__(self, name: object) -> None:
+                self.name = "side" if isinstance(name, torch.device) else name
+
+            def wait_stream(self, other: Stream) -> None:
+                calls.append(f"{self.name} waits for {other.name}")
+
+        class Graph:
+            def replay(self) -> None:
+                calls.append("replay")
+
+        @contextmanager
+        def stream(which: Stream) -> Iterator[None]:
+            calls.append(f"enter {which.name}")
+            try:
+                yield
+            finally:
+                calls.append(f"leave {which.name}")
+
+        @contextmanager
+        def graph(graph: Graph, *, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+            calls.append(f"capture on {stream.name}, {capture_error_mode}")
+            try:
+                yield
+            finally:
+                calls.append("end")
+
+        current = Stream("current")
+        monkeypatch.setattr(torch.cuda, "Stream", Stream)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+        monkeypatch.setattr(torch.cuda, "stream", stream)
+        monkeypatch.setattr(torch.cuda, "graph", graph)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
+        return calls
+
+    def test_a_step_runs_aside_between_what_comes_before_and_after(self, calls: list[str]) -> None:
+        _graphs.Recorder(CPU).run(lambda: calls.append("step"))
+        assert calls == ["side waits for current", "enter side", "step", "leave side", "current waits for side"]
+
+    def test_a_capture_returns_its_replay(self, calls: list[str]) -> None:
+        replay = _graphs.Recorder(CPU).capture(lambda: calls.append("step"))
+        replay()
+        assert calls == ["enter side", "capture on side, thread_local", "step", "end", "leave side", "replay"]
+
+    def test_a_failed_capture_is_followed_by_one_that_ends_well(self, calls: list[str]) -> None:
+        def step() -> None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        with pytest.raises(RuntimeError, match="not permitted"):
+            _graphs.Recorder(CPU).capture(step)
+        assert calls == ["enter side", "capture on side, thread_local", "end", "leave side"] * 2
+        assert not _graphs._capturing.locked()
 
 
 def plain_try_on(
