@@ -1,5 +1,5 @@
-// What CUDA C++ has and C++ has not, as far as styletryon's kernels use it: with this in front, they are plain C++. Their
-// threads never wait for each other, so they may run one after another.
+// What CUDA C++ has and C++ has not, as far as styletryon's kernels use it: with this in front, they are plain C++.
+// Their threads never wait for each other, so they may run one after another.
 #include <cmath>
 #include <cstdint>
 #include <cstring>

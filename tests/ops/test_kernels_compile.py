@@ -48,6 +48,7 @@ def test_16_bytes_move_at_a_time():
                 assert re.search(r"ld\.global(\.nc)?\.v4\.[ubf]32", body), f"{kernel} loads in pieces"
                 assert re.search(r"st\.global\.v4\.[ubf]32", body), f"{kernel} stores in pieces"
             assert ".local" not in body, f"{kernel} keeps an array in memory"
+            assert ".f64" not in body, f"{kernel} computes in double"
 
 
 def _compile_to_ptx(name: str) -> str:

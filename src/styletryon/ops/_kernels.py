@@ -34,6 +34,7 @@ _WIDE_BYTES = 16
 _MAX_GRID = (2**31 - 1, 65535, 65535)
 _THREADS = 256
 _SLIDE_THREADS = 128
+_WARP = 32
 # A kernel that slides has 32-bit coordinates; products with images and channels are 64-bit all the same.
 _MAX_COORDINATE = 2**30
 _SLIDE_TAPS = 4
@@ -446,7 +447,8 @@ def _groups(padding: int, up: int, size: int) -> tuple[int, int, int]:
 
 def _block(x: int, y: int, z: int, threads: int) -> tuple[int, int, int]:
     """A block of at most `threads` threads over as many, filled along x first, then y, then z."""
-    block_x = min(x, threads)
+    # Several blocks along x get equal shares, in whole warps: 192 threads make two blocks of 96, not 128 and a half.
+    block_x = x if x <= threads else _divide_up(_divide_up(x, _divide_up(x, threads)), _WARP) * _WARP
     block_y = min(y, threads // block_x)
     # A block may have 64 threads along z.
     return block_x, block_y, min(z, threads // (block_x * block_y), 64)

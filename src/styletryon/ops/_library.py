@@ -155,7 +155,7 @@ def _save_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.from_output = not ctx.constant and _is_told_by_output(ctx.activation, ctx.gain)
     whole = not (ctx.from_output or ctx.constant)
     ctx.save_for_backward(
-        x if whole or scale is not None else None,
+        x if whole or ctx.needs_input_grad[3] else None,
         bias if whole else None,
         noise if whole else None,
         scale,

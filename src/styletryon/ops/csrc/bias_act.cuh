@@ -1,9 +1,10 @@
-// clamp(gain * act(u)) with u = scale * x + noise + bias, in one pass; and grad * d/du of that, of first or second order.
+// clamp(gain * act(u)) with u = scale * x + noise + bias, in one pass; and grad * d/du of that, of first or second
+// order.
 //
 // A tensor is images of `outer` rows of `inner` numbers each, the inner ones side by side. In planes (NCHW) a row is a
 // channel and its numbers are pixels; in "last" (channels last) a row is a pixel and its numbers are channels. Blocks
-// are laid over these axes, so that no thread divides to find its channel. A thread has several independent
-// loads under way before it computes. Every kernel walks on by the size of the grid: any grid is right.
+// are laid over these axes, so that no thread divides to find its channel. A thread has several independent loads under
+// way before it computes. Every kernel walks on by the size of the grid: any grid is right.
 //
 // The kernel that moves bytes as fast as they come does not choose the activation number by number: "plain" kernels are
 // linear, lrelu and relu, told apart by a slope; "smooth" ones take a switch, which their arithmetic hides.

@@ -1,10 +1,10 @@
 // Zero insertion, padding, a FIR filter and decimation, of images whose pixels are `channels` numbers side by side. A
 // plane of an NCHW tensor is an image of one channel, so both layouts run through the same code.
 //
-// With the filter f turned so that it correlates, a row of the result is y[p] = sum over m of x[m] f[m up + top - p down];
-// columns alike. Blocks are laid over columns times channels (x), rows (y) and images (z), and walk on by the size of the
-// grid. Neighbouring threads read neighbouring numbers, and each other's columns from the first-level cache: a shared
-// tile would hold the same bytes for the price of two barriers, and its tail effects at odd sizes.
+// With the filter f turned so that it correlates, a row of the result is y[p] = sum over m of x[m] f[m up + top - p
+// down]; columns alike. Blocks are laid over columns times channels (x), rows (y) and images (z). Neighbouring threads
+// read neighbouring numbers, and each other's columns from the first-level cache: a tile in shared memory would hold
+// the same bytes for the price of barriers. No thread waits for another, so the kernels run on a CPU as they are.
 
 typedef Arithmetic<ELEMENT>::type Real;
 
@@ -64,12 +64,13 @@ __device__ __forceinline__ void any_resample(
 }
 
 // The common factors, U or D of 2 or neither, with K x K taps. A thread slides down a strip of the image: it loads each
-// row of x that its columns need once, several rows ahead, and adds it to every unfinished row of the result, which live
-// in registers. Rows and columns of the result come in groups of U, aligned so that the taps which meet inserted zeros
-// are known to the compiler: group g holds the rows g U + u + skew, u < U, and needs the rows g D + start + j of x, j < J,
-// with the taps j U - u. Rows of several groups are unfinished at a time: J / D, rounded up.
+// row of x that its columns need once, several rows ahead, and adds it to every unfinished row of the result, which
+// live in registers. Rows and columns of the result come in groups of U, aligned so that the taps which meet inserted
+// zeros are known to the compiler: group g holds the rows g U + u + skew, u < U, and needs the rows g D + start + j of
+// x, j < J, with the taps j U - u. Rows of several groups are unfinished at a time: J / D, rounded up.
 //
-// All of one thread's columns are side by side in planes, so that two go out in one store where the rows allow.
+// All of one thread's columns are side by side in planes, so that two go out in one store where the rows allow. Along y
+// and z any grid is right; along x it has to reach all columns.
 template <int V, bool PLANES, int U, int D, int K, int COLUMNS, int AHEAD>
 __device__ __forceinline__ void slide(
     ELEMENT* __restrict__ y, const ELEMENT* __restrict__ x, const Real* __restrict__ taps, long long images, int height,
@@ -130,7 +131,8 @@ __device__ __forceinline__ void slide(
 #pragma unroll
                         for (int s = 0; s < SPAN; s++) {
                             raw[a][d][s].clear();
-                            if (inside && source_x + s >= 0 && source_x + s < width) raw[a][d][s].load(line + s * pixel);
+                            const bool there = inside && source_x + s >= 0 && source_x + s < width;
+                            if (there) raw[a][d][s].load(line + s * pixel);
                         }
                     }
                 }
@@ -171,7 +173,8 @@ __device__ __forceinline__ void slide(
                             ELEMENT* line = y + ((image * rows + row) * columns + target_x) * pixel + channel;
                             if (PLANES && OUT == 2 && paired) {
                                 // Pairs are even, and so are the columns: the second is there if the first is.
-                                const float both[2] = {(float)sum[OPEN - 1][u][0][0], (float)sum[OPEN - 1][u][OUT - 1][0]};
+                                const float both[2] = {
+                                    (float)sum[OPEN - 1][u][0][0], (float)sum[OPEN - 1][u][OUT - 1][0]};
                                 Raw<ELEMENT, 2> out;
                                 out.set(both);
                                 out.store(line);
@@ -193,7 +196,9 @@ __device__ __forceinline__ void slide(
 #pragma unroll
                             for (int o = 0; o < OUT; o++) {
 #pragma unroll
-                                for (int i = 0; i < V; i++) sum[g][u][o][i] = g ? sum[g ? g - 1 : 0][u][o][i] : Real(0);
+                                for (int i = 0; i < V; i++) {
+                                    sum[g][u][o][i] = g ? sum[g ? g - 1 : 0][u][o][i] : Real(0);
+                                }
                             }
                         }
                     }
