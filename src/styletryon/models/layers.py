@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from styletryon import ops
+from styletryon.ops._composite import Filters
 from styletryon.ops._layer import equal_conv, styled_layer
 
 
@@ -54,6 +57,11 @@ class EqualLinear(nn.Module):
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, activation={self.activation!r}"
 
 
+def _filters(out_channels: int, in_channels: int, size: int) -> Tensor:
+    """Draw filters from a standard normal; they lie in channels-last memory, as feature maps do."""
+    return nn.init.normal_(torch.empty(out_channels, in_channels, size, size)).to(memory_format=torch.channels_last)
+
+
 class EqualConv2d(nn.Module):
     """A convolution with an equalised learning rate, the same size out, followed by bias and activation.
 
@@ -75,11 +83,10 @@ class EqualConv2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(_filters(out_channels, in_channels, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.gain = 1.0 / math.sqrt(in_channels * kernel_size**2)
         self.activation = activation
-        nn.init.normal_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
@@ -115,13 +122,13 @@ class StyledConv(nn.Module):
         demodulate: bool = True,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = nn.Parameter(_filters(out_channels, in_channels, kernel_size))
         self.gain = 1.0 / math.sqrt(in_channels * kernel_size**2)
         self.up = up
         self.demodulate = demodulate
         self.register_buffer("filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
         self.filter: Tensor
-        nn.init.normal_(self.weight)
+        self._kept: tuple[Tensor, int, int, Filters] | None = None
 
     def forward(
         self,
@@ -158,7 +165,27 @@ class StyledConv(nn.Module):
             demodulate=self.demodulate,
             activation=activation,
             gain=gain,
+            prepared=self._prepared(),
         )
+
+    def _prepared(self) -> Filters | None:
+        """Return what was derived from a frozen weight, as long as that is what it was."""
+        weight = self.weight
+        if weight.requires_grad or weight.is_inference() or weight.device.type != "cpu":
+            return None
+        kept = self._kept
+        if kept is None or kept[0] is not weight or kept[1:3] != (weight._version, weight.data_ptr()):
+            kept = self._kept = weight, weight._version, weight.data_ptr(), Filters(weight, self.up)
+        return kept[3]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what can be derived again out of copies."""
+        return {**self.__dict__, "_kept": None}
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> StyledConv:
+        self._kept = None  # the weight goes elsewhere
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def pointwise_filters(self, style: Tensor) -> Tensor:
         """Return what a layer of one pixel multiplies with, `(B, out_channels, in_channels)`, for styles."""

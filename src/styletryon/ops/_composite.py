@@ -7,6 +7,7 @@ CPU, where depthwise filters are several times faster in it; the first op conver
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -219,6 +220,7 @@ def styled_layer(
     demodulate: bool,
     activation: str,
     gain: float,
+    prepared: Filters | None = None,
 ) -> Tensor:
     """A modulated convolution and what follows it: ``act(gain * (conv + noise + bias) + residual)``.
 
@@ -234,6 +236,7 @@ def styled_layer(
         demodulate: Whether the filters are brought to unit length.
         activation: "linear" or "lrelu".
         gain: More than 0 for "lrelu".
+        prepared: What was derived from `weight` before, if that is the same still.
     """
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
@@ -247,7 +250,7 @@ def styled_layer(
             layer = _StyledLayer.apply
         else:
             layer = _fast_layer
-        return layer(x, weight, styles, bias, noise, residual, up, taps, demodulate, activation, gain, dtype)
+        return layer(x, weight, styles, bias, noise, residual, up, taps, demodulate, activation, gain, dtype, prepared)
 
 
 def _is_traced(*tensors: Tensor | None) -> bool:
@@ -276,9 +279,10 @@ def _plain_layer(
     activation: str,
     gain: float,
     dtype: torch.dtype,
+    prepared: Filters | None = None,
 ) -> Tensor:
     """`styled_layer`, every step an op that PyTorch differentiates."""
-    demodulation = _demodulation(_energy(weight, styles), styles) if demodulate else None
+    demodulation = _demodulation(_energy(weight), styles) if demodulate else None
     x = _dense(x).to(dtype)
     pointwise = weight.shape[2] == 1 and weight.shape[0] <= x.shape[2] * x.shape[3]
     if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
@@ -300,15 +304,60 @@ def _plain_layer(
     return bias_act(bias_act(y, bias, noise, "linear", gain, None), None, residual, activation, 1.0, None)
 
 
-def _energy(weight: Tensor, styles: Tensor) -> Tensor:
-    """The squared length of each kernel `(Cout, Cin)`, in float32 or better."""
-    dtype = torch.promote_types(torch.promote_types(weight.dtype, styles.dtype), torch.float32)
-    return weight.to(dtype).square().sum(dim=(2, 3))
+class Filters:
+    """What layers derive from a weight alone, each made when it is first asked for.
+
+    A layer makes its own for every call; a network whose weights are frozen keeps them.
+
+    Args:
+        weight: Filters `(Cout, Cin, k, k)`.
+        up: 1 or 2.
+    """
+
+    def __init__(self, weight: Tensor, up: int) -> None:
+        self._weight = weight.detach()
+        self.size = weight.shape[2]
+        self.swapped = up == 2 and self.size > 1
+        self._energy: Tensor | None = None
+        self._turned: Tensor | None = None
+        self._cast: Tensor | None = None
+
+    @property
+    def energy(self) -> Tensor:
+        """The squared length of each kernel `(Cout, Cin)`, in float32 or better."""
+        if self._energy is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._energy = _energy(self._weight)
+        return self._energy
+
+    @property
+    def turned(self) -> Tensor:
+        """The filters as convolutions take them: turned around, Cin first, if it is a transposed one."""
+        if self._turned is None:
+            with torch.inference_mode(False), torch.no_grad():
+                turned = self._weight.flip(2, 3).transpose(0, 1) if self.swapped else self._weight
+                # oneDNN takes twice as long to rearrange large filters that do not lie so.
+                self._turned = turned.contiguous(memory_format=torch.channels_last)
+        return self._turned
+
+    def cast(self, dtype: torch.dtype) -> Tensor:
+        """`turned` in another dtype."""
+        if dtype == self.turned.dtype:
+            return self.turned
+        if self._cast is None or self._cast.dtype != dtype:
+            with torch.inference_mode(False), torch.no_grad():
+                self._cast = self.turned.to(dtype)
+        return self._cast
+
+
+def _energy(weight: Tensor) -> Tensor:
+    return weight.to(torch.promote_types(weight.dtype, torch.float32)).square().sum(dim=(2, 3))
 
 
 def _demodulation(energy: Tensor, styles: Tensor) -> Tensor:
     """The factor `(B, Cout)` that gives each modulated filter unit length; in float32 or better."""
-    return (styles.to(energy.dtype).square() @ energy.t() + DEMODULATION_EPSILON).rsqrt()
+    dtype = torch.promote_types(styles.dtype, energy.dtype)
+    return (styles.to(dtype).square() @ energy.to(dtype).t() + DEMODULATION_EPSILON).rsqrt()
 
 
 def _prefers_folding(x: Tensor, weight: Tensor) -> bool:
@@ -371,12 +420,6 @@ def _correlate(
     return y if bias is None else y.add_(bias[:, None, None])
 
 
-def _turn(weight: Tensor, swapped: bool) -> Tensor:
-    """Filters as the convolution of `_correlate` takes them: turned around, Cin first, if it is a transposed one."""
-    # In channels-last memory: oneDNN takes twice as long to rearrange large filters otherwise.
-    return weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last) if swapped else weight
-
-
 def _fast_layer(
     x: Tensor,
     weight: Tensor,
@@ -390,15 +433,17 @@ def _fast_layer(
     activation: str,
     gain: float,
     dtype: torch.dtype,
+    prepared: Filters | None = None,
 ) -> Tensor:
     """`styled_layer` without gradients, in as little memory and as few passes as there are."""
-    demodulation = _demodulation(_energy(weight, styles), styles) if demodulate else None
-    return _run_layer(x, weight, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
+    prepared = Filters(weight, up) if prepared is None else prepared
+    demodulation = _demodulation(prepared.energy, styles) if demodulate else None
+    return _run_layer(x, prepared, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
 
 
 def _run_layer(
     x: Tensor,
-    weight: Tensor,
+    filters: Filters,
     styles: Tensor,
     demodulation: Tensor | None,
     bias: Tensor | None,
@@ -411,38 +456,42 @@ def _run_layer(
     dtype: torch.dtype,
 ) -> Tensor:
     x = _dense(x).to(dtype)
-    size = weight.shape[2]
+    size, batch = filters.size, len(x)
+    channels = filters.turned.shape[1 if filters.swapped else 0]
     late = None if bias is None else (bias * gain).to(dtype)
     scaled = None if noise is None else (noise * gain).to(dtype)
     if residual is not None:
         residual = residual.to(dtype)
-    outer = demodulation
-    if gain != 1.0:
-        outer = outer * gain if outer is not None else styles.new_full((len(x), weight.shape[0]), gain)
-    swapped = up == 2 and size > 1
-    if _prefers_folding(x, weight):
-        filters = _fold(_turn(weight, swapped), styles, outer, swapped, dtype)
-        if len(x) == 1:
-            return _epilogue_(_correlate(x, filters[0], size, up, taps, late), scaled, residual, activation)
-        out = x.new_empty((len(x), x.shape[2] * up, x.shape[3] * up, weight.shape[0])).permute(0, 3, 1, 2)
-        maps = _images(scaled, len(x))
-        residuals = _images(residual, len(x))
-        parts = zip(torch.split(x, 1), filters, maps, residuals, torch.split(out, 1), strict=True)
-        for image, own, map, rest, place in parts:
+    outer = _times(demodulation, gain, styles, channels)
+    if _prefers_folding(x, filters.turned):
+        folded = _fold(filters.turned, styles, outer, filters.swapped, dtype)
+        if batch == 1:
+            return _epilogue_(_correlate(x, folded[0], size, up, taps, late), scaled, residual, activation)
+        out = x.new_empty((batch, x.shape[2] * up, x.shape[3] * up, channels)).permute(0, 3, 1, 2)
+        added = zip(_images(scaled, batch), _images(residual, batch), strict=True)
+        parts = zip(torch.split(x, 1), folded, added, torch.split(out, 1), strict=True)
+        for image, own, (maps, rest), place in parts:
             # While one image is in the cache.
-            _epilogue_(_correlate(image, own, size, up, taps, late), map, rest, activation, place)
+            _epilogue_(_correlate(image, own, size, up, taps, late), maps, rest, activation, place)
         return out
-    y = _correlate(x * styles.to(dtype)[:, :, None, None], _turn(weight.to(dtype), swapped), size, up, taps, None)
+    y = _correlate(x * styles.to(dtype)[:, :, None, None], filters.cast(dtype), size, up, taps, None)
     if outer is not None:
         y.mul_(outer.to(dtype)[:, :, None, None])
     if late is not None:
         offset = late[:, None, None]
-        if scaled is not None and len(scaled) < len(y):
+        if scaled is not None and len(scaled) < batch:
             # One map for all images: noise and bias are added in one go.
             scaled = scaled.expand(1, *y.shape[1:]).contiguous(memory_format=torch.channels_last) + offset
         else:
             y.add_(offset)
     return _epilogue_(y, scaled, residual, activation)
+
+
+def _times(demodulation: Tensor | None, gain: float, styles: Tensor, channels: int) -> Tensor | None:
+    """The factor of each output channel, `(B, Cout)`; None for 1."""
+    if gain == 1.0:
+        return demodulation
+    return styles.new_full((len(styles), channels), gain) if demodulation is None else demodulation * gain
 
 
 def _images(x: Tensor | None, batch: int) -> Sequence[Tensor | None]:
@@ -474,12 +523,14 @@ class _StyledLayer(torch.autograd.Function):
         activation: str,
         gain: float,
         dtype: torch.dtype,
+        prepared: Filters | None = None,
     ) -> Tensor:
-        energy = _energy(weight, styles) if demodulate else None
-        demodulation = None if energy is None else _demodulation(energy, styles)
-        out = _run_layer(x, weight, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
-        ctx.save_for_backward(x, weight, styles, bias, noise, residual, taps, out, energy, demodulation)
+        filters = Filters(weight, up) if prepared is None else prepared
+        demodulation = _demodulation(filters.energy, styles) if demodulate else None
+        out = _run_layer(x, filters, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
+        ctx.save_for_backward(x, weight, styles, bias, noise, residual, taps, out, demodulation)
         ctx.settings = up, demodulate, activation, gain, dtype
+        ctx.filters = filters
         return out
 
     @staticmethod
@@ -498,109 +549,168 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     y = _plain_layer(*inputs, up, taps, demodulate, activation, gain, dtype)
     wanted = [i for i in range(6) if ctx.needs_input_grad[i]]
     found = torch.autograd.grad(y, [inputs[i] for i in wanted], grad, create_graph=True)
-    grads: list[Tensor | None] = [None] * 12
+    grads: list[Tensor | None] = [None] * 13
     for i, gradient in zip(wanted, found, strict=True):
         grads[i] = gradient
     return tuple(grads)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, styles, bias, noise, residual, taps, out, energy, demodulation = ctx.saved_tensors
+    x, weight, styles, bias, noise, residual, taps, out, demodulation = ctx.saved_tensors
     up, _, activation, gain, dtype = ctx.settings
+    filters: Filters = ctx.filters
     for_x, for_weight, for_styles, for_bias, for_noise, for_residual = ctx.needs_input_grad[:6]
-    batch, size = len(x), weight.shape[2]
-    grad = _dense(grad)
-    h = torch.ops.aten.leaky_relu_backward(grad, out, LRELU_SLOPE, True) if activation == "lrelu" else grad
-    grad_x = grad_weight = grad_styles = grad_bias = grad_noise = None
+    batch, size, swapped = len(x), filters.size, filters.swapped
     exact = torch.promote_types(dtype, torch.float32)
+    grad, x_ = _dense(grad), _dense(x).to(dtype)
+    outer = _times(demodulation, gain, styles, weight.shape[0])
+    folding = _prefers_folding(x, weight)
     # The filters' gradients, image by image, give those of all factors at the cost of small tensors.
-    by_filters = for_weight and _prefers_folding(x, weight)
-    factors = for_styles or for_weight
-    # Sums over the pixels.
-    total = None
-    needs_product = demodulation is not None and factors and not by_filters
-    if for_bias or (needs_product and bias is not None):
-        total = h.sum((2, 3)).to(exact)  # (B, Cout)
-        if for_bias:
-            grad_bias = total.sum(0) * gain
-    if for_noise:
-        ones = h.new_ones(h.shape[1], 1)
-        grad_noise = (h.permute(0, 2, 3, 1).reshape(-1, h.shape[1]) @ ones).reshape(batch, 1, *h.shape[2:]) * gain
-        grad_noise = grad_noise.sum_to_size(noise.shape)
-    product = None  # (B, Cout): the gradient of the logarithm of the demodulation
-    if needs_product:
-        product = (grad * out).sum((2, 3), dtype=exact)
-        if bias is not None:
-            product = product - gain * bias.to(exact) * total
-        if noise is not None:
-            maps = (noise * gain).to(h.dtype).expand(batch, *noise.shape[1:]).flatten(1)[..., None]
-            product = product - (h.flatten(2) @ maps)[..., 0].to(exact)
-        if residual is not None:
-            product = product - (h * residual).sum((2, 3), dtype=exact)
-    grad_residual = h.to(residual.dtype) if for_residual else None
-    if not (for_x or factors):
-        return (None, None, None, grad_bias, grad_noise, grad_residual, *[None] * 6)
+    by_filters = for_weight and folding
+    # The gradient of the logarithm of the demodulation comes from the output, unless from those.
+    by_output = demodulation is not None and (for_styles or for_weight) and not by_filters
+    folded: Sequence[Tensor] | None = None
+    if folding and (for_weight or outer is not None):
+        # Where the weight is frozen, the style stays outside: its gradient is read where it multiplies.
+        folded = _fold(filters.turned, styles if by_filters else None, outer, swapped, dtype).unbind()
+    scale = styles.to(dtype)[:, :, None, None]
+    offsets = _Offsets(bias, noise, residual, gain, batch) if by_output else None
 
-    x_ = _dense(x).to(dtype)
-    if up == 2 and taps is not None:
-        h = _unresample(h, size, taps)
-    outer = demodulation
-    if gain != 1.0:
-        outer = outer * gain if outer is not None else styles.new_full((batch, weight.shape[0]), gain)
-    swapped = up == 2 and size > 1
-    if by_filters:
-        turned = _turn(weight, swapped)
-        filters = _fold(turned, styles, outer, swapped, dtype)
-        grads = [
-            _convolution_backward(*part, size, swapped, for_x, True)
-            for part in zip(torch.split(h, 1), torch.split(x_, 1), filters, strict=True)
-        ]
-        if for_x:
-            grad_x = grads[0][0] if batch == 1 else torch.cat([part[0] for part in grads])
-        per_image = torch.stack([part[1] for part in grads]).to(exact)
-        grad_weight = _turn_back((per_image * _factor(styles, outer, swapped)).sum(0), swapped)
+    def run(part: slice) -> _Gradients:
+        """What one image gives, or all together."""
+        own, its_x, its_out = grad[part], x_[part], out[part]
+        h = own
+        if activation == "lrelu":
+            h = torch.ops.aten.leaky_relu_backward(own, its_out, LRELU_SLOPE, True)
+        got = _Gradients()
+        if for_residual:
+            got.residual = h
+        if for_bias or (by_output and bias is not None):
+            got.bias = h.sum((2, 3)).to(exact)
+        if for_noise:
+            ones = h.new_ones(h.shape[1], 1)
+            got.noise = (h.permute(0, 2, 3, 1).reshape(-1, h.shape[1]) @ ones).reshape(len(h), 1, *h.shape[2:])
+        if offsets is not None:
+            got.product = _pixel_products(own, its_out, exact) - offsets.product(h, part, got.bias, exact)
+        if not (for_x or for_weight or for_styles):
+            return got
+        if up == 2 and taps is not None:
+            h = _unresample(h, size, taps)
+        if folded is not None:
+            its_filters = folded[part.start]
+        else:
+            its_filters = filters.cast(dtype)
+            if outer is not None:
+                h = h * outer[part].to(dtype)[:, :, None, None]
+            if for_weight:
+                its_x = its_x * scale[part]
+        got.x, got.filters = _convolution_backward(
+            h, its_x, its_filters, size, swapped, for_x or (for_styles and not by_filters), for_weight
+        )
+        if not by_filters and for_styles:
+            got.styles = _pixel_products(got.x, x_[part], exact)
+        if for_x and place is not None:
+            got.x = place[part].copy_(got.x) if by_filters else torch.mul(got.x, scale[part], out=place[part])
+        elif for_x and not by_filters:
+            got.x.mul_(scale[part])
+        return got
+
+    place = torch.empty_like(x_) if for_x and batch > 1 and folded is not None else None
+    if folded is not None:
+        gradients = _join([run(slice(i, i + 1)) for i in range(batch)], place)
+    else:
+        gradients = run(slice(0, batch))
+    grad_styles, grad_weight, product = gradients.styles, gradients.filters, gradients.product
+    if by_filters and grad_weight is not None:
+        per_image, turned = grad_weight.to(exact), filters.turned  # (B, *turned.shape)
+        grad_weight = (per_image * _factor(styles, outer, swapped)).sum(0)
         matched = (per_image * turned).sum((3, 4))
         matched = matched.transpose(1, 2) if swapped else matched  # (B, Cout, Cin)
         grad_styles = (matched if outer is None else matched * outer[:, :, None]).sum(1)
-        if demodulation is not None:
+        if demodulation is not None and outer is not None:
             product = (matched * styles[:, None, :]).sum(2) * outer
-    elif not for_weight and outer is not None and _prefers_folding(x, weight):
-        filters = _fold(_turn(weight, swapped), None, outer, swapped, dtype)
-        grads = [
-            _convolution_backward(*part, size, swapped, True, False)
-            for part in zip(torch.split(h, 1), torch.split(x_, 1), filters, strict=True)
-        ]
-        grad_x = grads[0][0] if batch == 1 else torch.cat([part[0] for part in grads])
-    else:
-        if outer is not None:
-            h = h * outer.to(dtype)[:, :, None, None]
-        scaled = x_ * styles.to(dtype)[:, :, None, None] if for_weight else x_
-        grad_x, grad_turned = _convolution_backward(
-            h, scaled, _turn(weight.to(dtype), swapped), size, swapped, for_x or for_styles, for_weight
-        )
-        if for_weight:
-            grad_weight = _turn_back(grad_turned, swapped).to(exact)
-    if not by_filters and grad_x is not None:
-        if for_styles:
-            grad_styles = (grad_x * x_).sum((2, 3), dtype=exact)
-        if for_x:
-            grad_x.mul_(styles.to(dtype)[:, :, None, None])
-    if demodulation is not None and product is not None and energy is not None:
+    if grad_weight is not None:
+        grad_weight = _turn_back(grad_weight, swapped).to(exact)
+    if demodulation is not None and product is not None:
         # d = (energy . s^2 + eps)^-1/2, so the gradient of the sum inside is -1/2 product * d^2.
         inner = product * demodulation.square()
         if for_styles and grad_styles is not None:
-            grad_styles = grad_styles - styles * (inner.to(energy.dtype) @ energy)
+            grad_styles = grad_styles - styles * (inner.to(filters.energy.dtype) @ filters.energy)
         if for_weight and grad_weight is not None:
             grad_weight = grad_weight - weight * (inner.t() @ styles.to(inner.dtype).square())[..., None, None]
     return (
-        grad_x.to(x.dtype) if for_x and grad_x is not None else None,
+        gradients.x.to(x.dtype) if for_x and gradients.x is not None else None,
         grad_weight.to(weight.dtype) if for_weight and grad_weight is not None else None,
         grad_styles.to(styles.dtype) if for_styles and grad_styles is not None else None,
-        grad_bias.to(bias.dtype) if grad_bias is not None else None,
-        grad_noise.to(noise.dtype) if grad_noise is not None else None,
-        grad_residual,
-        *[None] * 6,
+        (gradients.bias.sum(0) * gain).to(bias.dtype) if for_bias and gradients.bias is not None else None,
+        (gradients.noise * gain).sum_to_size(noise.shape).to(noise.dtype) if gradients.noise is not None else None,
+        gradients.residual.to(residual.dtype) if gradients.residual is not None else None,
+        *[None] * 7,
     )
+
+
+@dataclass
+class _Gradients:
+    x: Tensor | None = None
+    filters: Tensor | None = None  # of one image, or of all together
+    styles: Tensor | None = None
+    bias: Tensor | None = None  # (B, Cout), without the gain
+    noise: Tensor | None = None  # (B, 1, H, W), without the gain
+    residual: Tensor | None = None
+    product: Tensor | None = None  # (B, Cout): of the logarithm of the demodulation
+
+
+def _join(parts: list[_Gradients], grad_x: Tensor | None) -> _Gradients:
+    """Puts the images' gradients together; those of the filters stay apart, stacked."""
+
+    def together(name: str) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        if name == "x" and grad_x is not None:
+            return grad_x
+        if found[0] is None:
+            return None
+        if name == "filters":
+            return torch.stack(found)
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    return _Gradients(*(together(item.name) for item in fields(_Gradients)))
+
+
+def _pixel_products(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
+    """The sum over the pixels of ``a * b``, `(B, C)`."""
+    if a.numel() <= 1 << 20:
+        return (a * b).sum((2, 3), dtype=dtype)
+    # Row by row of pixels through a scratch that stays in the cache: fresh memory costs more than the arithmetic.
+    batch, channels, height, width = a.shape
+    pixels = [x.permute(0, 2, 3, 1).reshape(batch, height * width, channels) for x in (a, b)]
+    step = max(1, (1 << 18) // (batch * channels))
+    scratch = a.new_empty((batch, step, channels))
+    total = a.new_zeros((batch, channels), dtype=dtype)
+    for one, other in zip(*(torch.split(x, step, dim=1) for x in pixels), strict=True):
+        total += torch.mul(one, other, out=scratch[:, : one.shape[1]]).sum(1, dtype=dtype)
+    return total
+
+
+class _Offsets:
+    """What a layer adds behind its convolution, to be taken off a sum over its output."""
+
+    def __init__(
+        self, bias: Tensor | None, noise: Tensor | None, residual: Tensor | None, gain: float, batch: int
+    ) -> None:
+        self._bias = None if bias is None else gain * bias
+        self._noise = None if noise is None else (gain * noise).expand(batch, *noise.shape[1:]).flatten(1)[..., None]
+        self._residual = residual
+
+    def product(self, h: Tensor, part: slice, total: Tensor | None, exact: torch.dtype) -> Tensor:
+        """The sum over the pixels of `h` times all of it, `(B, Cout)`; `total` is the sum of `h` alone."""
+        product = h.new_zeros((), dtype=exact)
+        if self._bias is not None and total is not None:
+            product = product + self._bias.to(exact) * total
+        if self._noise is not None:
+            product = product + torch.bmm(h.flatten(2), self._noise[part].to(h.dtype))[..., 0].to(exact)
+        if self._residual is not None:
+            product = product + _pixel_products(h, self._residual[part].to(h.dtype), exact)
+        return product
 
 
 def _turn_back(grad: Tensor, swapped: bool) -> Tensor:

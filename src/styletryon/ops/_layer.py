@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.ops import _composite
+from styletryon.ops._composite import Filters
 from styletryon.ops._dispatch import choose
 
 
@@ -26,6 +27,7 @@ def styled_layer(
     demodulate: bool = True,
     activation: str = "linear",
     gain: float = 1.0,
+    prepared: Filters | None = None,
 ) -> Tensor:
     """Computes ``act(gain * (modulated_conv2d(x, weight, styles) + noise + bias) + residual)``.
 
@@ -44,6 +46,7 @@ def styled_layer(
         demodulate: Whether the filters are brought to unit length.
         activation: "linear" or "lrelu".
         gain: A number above 0.
+        prepared: ``Filters(weight, up)`` from before, for a weight that has not changed since.
 
     Returns:
         A tensor `(B, Cout, H * up, W * up)`.
@@ -51,7 +54,7 @@ def styled_layer(
     path = choose(x)
     if path is _composite:
         return _composite.styled_layer(
-            x, weight, styles, bias, noise, residual, up, filter, demodulate, activation, gain
+            x, weight, styles, bias, noise, residual, up, filter, demodulate, activation, gain, prepared
         )
     y = path.modulated_conv2d(x, weight, styles, up, filter, demodulate)
     if residual is not None:
