@@ -53,12 +53,6 @@ class Plain(TryOnLoss):
         return state.image.square().mean(dim=(1, 2, 3))
 
 
-@pytest.fixture(autouse=True)
-def _capturable_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    for loss in (losses.EditingLocalizationLoss, losses.GarmentLoss, losses.IdentityLoss):
-        monkeypatch.setattr(loss, "capturable", True, raising=False)
-
-
 class TestAdam:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_is_torchs_bit_for_bit(self, generator: torch.Generator, dtype: torch.dtype) -> None:

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.targets [--pairs N] [--seed S]
 
-The renderer draws the wearer in the person's stance, without any network, and it is compared with the truth of the try-on
-inside the garment. What is missing comes from the wearer's body and light alone.
+The renderer draws the wearer in the person's stance, without any network, and it is compared with the truth of the
+try-on inside the garment. What is missing comes from the wearer's body and light alone.
 """
 
 from __future__ import annotations

@@ -355,3 +355,18 @@ class TestCheckLoss:
         made = _make_targets()
         whole, single = make_state(made, 0), make_state(_take(made, 1), 0, 1)
         torch.testing.assert_close(whole.image[1:2], single.image)
+
+
+def test_who_may_be_captured() -> None:
+    features = PixelFeatures()
+    assert all(loss.capturable for _, loss in losses.defaults().values())
+    # A feature network that does not say so may do anything.
+    judged = losses.defaults(lambda images: features(images))
+    assert [name for name, (_, loss) in judged.items() if loss.capturable] == ["localization"]
+
+    def mine(state: TryOnState) -> Tensor:
+        return state.image.mean(dim=(1, 2, 3))
+
+    assert not losses.as_loss(mine).capturable
+    mine.capturable = True  # type: ignore[attr-defined]
+    assert losses.as_loss(mine).capturable

@@ -12,6 +12,7 @@ from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError, LossError, RangeError, RegionError, ShapeError
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
+from styletryon.pose import Pose
 from styletryon.tryon import (
     PRESETS,
     TryOnBatch,
@@ -145,6 +146,9 @@ class TestTargets:
             match_pairs(drawer, person, Latent(garment.styles, garment.pose, model="another"))
         with pytest.raises(ShapeError, match="person: expected style codes of"):
             match_pairs(drawer, Latent(person.styles[:2], person.pose), garment)
+        square = replace(garment, pose=Pose(garment.pose.keypoints, (32, 32)))
+        with pytest.raises(ShapeError, match=r"garment.pose: expected keypoints in a picture of 32x24 .* got 32x32"):
+            match_pairs(drawer, person, square)
         with pytest.raises(ShapeError, match="empty batch"):
             match_pairs(drawer, person[:0], garment)
 

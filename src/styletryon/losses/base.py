@@ -194,6 +194,16 @@ class TryOnLoss(ABC):
     One object may serve many pairs: what `prepare` returns is kept by the optimizer, not here.
     """
 
+    @property
+    def capturable(self) -> bool:
+        """Whether a CUDA graph may replay `forward`: it runs the same kernels at each step, whatever the step's number.
+
+        And it lets the host wait for none of them, as `float(x)`, `if x > 0:` and `x[mask]` do. Nobody can check this
+        for you, so it is False unless a loss says otherwise; then its steps run one by one. A plain class attribute
+        `capturable = True` says it.
+        """
+        return False
+
     def prepare(self, targets: TryOnTargets) -> Any:
         """Measure, once a batch of pairs and without gradients, what `forward` will compare with.
 
@@ -229,6 +239,11 @@ class CallableLoss(TryOnLoss):
 
     def __init__(self, function: Callable[[TryOnState], Tensor]) -> None:
         self.function = function
+
+    @property
+    def capturable(self) -> bool:
+        """Whether the function has a true attribute of that name."""
+        return bool(getattr(self.function, "capturable", False))
 
     def forward(self, state: TryOnState, prepared: Any) -> Tensor:
         """Call the function."""

@@ -106,6 +106,11 @@ class GarmentLoss(TryOnLoss):
     def _network(self) -> FeatureNetwork:
         return self.features if self.features is not None else PixelFeatures()
 
+    @property
+    def capturable(self) -> bool:
+        """As the feature network is."""
+        return bool(getattr(self._network, "capturable", False))
+
     def prepare(self, targets: TryOnTargets) -> _Prepared:
         """Compute the features of the redrawn garment and the statistics of the garment's own picture."""
         composite = composite_target(targets, background=self.background)

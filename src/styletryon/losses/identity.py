@@ -46,6 +46,11 @@ class IdentityLoss(TryOnLoss):
     def _network(self) -> FeatureNetwork:
         return self.features if self.features is not None else PixelFeatures()
 
+    @property
+    def capturable(self) -> bool:
+        """As the feature network is."""
+        return bool(getattr(self._network, "capturable", False))
+
     def prepare(self, targets: TryOnTargets) -> CompositePart:
         """Compute the features of the person with the uncovered parts filled in."""
         composite = composite_target(targets, background=self.background, fill=self.fill)

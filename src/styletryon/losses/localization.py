@@ -127,6 +127,11 @@ class EditingLocalizationLoss(TryOnLoss):
     def __post_init__(self) -> None:
         channel_charges((), (), (), self.mode)
 
+    @property
+    def capturable(self) -> bool:
+        """It is."""
+        return True
+
     def prepare(self, targets: TryOnTargets) -> tuple[Tensor, ...]:
         """Compute what each channel costs."""
         return channel_charges(targets.person_attribution, targets.garment_attribution, targets.region, self.mode)

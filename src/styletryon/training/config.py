@@ -181,8 +181,12 @@ PRESETS: Mapping[str, TrainingConfig] = {
     ),
     "tiny": _tiny(),
 }
-"""Settings by name. "paperdoll": reconstruction through an encoder and try-ons of known truth (where the bundled weights
-end), then an adversarial finish. "pictures": the same for pictures of which no try-on is known. "adversarial": the adversarial loss alone, as the paper trains. "tiny": seconds long, to try the machinery."""
+"""Settings by name.
+
+"paperdoll": reconstruction through an encoder and try-ons of known truth (where the bundled weights end), then an
+adversarial finish. "pictures": the same for pictures of which no try-on is known. "adversarial": the adversarial loss
+alone, as the paper trains. "tiny": seconds long, to try the machinery.
+"""
 
 
 def preset(name: str) -> TrainingConfig:

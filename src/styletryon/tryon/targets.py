@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.drawing import Drawer, Drawing
+from styletryon.drawing import Drawer, Drawing, check_aspect
 from styletryon.errors import ConfigError, RegionError, ShapeError
 from styletryon.labels import Label, Region, resolve_region
 from styletryon.latent import Latent, stack
@@ -31,7 +31,7 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
         Both with batch `B`.
 
     Raises:
-        ShapeError: If the batches cannot be paired or the styles are not the generator's in shape.
+        ShapeError: If the batches cannot be paired, or styles or poses are not the generator's in shape or aspect.
         ConfigError: If a latent belongs to another generator, or lies on another device.
     """
     # Computed once: a fingerprint reads all weights.
@@ -44,6 +44,7 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
                 f"{name}: expected a latent of this generator ({fingerprint}), got one of {latent.model}; "
                 "project the picture with this generator"
             )
+        check_aspect(f"{name}.pose", latent.pose, generator.image_size)
         found = tuple(style.shape[-1] for style in latent.styles)
         if found != tuple(generator.style_channels):
             raise ShapeError(
