@@ -2,7 +2,9 @@
 
     python -m tests.benchmarks.training_step [--peer PATH ...] [--size 128] [--batch 4] [--threads 1 2] [--device cuda]
 
-A step is one of the generator and one of the discriminator: drawing with fresh noise, logistic losses, Adam. Left out
+A step is one of the generator and one of the discriminator: drawing with fresh noise, logistic losses, Adam. The peers
+draw again for the discriminator, as their own loops do; ours lets it judge the drawings of the generator's step, and
+once, as `Trainer` does. Left out
 on all sides are the lazy penalties (R1, path length), style mixing, augmentation, the average of the weights and the
 data. All have the same channels (`--channel-base`, 512 at most). Ours draws the segmentation and encodes the pose
 besides, and its discriminator sees both. It trains in what precision is faster (`bf16` on a processor that has it);

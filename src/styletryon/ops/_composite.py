@@ -637,7 +637,8 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if for_styles and grad_styles is not None:
             grad_styles = grad_styles - styles * (inner.to(filters.energy.dtype) @ filters.energy)
         if for_weight and grad_weight is not None:
-            grad_weight = grad_weight - weight * (inner.t() @ styles.to(inner.dtype).square())[..., None, None]
+            change = inner.t() @ styles.to(inner.dtype).square()
+            grad_weight = torch.addcmul(grad_weight, weight.to(exact), change[..., None, None].to(exact), value=-1)
     return (
         gradients.x.to(x.dtype) if for_x and gradients.x is not None else None,
         grad_weight.to(weight.dtype) if for_weight and grad_weight is not None else None,

@@ -90,7 +90,12 @@ def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, ac
         weight = weight * (factor * gain)
     else:
         x = x * (factor * gain)
-    y = functional.conv2d(x, weight, bias if bias is None or gain == 1.0 else bias * gain, padding=padding)
+    bias = bias if bias is None or gain == 1.0 else bias * gain
+    if padding == 0 and x.device.type == "cpu":
+        # As a product with the pixels: for kernels of one pixel conv2d is slow in float32.
+        y = functional.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
+    else:
+        y = functional.conv2d(x, weight, bias, padding=padding)
     return functional.leaky_relu(y, _composite.LRELU_SLOPE, inplace=True) if activation == "lrelu" else y
 
 

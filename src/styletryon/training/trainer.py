@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -201,16 +201,22 @@ class Trainer:
             self.generator.w_mean.lerp_(codes.detach().mean(dim=0), 0.005)
             terms = objectives.reconstruction(drawings[0][0], *_at_level(target, drawings[0][0]), target.pose)
             losses |= {name: stage.reconstruction * term for name, term in terms.items()}
+        ends, gradients = [term for term in losses.values() if term.requires_grad], []
         if stage.adversarial:
-            self.discriminator.requires_grad_(False)
+            # The discriminator judges the drawings once: the generator learns from the gradient at them, and the
+            # discriminator, which the generator's step leaves as it is, from that to its weights.
+            leaves = [_leaf(drawing) for drawing, _ in drawings]
             with self._autocast():
-                judged = [self._judge(drawing, pose) for drawing, pose in drawings]
-            losses["adversarial"] = stage.adversarial * objectives.generator_logistic(torch.cat(judged))
-        self._descend(self.optimizer, sum(losses.values(), self.path_mean.new_zeros(())))
+                fake = torch.cat([self._judge(leaf, pose) for leaf, (_, pose) in zip(leaves, drawings, strict=True)])
+            losses["adversarial"] = stage.adversarial * objectives.generator_logistic(fake)
+            inputs = [part for leaf in leaves for part in (leaf.image, leaf.logits)]
+            gradients = list(torch.autograd.grad(losses["adversarial"], inputs, retain_graph=True))
+        drawn = [part for drawing, _ in drawings for part in (drawing.image, drawing.logits)][: len(gradients)]
+        self._descend(self.optimizer, [*ends, *drawn], [*[None] * len(ends), *gradients])
         if stage.adversarial and self.config.path_length and self.step % self.config.path_interval == 0:
             losses["path_length"] = self._regularise_paths(target.pose, rng)
         if stage.adversarial:
-            losses |= self._train_discriminator(target, drawings)
+            losses |= self._train_discriminator(target, fake)
         self._update_average()
         self.step += 1
         self.pictures += self.config.batch_size
@@ -320,17 +326,10 @@ class Trainer:
         judged: Tensor = self.discriminator(drawing.image.float(), objectives.hard_labels(drawing.logits), pose)
         return judged
 
-    def _train_discriminator(self, real: _Examples, drawings: list[tuple[Drawing, Pose]]) -> dict[str, Tensor]:
-        self.discriminator.requires_grad_(True)
+    def _train_discriminator(self, real: _Examples, fake_logits: Tensor) -> dict[str, Tensor]:
         labels = objectives.one_hot(real.labels, self.generator.num_labels)
         with self._autocast():
             real_logits = self.discriminator(real.images, labels, real.pose)
-            fake_logits = torch.cat(
-                [
-                    self._judge(Drawing(drawing.image.detach(), drawing.logits.detach()), pose)
-                    for drawing, pose in drawings
-                ]
-            )
         losses = {"discriminator": objectives.discriminator_logistic(real_logits, fake_logits)}
         loss = losses["discriminator"]
         if self.step % self.config.r1_interval == 0:
@@ -338,7 +337,7 @@ class Trainer:
             # In full precision: second derivatives of bfloat16 are mostly rounding.
             losses["r1"] = objectives.r1_penalty(self.discriminator(*inputs, real.pose), inputs)
             loss = loss + 0.5 * self.config.r1 * self.config.r1_interval * losses["r1"]
-        self._descend(self.discriminator_optimizer, loss)
+        self._descend(self.discriminator_optimizer, [loss])
         return losses | {"real": real_logits.mean(), "fake": fake_logits.mean()}
 
     def _regularise_paths(self, pose: Pose, rng: torch.Generator) -> Tensor:
@@ -353,14 +352,18 @@ class Trainer:
             mean = mean / self.world
         self.path_mean = self.path_mean.lerp(mean, 0.01)
         penalty = (lengths - self.path_mean).square().mean()
-        self._descend(self.optimizer, penalty * self.config.path_length * self.config.path_interval)
+        self._descend(self.optimizer, [penalty * self.config.path_length * self.config.path_interval])
         return penalty
 
     # ------------------------------------------------------------------ weights
 
-    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _descend(
+        self, optimizer: torch.optim.Optimizer, ends: Sequence[Tensor], gradients: Sequence[Tensor | None] | None = None
+    ) -> None:
+        """Take a step down the sum of `ends`, numbers, or tensors with the `gradients` of what follows them."""
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        inputs = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        torch.autograd.backward(list(ends), None if gradients is None else list(gradients), inputs=inputs)
         if self.world > 1:
             self._average_gradients(optimizer)
         optimizer.step()
@@ -636,6 +639,11 @@ class _Means:
         means = self.peek()
         self._sums.clear()
         return means
+
+
+def _leaf(drawing: Drawing) -> Drawing:
+    """Return the same drawing, where gradients end."""
+    return Drawing(drawing.image.detach().requires_grad_(), drawing.logits.detach().requires_grad_())
 
 
 def _at_level(target: _Examples, drawing: Drawing) -> tuple[Tensor, Tensor]:
