@@ -6,8 +6,8 @@
 weights, equal channels (`--channel-base`, 512 at most). The peers have no try-on; this is what their projectors repeat,
 without the feature network. Ours draws the segmentation besides; the pose is encoded once, as our optimisations do.
 
-"try-on step" is ours alone: `TryOnOptimizer` with its default losses, its time divided by its steps; on CUDA replayed as
-a graph and, for comparison, step by step.
+"try-on step" is ours alone: `TryOnOptimizer` with its default losses, its time divided by its steps; on CUDA replayed
+as a graph and, for comparison, step by step.
 """
 
 from __future__ import annotations
