@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,13 @@ SIZE = (32, 24)
 
 
 def some_latent(
-    batch: int = 2, *, noise: bool = True, source: bool = True, seed: int = 0, model: str = "tiny"
+    batch: int = 2,
+    *,
+    noise: bool = True,
+    source: bool = True,
+    anchor: bool = True,
+    seed: int = 0,
+    model: str = "tiny",
 ) -> Latent:
     generator = torch.Generator().manual_seed(seed)
     frame = Frame((0.0, 0.0, 24.0, 32.0), SIZE, SIZE)
@@ -32,6 +39,7 @@ def some_latent(
         source=tuple(Source(Image.new("RGB", (24, 32)), frame) for _ in range(batch)) if source else None,
         report={"steps": 40, "error": 0.125},
         model=model,
+        anchor=tuple(torch.randn(batch, channels, generator=generator) for channels in (8, 6, 4)) if anchor else None,
     )
 
 
@@ -39,6 +47,7 @@ def same(first: Latent, second: Latent) -> bool:
     """Whether all that is saved agrees."""
     pairs = [*zip(first.styles, second.styles, strict=True), (first.pose.keypoints, second.pose.keypoints)]
     pairs += list(zip(first.noise or (), second.noise or (), strict=True))
+    pairs += list(zip(first.anchor or (), second.anchor or (), strict=True))
     plain = first.pose.size == second.pose.size and first.model == second.model and first.report == second.report
     return plain and all(torch.equal(one, other) and one.dtype == other.dtype for one, other in pairs)
 
@@ -73,8 +82,16 @@ def test_iteration_ends() -> None:
 def test_parts_stacked_are_the_whole() -> None:
     latent = some_latent(3)
     again = stack(list(latent))
-    assert same(latent[:], Latent(again.styles, again.pose, again.noise, again.source, latent.report, again.model))
+    assert same(latent[:], replace(again, report=latent.report))
     assert again.source == latent.source
+
+
+def test_stack_gives_those_without_an_anchor_their_own_styles() -> None:
+    first, second = some_latent(2), some_latent(1, anchor=False, seed=1)
+    joined = stack([first, second])
+    assert joined.anchor is not None
+    assert torch.equal(joined.anchor[1], torch.cat([first.anchor[1], second.styles[1]]))  # type: ignore[index]
+    assert stack([second, second]).anchor is None
 
 
 def test_stack_drops_sources_that_not_all_have() -> None:

@@ -37,6 +37,9 @@ class Latent:
         source: One object per person that says where the picture came from (see `styletryon.images.Source`), or None.
         report: Plain numbers about how the latent was found, such as the reconstruction error.
         model: The fingerprint of the generator that the styles belong to; empty when unknown.
+        anchor: Style codes of the same people, shaped like `styles`, that are less alike but nearer to what the
+            generator was trained on: those of the encoder, where the projection began. They change clothes and pose
+            better. None where there are none better than `styles`.
     """
 
     styles: Styles
@@ -45,12 +48,13 @@ class Latent:
     source: tuple[Any, ...] | None = None
     report: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
+    anchor: Styles | None = None
 
     def __post_init__(self) -> None:
         count = len(self.pose)
         if not self.styles:
             raise ShapeError("styles: expected a tensor per styled layer, got none")
-        for name, group in (("styles", self.styles), ("noise", self.noise or ())):
+        for name, group in (("styles", self.styles), ("noise", self.noise or ()), ("anchor", self.anchor or ())):
             for layer, tensor in enumerate(group):
                 if tensor.shape[0] != count:
                     raise ShapeError(
@@ -76,6 +80,7 @@ class Latent:
             report=self.report if len(pose) == len(self) else {},
             noise=None if self.noise is None else tuple(noise[part] for noise in self.noise),
             source=None if self.source is None else self.source[part],
+            anchor=None if self.anchor is None else tuple(style[part] for style in self.anchor),
         )
 
     @property
@@ -90,6 +95,7 @@ class Latent:
             styles=tuple(style.to(device) for style in self.styles),
             pose=self.pose.to(device),
             noise=None if self.noise is None else tuple(noise.to(device) for noise in self.noise),
+            anchor=None if self.anchor is None else tuple(style.to(device) for style in self.anchor),
         )
 
     def with_pose(self, pose: Pose) -> Latent:
@@ -105,7 +111,7 @@ class Latent:
         Raises:
             SaveError: If the file cannot be written. What stood there before still stands.
         """
-        groups = {"styles": self.styles, "noise": self.noise or ()}
+        groups = {"styles": self.styles, "noise": self.noise or (), "anchor": self.anchor or ()}
         tensors = {f"{name}.{layer}": item for name, group in groups.items() for layer, item in enumerate(group)}
         tensors["keypoints"] = self.pose.keypoints
         # Copies, because the format refuses views of one memory, which the parts of a batch are.
@@ -172,12 +178,14 @@ class Latent:
             pose = Pose(tensors.pop("keypoints"), (height, width))
             layers = sum(name.startswith("styles.") for name in tensors)
             maps = sum(name.startswith("noise.") for name in tensors)
+            anchors = sum(name.startswith("anchor.") for name in tensors)
             latent = cls(
                 styles=tuple(tensors.pop(f"styles.{layer}") for layer in range(layers)),
                 pose=pose,
                 noise=tuple(tensors.pop(f"noise.{layer}") for layer in range(maps)) or None,
                 report=json.loads(metadata["report"]),
                 model=metadata["model"],
+                anchor=tuple(tensors.pop(f"anchor.{layer}") for layer in range(anchors)) or None,
             )
         except CheckpointError:
             raise
@@ -226,10 +234,13 @@ def stack(latents: Sequence[Latent]) -> Latent:
             "alike, or drop them with dataclasses.replace(latent, noise=None)"
         )
     sources = [latent.source for latent in latents if latent.source is not None]
+    anchors = [latent.anchor or latent.styles for latent in latents]
+    anchored = any(latent.anchor for latent in latents)
     return Latent(
         styles=tuple(torch.cat(layer) for layer in zip(*(latent.styles for latent in latents), strict=True)),
         pose=Pose(torch.cat([latent.pose.keypoints for latent in latents]), first.pose.size),
         noise=tuple(torch.cat(layer) for layer in zip(*noises, strict=True)) or None,
         source=tuple(item for source in sources for item in source) if len(sources) == len(latents) else None,
         model=first.model,
+        anchor=tuple(torch.cat(layer) for layer in zip(*anchors, strict=True)) if anchored else None,
     )

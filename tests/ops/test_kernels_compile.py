@@ -12,12 +12,6 @@ from styletryon.errors import BackendUnavailableError
 from styletryon.ops import _kernels, _nvrtc
 
 ARCHS = (75, 80, 86, 89, 90, 100, 120)
-# The types differ in a few lines; of those, only bfloat16's depend on the architecture. All of the others are slow.
-QUICK = [(source, 90) for source in _kernels.source_names()]
-QUICK += [
-    (source, arch) for source in _kernels.source_names() if source.endswith("bf16") for arch in ARCHS if arch != 90
-]
-SLOW = [(s, a) for s in _kernels.source_names() for a in ARCHS if (s, a) not in QUICK]
 
 
 def _compile(name: str, arch: int) -> bytes:
@@ -32,7 +26,8 @@ def _compile(name: str, arch: int) -> bytes:
     return nvrtc.compile({source.name: source for source in _kernels.sources()}[name], f"sm_{arch}")
 
 
-@pytest.mark.parametrize(("name", "arch"), [*QUICK, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW)])
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("name", _kernels.source_names())
 def test_compiles(name, arch):
     cubin = _compile(name, arch)
     kernels = set(re.findall(rb"\.text\.(\w+)", cubin))

@@ -161,7 +161,14 @@ def test_starts_from_the_encoder_if_there_is_one(truth: Drawing) -> None:
     latent = LatentProjector(drawer, steps=0).project(truth.image, pose(drawer))
     for a, b in zip(latent.styles, guess, strict=True):
         torch.testing.assert_close(a, b)
+    moved = LatentProjector(drawer, steps=2).project(truth.image, pose(drawer))
+    assert moved.anchor is not None
+    for a, b, c in zip(moved.anchor, guess, moved.styles, strict=True):
+        torch.testing.assert_close(a, b)
+        assert not torch.equal(a, c)
+    assert LatentProjector(drawer, steps=0, space="z").project(truth.image, pose(drawer)).anchor is None
     mean = LatentProjector(drawer, steps=0, start="mean").project(truth.image, pose(drawer))
+    assert mean.anchor is None
     torch.testing.assert_close(mean.styles[0], drawer.affine(drawer.w_mean[None])[0].expand(3, -1))
 
 

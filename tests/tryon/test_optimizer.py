@@ -445,3 +445,42 @@ def test_a_try_on_can_be_dressed_again(drawer, person, garment, batch: TryOnBatc
     again = TryOnOptimizer(drawer, steps=1).optimize(batch.latent, garment, region="bottom")
     assert len(again) == 3
     assert len(stack([batch.latent, person])) == 6
+
+
+class TestLearntShares:
+    @pytest.fixture
+    def generator(self):  # type: ignore[no-untyped-def]
+        return tiny_generator(shares=True)
+
+    def test_the_garment_is_redrawn_on_the_person(self, generator) -> None:  # type: ignore[no-untyped-def]
+        person, garment = tiny_latent(generator, 2, 1), tiny_latent(generator, 2, 2)
+        region = frozenset(range(1, 12))
+        targets = make_targets(generator, person, garment, region)
+        shares = generator.shares(region)
+        assert targets.shares is not None
+        assert all(torch.equal(*pair) for pair in zip(targets.shares, shares, strict=True))
+        expected = blend(generator, person, garment, [share[None] for share in shares])
+        assert torch.equal(targets.redrawn.image, expected.image)
+
+    def test_codes_go_halfway_to_their_anchor_before_they_exchange_clothes(self, generator) -> None:  # type: ignore[no-untyped-def]
+        person, garment, other = (tiny_latent(generator, 2, seed) for seed in (1, 2, 3))
+        anchored = replace(person, anchor=other.styles)
+        halfway = replace(person, styles=tuple((a + b) / 2 for a, b in zip(person.styles, other.styles, strict=True)))
+        region = frozenset(range(1, 12))
+        found = make_targets(generator, anchored, garment, region)
+        expected = make_targets(generator, halfway, garment, region)
+        torch.testing.assert_close(found.redrawn.image, expected.redrawn.image)
+        plain = make_targets(generator, person, garment, region)
+        assert torch.equal(found.person.image, plain.person.image)  # the person stays who was projected
+        assert not torch.allclose(found.redrawn.image, plain.redrawn.image)
+
+    def test_coefficients_start_at_the_shares(self, generator) -> None:  # type: ignore[no-untyped-def]
+        person, garment = tiny_latent(generator, 1, 1), tiny_latent(generator, 1, 2)
+        region = frozenset(range(1, 12))
+        found = TryOnOptimizer(generator, steps=0).optimize(person, garment, region=region)
+        for q, share in zip(found.coefficients, generator.shares(region), strict=True):
+            torch.testing.assert_close(q, share[None].clamp(0.02, 0.98), atol=1e-5, rtol=0)
+
+    def test_shares_that_nobody_learnt_cannot_be_the_start(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(ConfigError, match="shares"):
+            TryOnOptimizer(drawer, initial="shares").optimize(person, garment)

@@ -305,7 +305,8 @@ class _Chunk:
             styles = tuple(style.float().clone() for style in self._styles(self.best.code))
         self._check_start()  # for the case of no steps
         seconds = (time.perf_counter() - self.began) / count
-        return [self._latent(index, styles, seconds) for index in range(count)]
+        anchor = self._anchor()
+        return [self._latent(index, styles, anchor, seconds) for index in range(count)]
 
     def _weigh(self, known: Tensor) -> None:
         """Say how much each pixel counts, and compute what the steps compare with."""
@@ -370,13 +371,21 @@ class _Chunk:
                 "not finite, or try another autocast"
             )
 
-    def _latent(self, index: int, styles: Styles, seconds: float) -> Latent:
+    @torch.no_grad()
+    def _anchor(self) -> Styles | None:
+        """Return the encoder's style codes; a z near them means somebody else."""
+        if self.settings.start != "encoder" or self.settings.space in ("z", "z+"):
+            return None
+        return tuple(style.detach().float() for style in self._styles(self.origin))
+
+    def _latent(self, index: int, styles: Styles, anchor: Styles | None, seconds: float) -> Latent:
         part = slice(index, index + 1)
         square = max(float(self.best.squares[index]), 1e-10)
         return Latent(
             styles=tuple(style[part].clone() for style in styles),
             pose=self.pose[part],
             noise=tuple(layer[part].clone() for layer in self.best.noise) if self.settings.noise else None,
+            anchor=None if anchor is None else tuple(style[part].clone() for style in anchor),
             report={
                 "reconstruction_psnr": 10 * float(torch.log10(torch.tensor(4 / square))),
                 "reconstruction_l1": float(self.best.absolutes[index]),
