@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from styletryon import ops
 from styletryon.models.layers import EqualConv2d, StyledConv
 from styletryon.ops import _composite
-from styletryon.ops._layer import channels_last_gradient, equal_conv, styled_layer
+from styletryon.ops._layer import channels_last_gradient, equal_conv, halve, styled_layer
 
 FIR = ops.setup_filter([1, 3, 3, 1])
 # Batch, channels in and out, kernel, height and width: filters smaller than the images, and larger.
@@ -223,3 +223,25 @@ def test_gradients_are_put_in_order(generator):
 def test_the_choice_of_the_form():
     assert _composite._prefers_folding(torch.zeros(1, 4, 9, 9), torch.zeros(4, 4, 3, 3))
     assert not _composite._prefers_folding(torch.zeros(4, 4, 3, 3), torch.zeros(4, 4, 3, 3))
+
+
+def test_halving_is_an_average_with_gradients_to_second_order(generator):
+    x = torch.randn(2, 3, 4, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    torch.testing.assert_close(halve(x), torch.nn.functional.avg_pool2d(x, 2))
+    assert torch.autograd.gradcheck(halve, x)
+    assert torch.autograd.gradgradcheck(halve, x)
+
+
+def test_a_scaled_weight_is_cast_once_and_its_gradient_back(generator):
+    x = torch.randn(2, 3, 9, 9, generator=generator)
+    weight = torch.randn(4, 3, 3, 3, generator=generator).requires_grad_()
+    expected = equal_conv(x, weight, None, 0.3, "lrelu")
+    with torch.autocast("cpu", torch.bfloat16):
+        y = equal_conv(x, weight, None, 0.3, "lrelu")
+    assert y.dtype == torch.bfloat16
+    assert (y.float() - expected).norm() < 0.02 * expected.norm()
+    for create_graph in (True, False):
+        (grad,) = torch.autograd.grad(y.float().square().sum(), weight, create_graph=create_graph)
+        (exact,) = torch.autograd.grad(expected.square().sum(), weight, retain_graph=True)
+        assert grad.dtype == torch.float32
+        assert (grad - exact).norm() < 0.02 * exact.norm()

@@ -6,10 +6,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from styletryon.models.config import DiscriminatorConfig, level_sizes
 from styletryon.models.layers import EqualConv2d, EqualLinear
+from styletryon.ops._layer import halve
 from styletryon.pose import NUM_KEYPOINTS, Pose, keypoint_heatmaps
 
 
@@ -29,8 +29,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(B, in_channels, H, W)` to `(B, out_channels, H / 2, W / 2)`."""
-        skip: Tensor = self.skip(F.avg_pool2d(x, 2))
-        out: Tensor = self.second(F.avg_pool2d(self.first(x), 2))
+        skip: Tensor = self.skip(halve(x))
+        out: Tensor = self.second(halve(self.first(x)))
         return (out + skip) * math.sqrt(0.5)
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from styletryon.errors import ShapeError
 from styletryon.models.config import EncoderConfig, level_sizes
 from styletryon.models.layers import EqualConv2d, EqualLinear
+from styletryon.ops._layer import halve
 from styletryon.pose import NUM_BODY_MAPS, Pose, body_maps
 
 _MIDPOINTS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (12, 14), (5, 6), (11, 12), (5, 11), (6, 12), (5, 12), (6, 11))
@@ -76,7 +77,7 @@ class ImageEncoder(nn.Module):
         readings: list[Tensor] = []
         for level in range(len(self.config.channels)):
             if level > 0:
-                x = self.blocks[level - 1](F.avg_pool2d(x, 2))
+                x = self.blocks[level - 1](halve(x))
             if level == self._wave_level:
                 readings.append(_read_waves(torch.cat([_shrink(images, x), self.to_waves(x)], dim=1), keypoints, pose))
             if level == self._point_level:

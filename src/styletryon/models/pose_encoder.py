@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from styletryon.models.layers import EqualConv2d
+from styletryon.ops._layer import halve
 
 
 class PoseEncoder(nn.Module):
@@ -35,8 +35,8 @@ class PoseEncoder(nn.Module):
         x = self.entry(maps)
         features = [x]
         for block in self.blocks:
-            x = block(F.avg_pool2d(x, 2))
+            x = block(halve(x))
             features.append(x)
-        x = self.exit(F.avg_pool2d(x, 2))
+        x = self.exit(halve(x))
         x = (x + self.residual(x)) * math.sqrt(0.5)
         return (x, *reversed(features))

@@ -242,7 +242,7 @@ def styled_layer(
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
         pointwise = weight.shape[2] == 1 and weight.shape[0] <= x.shape[2] * x.shape[3]
-        if device != "cpu" or pointwise or x.numel() == 0 or _is_traced(x, weight, styles, bias, noise, residual):
+        if device != "cpu" or pointwise or x.numel() == 0 or is_traced(x, weight, styles, bias, noise, residual):
             layer = _plain_layer
         elif torch.is_grad_enabled() and any(
             t is not None and t.requires_grad for t in (x, weight, styles, bias, noise, residual)
@@ -253,7 +253,7 @@ def styled_layer(
         return layer(x, weight, styles, bias, noise, residual, up, taps, demodulate, activation, gain, dtype, prepared)
 
 
-def _is_traced(*tensors: Tensor | None) -> bool:
+def is_traced(*tensors: Tensor | None) -> bool:
     """Whether a tracer or a transform watches: then every step must be an op of PyTorch, none of them in place."""
     if torch.compiler.is_compiling():
         return True

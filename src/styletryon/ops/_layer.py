@@ -87,7 +87,7 @@ def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, ac
         return y if bias is None and gain == 1.0 else path.bias_act(y, bias, None, activation, gain, None)
     # All factors go where there is least to multiply, the bias into the convolution, the activation in place.
     if weight.numel() < x.numel():
-        weight = weight * (factor * gain)
+        weight = _scale(weight, factor * gain, x.device.type)
     else:
         x = x * (factor * gain)
     bias = bias if bias is None or gain == 1.0 else bias * gain
@@ -97,6 +97,57 @@ def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, ac
     else:
         y = functional.conv2d(x, weight, bias, padding=padding)
     return functional.leaky_relu(y, _composite.LRELU_SLOPE, inplace=True) if activation == "lrelu" else y
+
+
+def _scale(weight: Tensor, factor: float, device: str) -> Tensor:
+    """``factor * weight``, under autocast in its dtype, in one pass."""
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    if device != "cpu" or dtype == weight.dtype or _composite.is_traced(weight):
+        return weight * factor
+    scaled: Tensor = _ScaledCast.apply(weight, factor, dtype)
+    return scaled
+
+
+class _ScaledCast(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
+        ctx.factor, ctx.dtype = factor, weight.dtype
+        return torch.mul(weight, factor, out=torch.empty_like(weight, dtype=dtype))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        exact = grad.to(ctx.dtype)
+        return (exact * ctx.factor if torch.is_grad_enabled() else exact.mul_(ctx.factor)), None, None
+
+
+def halve(x: Tensor) -> Tensor:
+    """Averages squares of 2 x 2 pixels; height and width are even.
+
+    Args:
+        x: Feature maps `(B, C, H, W)`.
+
+    Returns:
+        A tensor `(B, C, H / 2, W / 2)`.
+    """
+    if x.device.type != "cpu" or not (torch.is_grad_enabled() and x.requires_grad) or _composite.is_traced(x):
+        return functional.avg_pool2d(x, 2)
+    y: Tensor = _Halve.apply(x)
+    return y
+
+
+class _Halve(torch.autograd.Function):
+    """PyTorch's own gradient fills the memory with zeros first and then adds to it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        batch, channels, height, width = grad.shape
+        spread = (grad * 0.25).permute(0, 2, 3, 1)[:, :, None, :, None]
+        spread = spread.expand(batch, height, 2, width, 2, channels)
+        return spread.reshape(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
 
 
 def channels_last_gradient(x: Tensor) -> Tensor:
