@@ -138,7 +138,7 @@ def test_groups_must_agree_with_the_pose() -> None:
 
 
 def test_another_pose_keeps_the_style_alone() -> None:
-    latent, other = some_latent(2), some_latent(2, seed=1)
+    latent, other = some_latent(2, anchor=False), some_latent(2, seed=1)
     posed = latent.with_pose(other.pose)
     assert posed.styles is latent.styles
     assert torch.equal(posed.pose.keypoints, other.pose.keypoints)
@@ -146,6 +146,15 @@ def test_another_pose_keeps_the_style_alone() -> None:
     assert posed.source is None
     with pytest.raises(ShapeError):
         latent.with_pose(other.pose[0])
+
+
+def test_another_pose_is_drawn_from_halfway_to_the_anchor() -> None:
+    latent = some_latent(2)
+    posed = latent.with_pose(latent.pose)
+    assert latent.anchor is not None
+    for found, style, anchor in zip(posed.styles, latent.styles, latent.anchor, strict=True):
+        torch.testing.assert_close(found, 0.5 * style + 0.5 * anchor)
+    assert posed.with_pose(latent.pose).styles is posed.styles  # and no farther the next time
 
 
 def test_to_moves_every_tensor(device: torch.device) -> None:

@@ -38,8 +38,8 @@ class Latent:
         report: Plain numbers about how the latent was found, such as the reconstruction error.
         model: The fingerprint of the generator that the styles belong to; empty when unknown.
         anchor: Style codes of the same people, shaped like `styles`, that are less alike but nearer to what the
-            generator was trained on: those of the encoder, where the projection began. They change clothes and pose
-            better. None where there are none better than `styles`.
+            generator was trained on: those of the encoder, where the projection began. None where there are none; see
+            `portable`.
     """
 
     styles: Styles
@@ -98,9 +98,20 @@ class Latent:
             anchor=None if self.anchor is None else tuple(style.to(device) for style in self.anchor),
         )
 
+    @property
+    def portable(self) -> Styles:
+        """The style codes to draw in another pose or in other clothes: halfway between `styles` and `anchor`.
+
+        A projection fits one picture, also where the generator never learnt to go. Halfway back it is less alike in
+        its own picture and better in any other.
+        """
+        if self.anchor is None:
+            return self.styles
+        return tuple((style + anchor) / 2 for style, anchor in zip(self.styles, self.anchor, strict=True))
+
     def with_pose(self, pose: Pose) -> Latent:
-        """Return the same style in another pose. Noise maps belong to a pose, so they are dropped."""
-        return replace(self, pose=pose.to(self.device), noise=None, source=None)
+        """Return the person in another pose: the `portable` codes, without noise maps, which belong to a pose."""
+        return replace(self, styles=self.portable, pose=pose.to(self.device), noise=None, source=None, anchor=None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the latent as one safetensors file; a reader never meets half of it. The source is not saved.

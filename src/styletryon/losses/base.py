@@ -77,7 +77,7 @@ class TryOnTargets:
         person: The person as the generator draws them (q = 0).
         garment: The wearer of the garment, in their own pose.
         redrawn: The garment in the person's pose: on its wearer (q = 1) or, if the generator has learnt which channels
-            belong to the region, on the person (q = `shares`, between codes halfway to their anchors, see `Latent`).
+            belong to the region, on the person (q = `shares`, between the `portable` codes of both, see `Latent`).
         person_styles: One `(B, C_l)` per styled layer.
         garment_styles: The same.
         person_attribution: Which channel acts on which class in the person's picture: one `(B, K, C_l)` per styled

@@ -11,12 +11,9 @@ from torch.nn import functional
 from styletryon.drawing import Drawer, Drawing, check_aspect
 from styletryon.errors import ConfigError, RegionError, ShapeError
 from styletryon.labels import Label, Region, resolve_region
-from styletryon.latent import Latent, Styles, stack
+from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnTargets, channel_attribution
 from styletryon.tryon.baselines import blend_styles
-
-_TOWARDS_ANCHOR = 0.5
-"""How far codes go towards their anchor before they exchange clothes: less like the photograph, but better redrawn."""
 
 _LEAST_SHARE = 0.003
 """The share of a picture that a garment must cover to be tried on."""
@@ -97,7 +94,7 @@ def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
     worn, worn_attribution = _draw(generator, person)
     wanted, wanted_attribution = _draw(generator, garment)
     shares = generator.shares(classes)
-    dressed = garment.styles if shares is None else blend_styles(_anchored(person), _anchored(garment), shares)
+    dressed = garment.styles if shares is None else blend_styles(person.portable, garment.portable, shares)
     redrawn = generator.synthesize(dressed, person.pose, noise=person.noise)
     targets = TryOnTargets(
         person=worn,
@@ -112,10 +109,6 @@ def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
     )
     _check_shown(targets, first)
     return targets
-
-
-def _anchored(latent: Latent) -> Styles:
-    return blend_styles(latent.styles, latent.anchor or latent.styles, _TOWARDS_ANCHOR)
 
 
 def _draw(generator: Drawer, latent: Latent) -> tuple[Drawing, tuple[Tensor, ...]]:
