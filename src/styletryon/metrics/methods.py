@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -73,6 +73,19 @@ class ProjectedPairs:
             truth=None if self.truth is None else self.truth[index],
             targets=self.targets[index : index + 1],
         )
+
+
+class _Unlearnt:
+    """A generator without its learnt shares."""
+
+    def __init__(self, model: Drawer) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def shares(self, classes: Collection[int]) -> None:
+        """Say that there are none."""
 
 
 class Bench:
@@ -157,6 +170,8 @@ class Bench:
         name: str,
         batch: ProjectedPairs,
         losses: Callable[[ProjectedPairs], Losses],
+        *,
+        plain: bool = False,
         **options: Any,
     ) -> tuple[list[Picture], list[Picture]]:
         """Run the try-on.
@@ -168,19 +183,23 @@ class Bench:
             name: The method, for the count of failures.
             batch: The pairs.
             losses: Makes the losses of a batch.
+            plain: Whether the generator's learnt shares are hidden from it.
             **options: Further arguments of `TryOnOptimizer`.
 
         Returns:
             What was drawn, and the same with the person's own pixels put back outside the garments.
         """
+        model: Drawer = _Unlearnt(self.model) if plain else self.model
         try:
             optimizer = TryOnOptimizer(
-                self.model, losses=losses(batch), preset=self.preset, batch_size=len(batch), **options
+                model, losses=losses(batch), preset=self.preset, batch_size=len(batch), **options
             )
             found = optimizer.optimize(batch.person, batch.garment, region=self.region)
         except RegionError:
             if len(batch) > 1:
-                alone = [self.optimize(name, batch.one(index), losses, **options) for index in range(len(batch))]
+                alone = [
+                    self.optimize(name, batch.one(index), losses, plain=plain, **options) for index in range(len(batch))
+                ]
                 return [drawn[0] for drawn, _ in alone], [pasted[0] for _, pasted in alone]
             self.failed[name] = self.failed.get(name, 0) + 1
             return self.draw(batch.person), list(batch.photos)
@@ -374,6 +393,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "ours_without_localization": _variant("ours_without_localization", without="localization"),
         "ours_without_garment": _variant("ours_without_garment", without="garment"),
         "ours_without_identity": _variant("ours_without_identity", without="identity"),
+        "ours_without_shares": _variant("ours_without_shares", plain=True),
         "ours_localization_signed": _variant("ours_localization_signed", mode="signed"),
         "ours_localization_l1": _variant("ours_localization_l1", mode="l1"),
         "best_q": _fitted("best_q", "channel"),
@@ -403,6 +423,7 @@ ABLATION_METHODS = (
     "ours_without_localization",
     "ours_without_garment",
     "ours_without_identity",
+    "ours_without_shares",
     "ours_localization_signed",
     "ours_localization_l1",
     "best_q",

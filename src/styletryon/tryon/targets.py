@@ -94,7 +94,7 @@ def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
     worn, worn_attribution = _draw(generator, person)
     wanted, wanted_attribution = _draw(generator, garment)
     shares = generator.shares(classes)
-    dressed = garment.styles if shares is None else blend_styles(person.portable, garment.portable, shares)
+    dressed = garment.portable if shares is None else blend_styles(person.portable, garment.portable, shares)
     redrawn = generator.synthesize(dressed, person.pose, noise=person.noise)
     targets = TryOnTargets(
         person=worn,
