@@ -36,6 +36,7 @@ from tests._support.fused import (
     every_call,
     in_order,
 )
+from tests._support.tiny import tiny_generator, tiny_latent
 
 _fused = pytest.importorskip("styletryon.ops._fused")
 
@@ -315,6 +316,29 @@ def test_styled_layer_is_its_parts(up, demodulate, generator):
         torch.autograd.grad(y, inputs, cotangent), torch.autograd.grad(expected, inputs, cotangent), strict=True
     ):
         torch.testing.assert_close(a, e)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_whole_generator_draws_the_same(dtype, launches, monkeypatch):
+    model = tiny_generator()
+    latent = tiny_latent(model, 2)
+
+    def draw() -> tuple[torch.Tensor, ...]:
+        styles = [style.detach().requires_grad_() for style in latent.styles]
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            drawing = model.synthesize(tuple(styles), latent.pose)
+        loss = drawing.image.square().mean() + drawing.logits.square().mean()
+        return drawing.image, drawing.logits, *torch.autograd.grad(loss, styles)
+
+    expected = draw()
+    for module in ("styletryon.ops", "styletryon.ops._layer"):
+        monkeypatch.setattr(f"{module}.choose", lambda x: _fused)
+    before = len(launches)
+    actual = draw()
+    assert len(launches) > before + 2 * len(model.noise_shapes)
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05
+    for one, other in zip(actual, expected, strict=True):
+        assert (one - other).norm() <= tolerance * other.norm()
 
 
 @pytest.mark.parametrize("demodulate", [True, False])

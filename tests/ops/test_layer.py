@@ -13,6 +13,7 @@ from styletryon import ops
 from styletryon.models.layers import EqualConv2d, StyledConv
 from styletryon.ops import _composite
 from styletryon.ops._layer import channels_last_gradient, equal_conv, halve, styled_layer
+from tests._support.stub_backend import StubFused
 
 FIR = ops.setup_filter([1, 3, 3, 1])
 # Batch, channels in and out, kernel, height and width: filters smaller than the images, and larger.
@@ -245,3 +246,10 @@ def test_a_scaled_weight_is_cast_once_and_its_gradient_back(generator):
         (exact,) = torch.autograd.grad(expected.square().sum(), weight, retain_graph=True)
         assert grad.dtype == torch.float32
         assert (grad - exact).norm() < 0.02 * exact.norm()
+
+
+def test_a_fused_path_computes_the_layer_as_a_whole(monkeypatch, generator):
+    """One pass behind the convolution, not one for each op."""
+    monkeypatch.setattr("styletryon.ops._layer.choose", lambda x: StubFused())
+    given = arguments(FORMS["folded"], 1, generator)
+    assert styled_layer(**given, activation="lrelu", gain=1.4) == "fused styled_layer"

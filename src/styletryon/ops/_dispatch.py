@@ -79,6 +79,22 @@ class Implementation(Protocol):
     ) -> Tensor:
         """See `styletryon.ops.modulated_conv2d`."""
 
+    def styled_layer(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        styles: Tensor,
+        bias: Tensor | None,
+        noise: Tensor | None,
+        residual: Tensor | None,
+        up: int,
+        taps: Tensor | None,
+        demodulate: bool,
+        activation: str,
+        gain: float,
+    ) -> Tensor:
+        """See `styletryon.ops._layer.styled_layer`."""
+
 
 class _Forced(threading.local):
     # A ContextVar would do the same, but torch.compile cannot trace through one.

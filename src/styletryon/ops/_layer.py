@@ -56,12 +56,7 @@ def styled_layer(
         return _composite.styled_layer(
             x, weight, styles, bias, noise, residual, up, filter, demodulate, activation, gain, prepared
         )
-    y = path.modulated_conv2d(x, weight, styles, up, filter, demodulate)
-    if residual is not None:
-        y = torch.add(y, residual, alpha=1 / gain)
-    if bias is None and noise is None and activation == "linear" and gain == 1.0:
-        return y
-    return path.bias_act(y, bias, None if noise is None else noise.to(y.dtype), activation, gain, None)
+    return path.styled_layer(x, weight, styles, bias, noise, residual, up, filter, demodulate, activation, gain)
 
 
 def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, activation: str) -> Tensor:
