@@ -95,7 +95,7 @@ def _shrink(images: Tensor, like: Tensor) -> Tensor:
 def _read_waves(x: Tensor, keypoints: Tensor, pose: Pose) -> Tensor:
     """Measure channels `(B, C, h, w)` against the waves along the body; return `(B, NUM_BODY_MAPS * C)`."""
     maps = body_maps(keypoints, pose.size, (x.shape[-2], x.shape[-1])).flatten(2)  # (B, M, h * w)
-    weight = (torch.linalg.vector_norm(maps, dim=-1, keepdim=True).square() + 1.0) / _WAVE_GAIN
+    weight: Tensor = (torch.linalg.vector_norm(maps, dim=-1, keepdim=True).square() + 1.0) / _WAVE_GAIN
     return (torch.bmm(maps, x.float().flatten(2).transpose(1, 2)) / weight).flatten(1)
 
 

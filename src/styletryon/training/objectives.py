@@ -80,7 +80,7 @@ def wave_distance(residual: Tensor, pose: Pose) -> Tensor:
     factor = max(residual.shape[2] // _WAVE_HEIGHT, 1)
     small = F.avg_pool2d(residual, factor)
     maps = body_maps(pose.keypoints, pose.size, (small.shape[2], small.shape[3])).flatten(2)  # (B, M, h * w)
-    energy = torch.linalg.vector_norm(maps, dim=-1).square() + 1.0
+    energy: Tensor = torch.linalg.vector_norm(maps, dim=-1).square() + 1.0
     # The few colours first: the gradient is then a product with the maps as they lie in memory.
     return (torch.bmm(small.flatten(2), maps.transpose(1, 2)) / energy[:, None]).abs().mean()
 
