@@ -210,3 +210,25 @@ def test_discriminator_sees_picture_segmentation_and_pose() -> None:
         discriminator(image, labels, tiny_pose(4, seed=5)),
     ):
         assert not torch.allclose(logits, other)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_synthesis_compiles_without_a_break(frozen: bool) -> None:
+    generator = tiny_generator().requires_grad_(not frozen)
+    pose = tiny_pose(2, (32, 24))
+    with torch.no_grad():
+        styles = generator.affine(torch.randn(2, generator.w_dim, generator=torch.Generator().manual_seed(0)))
+        encoded, body = generator.encode_pose(pose)
+    styles = tuple(style.requires_grad_() for style in styles)
+    noises = [None] * len(generator.noise_shapes)
+
+    def draw(*styles: torch.Tensor) -> torch.Tensor:
+        return generator.synthesis(styles, encoded, body, noises).image
+
+    expected = draw(*styles)
+    actual = torch.compile(draw, backend="aot_eager", fullgraph=True)(*styles)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
+    gradients = (torch.autograd.grad(image.square().sum(), styles, allow_unused=True) for image in (actual, expected))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
