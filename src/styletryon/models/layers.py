@@ -171,7 +171,9 @@ class StyledConv(nn.Module):
     def _prepared(self) -> Filters | None:
         """Return what was derived from a frozen weight, as long as that is what it was."""
         weight = self.weight
-        if torch.compiler.is_compiling() or weight.requires_grad or weight.is_inference() or weight.device.type != "cpu":
+        if torch.compiler.is_compiling() or weight.device.type != "cpu":
+            return None
+        if weight.requires_grad or weight.is_inference():
             return None
         kept = self._kept
         if kept is None or kept[0] is not weight or kept[1:3] != (weight._version, weight.data_ptr()):
