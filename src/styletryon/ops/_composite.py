@@ -282,7 +282,7 @@ def _plain_layer(
     prepared: Filters | None = None,
 ) -> Tensor:
     """`styled_layer`, every step an op that PyTorch differentiates."""
-    demodulation = _demodulation(_energy(weight), styles) if demodulate else None
+    demodulation = demodulation_factor(kernel_energy(weight), styles) if demodulate else None
     x = _dense(x).to(dtype)
     pointwise = weight.shape[2] == 1 and weight.shape[0] <= x.shape[2] * x.shape[3]
     if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
@@ -327,7 +327,7 @@ class Filters:
         """The squared length of each kernel `(Cout, Cin)`, in float32 or better."""
         if self._energy is None:
             with torch.inference_mode(False), torch.no_grad():
-                self._energy = _energy(self._weight)
+                self._energy = kernel_energy(self._weight)
         return self._energy
 
     @property
@@ -350,11 +350,12 @@ class Filters:
         return self._cast
 
 
-def _energy(weight: Tensor) -> Tensor:
+def kernel_energy(weight: Tensor) -> Tensor:
+    """The squared length of each kernel `(Cout, Cin)`, in float32 or better."""
     return weight.to(torch.promote_types(weight.dtype, torch.float32)).square().sum(dim=(2, 3))
 
 
-def _demodulation(energy: Tensor, styles: Tensor) -> Tensor:
+def demodulation_factor(energy: Tensor, styles: Tensor) -> Tensor:
     """The factor `(B, Cout)` that gives each modulated filter unit length; in float32 or better."""
     dtype = torch.promote_types(styles.dtype, energy.dtype)
     return (styles.to(dtype).square() @ energy.to(dtype).t() + DEMODULATION_EPSILON).rsqrt()
@@ -437,7 +438,7 @@ def _fast_layer(
 ) -> Tensor:
     """`styled_layer` without gradients, in as little memory and as few passes as there are."""
     prepared = Filters(weight, up) if prepared is None else prepared
-    demodulation = _demodulation(prepared.energy, styles) if demodulate else None
+    demodulation = demodulation_factor(prepared.energy, styles) if demodulate else None
     return _run_layer(x, prepared, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
 
 
@@ -526,7 +527,7 @@ class _StyledLayer(torch.autograd.Function):
         prepared: Filters | None = None,
     ) -> Tensor:
         filters = Filters(weight, up) if prepared is None else prepared
-        demodulation = _demodulation(filters.energy, styles) if demodulate else None
+        demodulation = demodulation_factor(filters.energy, styles) if demodulate else None
         out = _run_layer(x, filters, styles, demodulation, bias, noise, residual, up, taps, activation, gain, dtype)
         ctx.save_for_backward(x, weight, styles, bias, noise, residual, taps, out, demodulation)
         ctx.settings = up, demodulate, activation, gain, dtype
@@ -754,22 +755,28 @@ def _mix_channels(x: Tensor, filters: Tensor) -> Tensor:
 
 def _convolve(x: Tensor, weight: Tensor, up: int, taps: Tensor | None) -> Tensor:
     """Same-padded correlation, at twice the size if `up` is 2."""
+    return _resample(correlate(x, weight, up), weight.shape[2], up, taps)
+
+
+def correlate(x: Tensor, weight: Tensor, up: int) -> Tensor:
+    """Same-padded correlation; with ``up=2`` of the image with zeros between its pixels, not yet filtered."""
     size = weight.shape[2]
     if up == 2 and size > 1:
         # The transposed convolution skips the inserted zeros; the filter, being the same for every channel, may follow.
-        y = functional.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
-    else:
-        y = functional.conv2d(x, weight, padding=size // 2)
-    return _resample(y, size, up, taps)
+        return functional.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
+    return functional.conv2d(x, weight, padding=size // 2)
 
 
-def _resample(x: Tensor, size: int, up: int, taps: Tensor | None) -> Tensor:
-    """Ends an upsampling convolution with kernels of `size`: the inserted zeros if still missing, filter and crop."""
-    if up == 1 or taps is None:
-        return x
+def resampling(size: int, taps: Tensor) -> tuple[int, Padding]:
+    """What ends an upsampling convolution with kernels of `size`: zeros to insert still, and the filter's padding."""
     height, width = taps.shape
     left, top = (width + 1) // 2 - size // 2, (height + 1) // 2 - size // 2
     right, bottom = width + 1 - size - left, height + 1 - size - top
-    if size == 1:
-        return upfirdn2d(x, taps, 2, 1, Padding(left, right - 1, top, bottom - 1), False, 4.0)
-    return upfirdn2d(x, taps, 1, 1, Padding(left, right, top, bottom), False, 4.0)
+    return (2, Padding(left, right - 1, top, bottom - 1)) if size == 1 else (1, Padding(left, right, top, bottom))
+
+
+def _resample(x: Tensor, size: int, up: int, taps: Tensor | None) -> Tensor:
+    if up == 1 or taps is None:
+        return x
+    zeros, padding = resampling(size, taps)
+    return upfirdn2d(x, taps, zeros, 1, padding, False, 4.0)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from styletryon.ops import _library  # noqa: F401  It registers the ops that are called below.
 from styletryon.ops._arguments import Padding
-from styletryon.ops._composite import DEMODULATION_EPSILON
+from styletryon.ops._composite import correlate, demodulation_factor, kernel_energy, resampling
 
 # Smaller than every number of float16, so that a style or a filter of zeros is divided by no zero.
 _LEAST = 1e-30
@@ -112,7 +111,7 @@ def _convolve(
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     with torch.autocast(device, enabled=False):
-        scale = _demodulation(weight, styles) if demodulate else None
+        scale = demodulation_factor(kernel_energy(weight), styles) if demodulate else None
         x = x.to(dtype)
         pointwise = weight.shape[2] == 1 and 2 * weight.shape[0] <= weight.shape[1]
         if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
@@ -123,19 +122,12 @@ def _convolve(
             if pointwise:
                 y = _mix_channels(x, filters[..., 0, 0].to(dtype))
                 return _resample(y, 1, up, taps), None
-            return _resample(_correlate(x, filters[0].to(dtype), up), weight.shape[2], up, taps), None
+            return _resample(correlate(x, filters[0].to(dtype), up), weight.shape[2], up, taps), None
         # One convolution with the common filters, between a scale of its input and one of its output.
         if dtype == torch.float16:
             weight, styles, scale = _tame(weight, styles, scale)
         x = _bias_act(x, None, None, styles, "linear", 1.0, None)
-        return _resample(_correlate(x, weight.to(dtype), up), weight.shape[2], up, taps), scale
-
-
-def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """The factor `(B, Cout)` that gives each modulated filter unit length; in float32 or better."""
-    dtype = torch.promote_types(torch.promote_types(weight.dtype, styles.dtype), torch.float32)
-    energy = weight.to(dtype).square().sum(dim=(2, 3))
-    return (styles.to(dtype).square() @ energy.t() + DEMODULATION_EPSILON).rsqrt()
+        return _resample(correlate(x, weight.to(dtype), up), weight.shape[2], up, taps), scale
 
 
 def _mix_channels(x: Tensor, filters: Tensor) -> Tensor:
@@ -166,22 +158,8 @@ def _tame(weight: Tensor, styles: Tensor, scale: Tensor | None) -> tuple[Tensor,
     )
 
 
-def _correlate(x: Tensor, weight: Tensor, up: int) -> Tensor:
-    """Same-padded correlation; with ``up=2`` of the image with zeros between its pixels, not yet filtered."""
-    size = weight.shape[2]
-    if up == 2 and size > 1:
-        # The transposed convolution skips the inserted zeros; the filter, being the same for every channel, may follow.
-        return functional.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
-    return functional.conv2d(x, weight, padding=size // 2)
-
-
 def _resample(x: Tensor, size: int, up: int, taps: Tensor | None) -> Tensor:
-    """Ends an upsampling convolution with kernels of `size`: the inserted zeros if still missing, filter and crop."""
     if up == 1 or taps is None:
         return x
-    height, width = taps.shape
-    left, top = (width + 1) // 2 - size // 2, (height + 1) // 2 - size // 2
-    right, bottom = width + 1 - size - left, height + 1 - size - top
-    if size == 1:
-        return upfirdn2d(x, taps, 2, 1, Padding(left, right - 1, top, bottom - 1), False, 4.0)
-    return upfirdn2d(x, taps, 1, 1, Padding(left, right, top, bottom), False, 4.0)
+    zeros, padding = resampling(size, taps)
+    return upfirdn2d(x, taps, zeros, 1, padding, False, 4.0)
