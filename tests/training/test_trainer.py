@@ -184,6 +184,7 @@ def test_try_ons_need_shares_and_truths(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="garment_shares"):
         config(tryons=0.5)
     generator = replace(preset("tiny").generator, garment_shares=True)
+    trainer(data, tmp_path / "few", generator=generator, tryons=0.1).train_step()  # a tenth of four is none
     run = trainer(data, tmp_path, generator=generator, tryons=0.5)
     with pytest.raises(DataError, match=r"tryons\.json"):
         run.train_step()

@@ -277,8 +277,9 @@ class Trainer:
             if self.dataset.has_partners:
                 partners = self.dataset.partners(indices, draw)
                 sources = np.where(draw.random(len(indices)) < self.config.cross_pose, partners, indices)
-            if self.config.tryons:
-                chosen = self.dataset.tryons(round(self.config.tryons * len(indices)), draw)
+            count = round(self.config.tryons * len(indices))
+            if count:
+                chosen = self.dataset.tryons(count, draw)
                 indices = np.concatenate([chosen.truths, indices[len(chosen.truths) :]])
                 sources = np.concatenate([chosen.people, sources[len(chosen.people) :]])
         # One change for all, so that the mirrored person still wears the mirrored clothes.
