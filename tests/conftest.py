@@ -11,16 +11,8 @@ import torch
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("styletryon")
-    group.addoption("--runslow", action="store_true", help="also run the tests that take minutes")
     group.addoption("--require-gpu", action="store_true", help="fail, rather than skip, GPU tests without a GPU")
     group.addoption("--device", default="cpu", help="the device of the `device` fixture (default: cpu)")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--runslow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: needs --runslow"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -34,7 +26,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
     # A GPU test that skips itself for another reason (no driver, no compiler) must not pass for green either.
-    strict = item.config.getoption("--require-gpu") and "--runslow" not in str(report.longrepr)
+    strict = item.config.getoption("--require-gpu")
     if strict and report.skipped and item.get_closest_marker("gpu"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: skipped under --require-gpu: {report.longrepr}"
