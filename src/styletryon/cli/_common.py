@@ -1,0 +1,136 @@
+"""What the commands share: options, progress, and the values that options take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import styletryon
+from styletryon._files import write_atomically
+from styletryon.errors import RangeError, StyleTryOnError
+from styletryon.labels import REGIONS, Label
+from styletryon.tryon import PRESETS
+
+Commands = Any  # argparse keeps the class of `add_subparsers` to itself
+
+
+def add_command(commands: Commands, name: str, run: Callable[[argparse.Namespace], None], text: str) -> Any:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """Give torch as many CPU threads as were asked for.
+
+    Threads wait for each other after every operation. Where another program holds one of the cores, a small network is
+    many times slower on all cores than on one, so the commands that draw leave half of them alone.
+    """
+    if not hasattr(arguments, "threads"):
+        return
+    import torch
+
+    threads = arguments.threads
+    if threads is None:
+        threads = max(1, torch.get_num_threads() // 2)
+    if threads < 1:
+        raise RangeError(f"--threads: expected at least 1, got {threads}")
+    torch.set_num_threads(threads)
+
+
+def add_model_options(parser: Any) -> None:
+    parser.add_argument("--threads", type=int, help="CPU threads (default: half of what torch would take)")
+    parser.add_argument("--model", default="default", help="name of bundled weights or folder (default: %(default)s)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
+
+
+def add_try_on_options(parser: Any) -> None:
+    parser.add_argument(
+        "--region",
+        default="top",
+        type=region,
+        help=f"what changes: {', '.join(REGIONS)}, or label classes such as 'top,legwear' (default: %(default)s)",
+    )
+    parser.add_argument("--preset", default="balanced", choices=list(PRESETS), help="default: %(default)s")
+    parser.add_argument("--seed", default=0, type=int, help="default: %(default)s")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    add_model_options(parser)
+
+
+class Stages:
+    """A progress bar for work in stages, or none."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self.shown = shown
+        self._bar: Any = None
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if not self.shown:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(leave=False)
+        self._bar.set_description(stage, refresh=False)
+        self._bar.total = total
+        self._bar.update(min(done, total) - self._bar.n)
+
+
+class Explain(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, text: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
+        self.text = text
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(self.text)
+        parser.exit()
+
+
+def region(text: str) -> str | frozenset[Label]:
+    from styletryon.labels import resolve_region
+
+    if text in REGIONS:
+        return text
+    try:
+        return resolve_region([int(item) if item.isdigit() else item for item in text.split(",")])
+    except StyleTryOnError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 512x384, got {text!r}")
+    return int(height), int(width)
+
+
+def wants_progress(arguments: argparse.Namespace) -> bool:
+    return not arguments.quiet and sys.stderr.isatty()
+
+
+def summary(result: styletryon.TryOnResult) -> str:
+    report = result.report
+    shown = {name: report[name] for name in ("seconds", "status", "outside_change") if name in report}
+    shown |= {name: value for name, value in report.items() if name.endswith("_psnr")}
+    return ", ".join(f"{k} {v if isinstance(v, str) else format(v, '.3g')}" for k, v in shown.items())
+
+
+def write_json(data: Mapping[str, Any], path: Path) -> None:
+    text = json.dumps(dict(data), indent=2, default=float) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)

@@ -1,0 +1,179 @@
+"""`styletryon demo | try-on | generate`: pictures from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import styletryon
+from styletryon.cli._common import (
+    Commands,
+    Explain,
+    add_command,
+    add_model_options,
+    add_try_on_options,
+    summary,
+    wants_progress,
+    write_json,
+)
+from styletryon.errors import PoseError, RangeError, StyleTryOnError
+from styletryon.images import read_image, save_image, to_pil
+from styletryon.pose import Pose
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    _add_demo(commands)
+    _add_try_on(commands)
+    _add_generate(commands)
+
+
+DEMO_PERSON = 20_000_010
+DEMO_GARMENT = 20_000_008
+DEMO_SIZE = (512, 384)
+"""The rendered figures of `styletryon demo`, whom no training saw, and the size of their pictures."""
+
+
+def _add_demo(commands: Commands) -> None:
+    parser = add_command(commands, "demo", _demo, "dress a rendered person in a rendered garment; needs no network")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder for tryon.png, figure.png and report.json")
+    parser.add_argument("--person-seed", default=DEMO_PERSON, type=int, help="figure to dress (default: %(default)s)")
+    parser.add_argument("--garment-seed", default=DEMO_GARMENT, type=int, help="figure to copy (default: %(default)s)")
+    add_try_on_options(parser)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from styletryon.data import paperdoll
+
+    figures = [paperdoll.sample_figure(seed) for seed in (arguments.person_seed, arguments.garment_seed)]
+    person, garment = (paperdoll.render(figure, DEMO_SIZE) for figure in figures)
+    result = styletryon.try_on(
+        person.image,
+        garment.image,
+        region=arguments.region,
+        model=arguments.model,
+        person_pose=Pose(torch.from_numpy(person.keypoints), DEMO_SIZE),
+        garment_pose=Pose(torch.from_numpy(garment.keypoints), DEMO_SIZE),
+        preset=arguments.preset,
+        seed=arguments.seed,
+        device=arguments.device,
+        progress=wants_progress(arguments),
+    )
+    result.save(arguments.out / "tryon.png")
+    save_image(result.figure(), arguments.out / "figure.png")
+    write_json(result.report, arguments.out / "report.json")
+    if not arguments.quiet:
+        print(summary(result))
+        for name in ("tryon.png", "figure.png", "report.json"):
+            print(arguments.out / name)
+
+
+def _add_try_on(commands: Commands) -> None:
+    parser = add_command(commands, "try-on", _try_on, "dress the person of one picture in the garment of another")
+    parser.add_argument("person", type=Path, metavar="PERSON", help="picture of the person")
+    parser.add_argument("garment", type=Path, metavar="GARMENT", help="picture of someone who wears the garment")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="picture to write")
+    parser.add_argument("--figure", type=Path, help="also write person | garment | try-on side by side")
+    parser.add_argument("--report", type=Path, help="also write the numbers as JSON")
+    parser.add_argument("--person-pose", type=Path, metavar="JSON", help="keypoints of the person; see --pose-help")
+    parser.add_argument("--garment-pose", type=Path, metavar="JSON", help="keypoints of the garment's wearer")
+    parser.add_argument(
+        "--pose-help",
+        action=Explain,
+        text="A pose file holds 17 numbers triples [x, y, score] in COCO order, in the picture's pixels, as a JSON "
+        "list; or a JSON object that maps the picture's name without ending to such a list.",
+        help="say what a pose file holds",
+    )
+    parser.add_argument("--no-composite", action="store_true", help="keep the whole drawing, changed or not")
+    add_try_on_options(parser)
+
+
+def _try_on(arguments: argparse.Namespace) -> None:
+    result = styletryon.try_on(
+        arguments.person,
+        arguments.garment,
+        region=arguments.region,
+        model=arguments.model,
+        person_pose=_read_pose(arguments.person_pose, arguments.person, "--person-pose"),
+        garment_pose=_read_pose(arguments.garment_pose, arguments.garment, "--garment-pose"),
+        preset=arguments.preset,
+        seed=arguments.seed,
+        device=arguments.device,
+        progress=wants_progress(arguments),
+        composite=not arguments.no_composite,
+    )
+    result.save(arguments.out)
+    if arguments.figure is not None:
+        save_image(result.figure(), arguments.figure)
+    if arguments.report is not None:
+        write_json(result.report, arguments.report)
+    if not arguments.quiet:
+        print(summary(result))
+        print(arguments.out)
+
+
+def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:
+    if file is None:
+        return None
+    try:
+        points = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PoseError(f"{option}: expected a JSON file of keypoints, got {str(file)!r} ({error})") from error
+    if isinstance(points, dict):
+        if picture.stem not in points:
+            raise PoseError(f"{option}: expected an entry {picture.stem!r} in {str(file)!r}, got none; add it")
+        points = points[picture.stem]
+    try:
+        photo = read_image(picture, name=option)
+        return Pose(points, (photo.height, photo.width))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, StyleTryOnError):
+            raise
+        raise PoseError(f"{option}: expected 17 triples [x, y, score] in {str(file)!r} ({error})") from error
+
+
+def _add_generate(commands: Commands) -> None:
+    parser = add_command(commands, "generate", _generate, "draw people who do not exist")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT", help="picture (many stand side by side), or a folder"
+    )
+    parser.add_argument("--seed", default=0, type=int, help="seed of the first (default: %(default)s)")
+    parser.add_argument("--count", default=1, type=int, help="how many, with successive seeds (default: %(default)s)")
+    parser.add_argument("--truncation", default=0.7, type=float, help="0 mean, 1 all variety (default: %(default)s)")
+    add_model_options(parser)
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    if arguments.count < 1:
+        raise RangeError(f"--count: expected at least 1, got {arguments.count}")
+    model = styletryon.load_model(arguments.model, device=arguments.device)
+    pictures = []
+    for seed in range(arguments.seed, arguments.seed + arguments.count):
+        latent = styletryon.generate(seed=seed, model=model, truncation=arguments.truncation)
+        picture = to_pil(model.draw(latent).image)
+        if arguments.out.suffix:
+            pictures.append(picture)
+        else:
+            path = arguments.out / f"{seed:06d}.png"
+            save_image(picture, path)
+            print(path)
+    if pictures:
+        save_image(_side_by_side(pictures), arguments.out)
+        print(arguments.out)
+
+
+def _side_by_side(pictures: Sequence[Any]) -> Any:
+    """Lay pictures of one size out in rows of at most eight."""
+    from PIL import Image
+
+    width, height = pictures[0].size
+    columns = min(len(pictures), 8)
+    sheet = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height), (255, 255, 255))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number % columns * width, number // columns * height))
+    return sheet
