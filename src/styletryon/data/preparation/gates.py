@@ -50,7 +50,7 @@ LEAST_TURN = 0.25
 MOST_BEYOND = {"top": 0.08, "left": 0.2, "right": 0.2, "bottom": 0.25}
 """How far beyond an edge that cuts the person the frame may reach, as a share of it. `strict` allows a hundredth."""
 
-TWIN_DISTANCE = 12.0
+TWIN_DISTANCE = 16.0
 """Two prepared pictures whose thumbnails differ by less (root mean square of 8-bit values) are twins."""
 
 _LEAST_ON_PERSON = 0.5  # of the keypoints in the frame
@@ -153,11 +153,12 @@ def thumbnail(picture: Image.Image) -> bytes:
     return picture.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()
 
 
-def find_twins(thumbnails: Sequence[bytes]) -> dict[int, int]:
+def find_twins(thumbnails: Sequence[bytes], *, block: int = 256) -> dict[int, int]:
     """Find pictures that look like an earlier one, upright or mirrored.
 
     Args:
         thumbnails: From `thumbnail`; of twins the first stays.
+        block: How many are compared with all others at a time.
 
     Returns:
         Number of a picture -> number of the one that it repeats, which itself repeats none.
@@ -170,7 +171,6 @@ def find_twins(thumbnails: Sequence[bytes]) -> dict[int, int]:
     norms = (pictures**2).sum(axis=1)
     limit = pictures.shape[1] * TWIN_DISTANCE**2
     twins: dict[int, int] = {}
-    block = 256  # Rows of distances that are held at a time.
     for start in range(0, len(pictures), block):
         rows = slice(start, min(start + block, len(pictures)))
         base = norms[rows, None] + norms[None, : rows.stop]

@@ -66,8 +66,9 @@ class Photographs:
     ) -> None:
         self.files: Source = open_source(path)
         names = [name for name in self.files.walk() if not _hidden(name)]
-        self.is_data_set = any(name in names for name in ("keypoints.json", "split.json")) and any(
-            name.startswith("images/") for name in names
+        folders = {name.split("/")[0] for name in names if "/" in name}
+        self.is_data_set = "images" in folders and (
+            "labels" in folders or "keypoints.json" in names or "split.json" in names
         )
         self.label_files: Source | None = None
         label_names: dict[str, str] = {}

@@ -129,7 +129,7 @@ def prepare(
     Raises:
         DataError: If there is no photograph, none can be used, a table cannot be read, or `out` holds something else.
         RangeError: If a number lies outside its range.
-        ConfigError: If the background is unknown.
+        ConfigError: If the background is unknown, or `out` lies within `photos`.
         SaveError: If `out` cannot be written.
     """
     if len(size) != 2 or min(size) < MIN_SIDE:
@@ -139,6 +139,8 @@ def prepare(
     if workers < 1:
         raise RangeError(f"workers: expected at least 1, got {workers}")
     colour, place = parse_background(background), Path(out)
+    if Path(photos).resolve() in (place.resolve(), *place.resolve().parents):
+        raise ConfigError(f"out: expected a folder outside the photographs', got {str(place)!r}; choose another")
     written = {"size": list(size), "background": colour and list(colour), "strict": strict, "keep_side": keep_side}
     journal = Journal(place, written)
     photographs = Photographs(photos, labels=labels, keypoints=keypoints, known=journal.ids)
