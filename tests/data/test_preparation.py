@@ -169,6 +169,17 @@ class TestNames:
         for split in ("train", "val"):
             FolderDataset(tmp_path / "out", size=SIZE, split=split)
 
+    def test_the_bare_name_does_where_it_is_the_only_one(
+        self, data: Path, figures: list[Any], tmp_path: Path
+    ) -> None:
+        photos = tmp_path / "mine"
+        for name, figure in zip(["one/p0.png", "one/p1.png", "two/p1.png"], figures, strict=False):
+            (photos / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(figure.image).save(photos / name)
+        table = json.loads((data / "keypoints.json").read_text())
+        found = reasons(prepare(photos, tmp_path / "out", size=SIZE, labels=data / "labels", keypoints=table))
+        assert found == {"one/p0.png": "", "one/p1.png": "no labels", "two/p1.png": "no labels"}
+
     def test_a_zip_is_as_good_as_a_folder(self, data: Path, tmp_path: Path) -> None:
         archive = shutil.make_archive(str(tmp_path / "photos"), "zip", data.parent, data.name)
         prepare(data, tmp_path / "a", size=SIZE)

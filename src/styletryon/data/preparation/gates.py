@@ -145,12 +145,14 @@ def cut_edges(person: npt.NDArray[np.bool_], frame: Frame) -> dict[str, float]:
 _SIDE = 16
 
 
-def thumbnail(picture: Image.Image) -> bytes:
-    """Shrink a prepared picture to what twins have in common: 16x16 pixels.
+def thumbnail(picture: Image.Image, labels: Image.Image) -> bytes:
+    """Shrink a prepared picture to what twins have in common: the person on white, in 16x16 pixels.
 
     Prepared, twins are framed alike even where one is another cut of the photograph.
     """
-    return picture.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()
+    person = Image.new("RGB", picture.size, (255, 255, 255))
+    person.paste(picture, mask=labels.point(lambda label: 255 if label else 0))
+    return person.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()
 
 
 def find_twins(thumbnails: Sequence[bytes], *, block: int = 256) -> dict[int, int]:

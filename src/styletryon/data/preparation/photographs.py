@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -85,6 +86,8 @@ class Photographs:
         self.has_split = self.is_data_set and bool(tables["split.json"])
         splits = _split_of_each(tables["split.json"]) if self.has_split else {}
         sources = [name for name in names if name.startswith(folder) and name not in _TABLES]
+        bare = Counter(PurePosixPath(name).stem for name in sources)
+        self._alone = {name for name, count in bare.items() if count == 1}
         ids = _ids([name.removeprefix(folder) for name in sources], known or {})
         self.given = tuple(
             self._describe(name, name.removeprefix(folder), ids, label_names, poses, splits, tables["styles.json"])
@@ -109,8 +112,8 @@ class Photographs:
         splits: Mapping[str, str],
         styles: Mapping[str, Any],
     ) -> Given:
-        # The name within the folder says more than the bare name, which may stand in several folders.
-        names = (_stem(source), PurePosixPath(source).stem)
+        # The bare name does where no other photograph has it.
+        names = [_stem(source), *({PurePosixPath(source).stem} & self._alone)]
         found: list[Any] = [
             next((table[name] for name in names if name in table), None) for table in (labels, poses, splits, styles)
         ]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from styletryon._files import write_atomically
+from styletryon.data.folder import read_labels
 from styletryon.data.preparation.gates import Reason, find_twins, thumbnail
 from styletryon.data.preparation.journal import Journal
 from styletryon.data.preparation.one import (
@@ -27,8 +28,9 @@ from styletryon.data.preparation.one import (
     Settings,
 )
 from styletryon.data.preparation.photographs import Given, Photographs
+from styletryon.data.source import open_source
 from styletryon.errors import ConfigError, DataError, RangeError
-from styletryon.images import MIN_SIDE, Colour, frame_person, read_image
+from styletryon.images import MIN_SIDE, Colour, decode_image, frame_person
 from styletryon.pose import KeypointEstimator, Pose
 
 _VAL = 0.1
@@ -98,12 +100,13 @@ def prepare(
     ``prepared.json``. Of photographs that look alike one stays, so none stands in both training and validation.
 
     A run that was stopped goes on where it stood: what is done is kept, what failed is tried again. The files do not
-    depend on the number of workers, nor on how often the run was stopped. ``split.json`` is written last.
+    depend on the number of workers, nor on how often the run was stopped. ``split.json`` is written last. A worker holds
+    one photograph at a time.
 
     Args:
         photos: A folder or zip of photographs, of any names, in folders within it too; or a folder data set, with or
             without labels.
-        out: The folder to write; new, or begun by an earlier run with the same settings.
+        out: The folder to write; new, or begun by an earlier run with the same settings. Callables are not compared.
         size: Height and width of the pictures.
         background: "white", "black", six hexadecimal digits RRGGBB or a colour of three numbers: what stands behind the
             person; "keep" for the photograph's own.
@@ -241,8 +244,7 @@ class _Run:
         done = [one for one in self.photographs.given if not found[one.source].reason]
         # Of twins the one stays of which most is known.
         done.sort(key=lambda one: (one.labels is None, one.keypoints is None, one.source))
-        names = [self.place / "images" / f"{one.id}.png" for one in done]
-        looks = [look for _, look in _in_order(_look, names, self.workers)]
+        looks = [look for _, look in _in_order(self._look, done, self.workers)]
         twins = {done[twin].source: done[first].source for twin, first in find_twins(looks).items()}
         return [
             replace(found[one.source], reason=Reason.DUPLICATE.value, detail=f"of {twins[one.source]}")
@@ -251,12 +253,13 @@ class _Run:
             for one in self.photographs.given
         ]
 
+    def _look(self, one: Given) -> bytes:
+        files = open_source(self.place)
+        labels = read_labels(files, f"labels/{one.id}.png", one.id)
+        return thumbnail(decode_image(files.read(f"images/{one.id}.png"), name=one.id), labels)
+
     def _prepare(self, one: Given) -> Outcome:
         return Photograph(self.photographs, one, self.settings).prepare(self.place)
-
-
-def _look(path: Path) -> bytes:
-    return thumbnail(read_image(path))
 
 
 def _left_out(one: Given, reason: Reason, detail: str) -> Outcome:
