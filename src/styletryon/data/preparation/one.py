@@ -132,6 +132,8 @@ class Photograph:
         settings = self._settings
         given = self._given
         photo = _or(Reason.UNREADABLE, lambda: decode_image(self._photographs.read(given), name=given.source))
+        if given.labels is None and settings.parser is None:
+            raise _LeftOut(Reason.NO_LABELS, "no file of labels and no parser")
         pose = self._find_pose(photo)
         _check(refuse_pose(pose, keep_side=settings.keep_side))
         frame = _or(Reason.NO_PERSON, lambda: settings.frame(pose, pose.size, settings.size))
@@ -171,15 +173,13 @@ class Photograph:
         if file is not None and files is not None:
             labels = _or(Reason.BAD_LABELS, lambda: np.asarray(read_labels(files, file, self._given.id)))
             self._known["labels"] = "given"
-        elif parser is not None:
+        else:
             try:
-                found = parser(photo.copy(), pose)
+                found: Any = parser(photo.copy(), pose) if parser is not None else None
                 labels = np.asarray(found.detach().cpu() if isinstance(found, torch.Tensor) else found)
             except Exception as error:  # As above.
                 raise _LeftOut(Reason.ESTIMATE_FAILED, f"{type(error).__name__}: {error}") from error
             self._known["labels"] = "parser"
-        else:
-            raise _LeftOut(Reason.NO_LABELS, "no file of labels and no parser")
         if labels.shape != (photo.height, photo.width) or not np.issubdtype(labels.dtype, np.integer):
             raise _LeftOut(
                 Reason.BAD_LABELS,

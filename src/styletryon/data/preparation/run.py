@@ -100,8 +100,8 @@ def prepare(
     ``prepared.json``. Of photographs that look alike one stays, so none stands in both training and validation.
 
     A run that was stopped goes on where it stood: what is done is kept, what failed is tried again. The files do not
-    depend on the number of workers, nor on how often the run was stopped. ``split.json`` is written last. A worker holds
-    one photograph at a time.
+    depend on the number of workers, nor on how often the run was stopped. ``split.json`` is written last. A worker
+    holds one photograph at a time.
 
     Args:
         photos: A folder or zip of photographs, of any names, in folders within it too; or a folder data set, with or
