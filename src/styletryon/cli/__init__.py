@@ -1,4 +1,4 @@
-"""The command line: `styletryon demo | try-on | try-on-batch | generate | train | evaluate | paperdoll | prepare | info`."""
+"""The command line: `styletryon COMMAND`."""
 
 from __future__ import annotations
 
