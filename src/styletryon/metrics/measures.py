@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from styletryon.errors import RangeError, ShapeError
-from styletryon.labels import NUM_LABELS, Label
+from styletryon.labels import Label
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -225,9 +225,9 @@ def class_ious(labels: Array, truth: Array, *, min_pixels: int = MIN_CLASS_PIXEL
         ShapeError: If the labels disagree in size.
     """
     _same_size("labels", np.shape(labels), np.shape(truth))
-    counts = np.bincount(np.asarray(truth).ravel(), minlength=NUM_LABELS)
+    true = np.asarray(truth)
     return {
-        label: label_iou(labels, truth, {label}) if counts[label] >= min_pixels else math.nan
+        label: label_iou(labels, truth, {label}) if (true == label).sum() >= min_pixels else math.nan
         for label in Label
         if label != Label.BACKGROUND
     }
