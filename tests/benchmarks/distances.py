@@ -1,4 +1,4 @@
-"""What do the set distances see? ``python -m tests.benchmarks.distances [--data DATA] [--features NAME] [--people 200]``.
+"""What do the set distances see? ``python -m tests.benchmarks.distances [--data DATA] [--features NAME]``.
 
 One half of the pictures of a data set (without --data: of rendered figures) is damaged in known ways and compared with
 the other half; and untouched halves of fewer pictures are compared, which says how much too large the distance of few
