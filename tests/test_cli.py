@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,69 @@ class TestEvaluate:
     def test_wrong_settings(self, options: list[str], model: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["evaluate", "--model", model, *options]) == 2
         assert capsys.readouterr().err.startswith("styletryon evaluate: ")
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            (["--metrics", "fid"], "--metrics: expected --data with photographs to compare with, got none"),
+            (["--pairs-table", "p.csv", "--pose-following"], "--pose-following: expected one kind of evaluation"),
+            (["--split", "val"], "--split: expected an option that rendered pairs uses"),
+            (["--pose-following", "--methods", "ours"], "--methods: expected an option that --pose-following uses"),
+            (["--data", "d", "--estimate-poses"], "--estimate-poses: expected an option that --data uses"),
+            (["--data", "d", "--metrics", "kid", "--no-cycle"], "--cycle: expected an option that --metrics uses"),
+            (["--pairs-table", "p.csv", "--data", "d"], "--data: expected an option that --pairs-table uses"),
+        ],
+    )
+    def test_options_that_do_not_go_together(
+        self, options: list[str], reason: str, model: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["evaluate", "--model", model, *options]) == 2
+        assert reason in capsys.readouterr().err
+
+    def test_every_kind_reaches_its_function(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        from styletryon import metrics
+
+        called: dict[str, Any] = {}
+
+        def remember(name: str) -> Callable[..., metrics.EvaluationReport]:
+            def function(*arguments: Any, **options: Any) -> metrics.EvaluationReport:
+                called.clear()
+                called.update(options, name=name, arguments=arguments[1:])
+                return metrics.EvaluationReport(name, {}, {})
+
+            return function
+
+        for name in ("evaluate", "evaluate_folder", "evaluate_table", "evaluate_generator", "pose_following"):
+            monkeypatch.setattr(metrics, name, remember(name))
+
+        def run(*options: str) -> dict[str, Any]:
+            assert cli.main(["evaluate", "--model", model, "--quiet", *options]) == 0
+            return called
+
+        assert run("--methods", "ours,swap")["name"] == "evaluate"
+        assert called["methods"] == ["ours", "swap"]
+        assert run("--estimate-poses")["estimate_pose"] is styletryon.estimate_pose
+        assert run("--data", "d", "--split", "test", "--cycle")["name"] == "evaluate_folder"
+        assert (called["data"], called["split"], called["cycle"]) == (Path("d"), "test", True)
+        assert run("--pairs-table", "p.csv", "--no-cycle")["arguments"] == (Path("p.csv"),)
+        assert (called["name"], called["cycle"]) == ("evaluate_table", False)
+        assert "pairs" not in called
+        assert run("--data", "d", "--metrics", "fid,kid", "--samples", "9")["name"] == "evaluate_generator"
+        assert (called["metrics"], called["samples"], called["pairs"]) == (["fid", "kid"], 9, 64)
+        assert run("--data", "d", "--features", "keypoints")["features"].name == "keypoints"
+        assert run("--pose-following", "--data", "d", "--pairs", "3")["name"] == "pose_following"
+        assert (called["data"], called["pairs"]) == (Path("d"), 3)
+
+    def test_bad_rows_of_a_table_are_reported(
+        self, model: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        person, garment, table = pictures / "person.png", pictures / "garment.png", tmp_path / "pairs.csv"
+        table.write_text(f"person,garment,region\n{person},{garment},top\n{person},c.png,top\n")
+        options = ["--model", model, "--preset", "fast", "--methods", "noop", "--pairs-table", str(table)]
+        assert cli.main(["evaluate", *options]) == 0
+        printed = capsys.readouterr().out
+        assert "rows left out: 1" in printed
+        assert "line 3: garment c.png: " in printed
 
 
 class TestPaperdoll:
