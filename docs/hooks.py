@@ -1,7 +1,7 @@
 """What the site has beside the pages of this folder: API pages, model cards, and the files of the repository's root.
 
-MkDocs calls the functions named `on_...`. Pages are written for readers of the repository too, so links lead from file to
-file; the site turns those that leave this folder into links to its own pages or to the repository.
+MkDocs calls the functions named `on_...`. Pages are written for readers of the repository too, so links lead from file
+to file; the site turns those that leave this folder into links to its own pages or to the repository.
 """
 
 from __future__ import annotations
@@ -84,10 +84,20 @@ def link_names(text: str) -> str:
         if match := re.match(r"\| `([\w.]+)` \|", line):
             shown = match.group(1)
             name = f"{module}.{shown.split('.')[-1]}"
-            target = f"(api/{name}.md)" if name in SECTIONS else f"[{name}]"
+            target = f"(api/{name}.md)" if name in SECTIONS else f"(api/{module}.md#{name})"
             line = line.replace(f"`{shown}`", f"[`{shown}`]{target}", 1)
         lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def on_config(config: Any) -> Any:
+    """Leave out of the navigation what `exclude_docs` leaves out of the site."""
+    config.nav = [
+        entry
+        for entry in config.nav
+        if not any(isinstance(page, str) and config.exclude_docs.match_file(page) for page in entry.values())
+    ]
+    return config
 
 
 def on_files(files: Any, *, config: Any) -> Any:
