@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
 from styletryon.training.trainer import Trainer, train
 
-__all__ = ["PRESETS", "Stage", "Trainer", "TrainingConfig", "preset", "train"]
+__all__ = ["PRESETS", "Stage", "Trainer", "TrainingCallback", "TrainingConfig", "preset", "train"]

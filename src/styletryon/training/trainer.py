@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,6 +30,7 @@ from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.pose import Pose
 from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, Change, draw_change
+from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.config import Stage, TrainingConfig
 from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
@@ -116,6 +117,7 @@ class Trainer:
         minutes: float | None = None,
         steps: int | None = None,
         progress: ProgressLine | None = None,
+        callbacks: Iterable[TrainingCallback] = (),
         log_every: int = 100,
         save_minutes: float = 5.0,
         sample_every: int = 2000,
@@ -128,6 +130,7 @@ class Trainer:
             minutes: Stop after this long; None for no limit.
             steps: Stop after this many steps more; None for no limit.
             progress: Where progress is shown; None for nowhere.
+            callbacks: What else is told of it; of several processes in the first alone.
             log_every: Steps from one line of the log to the next.
             save_minutes: Minutes from one checkpoint to the next.
             sample_every: Steps from one sample sheet to the next.
@@ -140,44 +143,61 @@ class Trainer:
             KeyboardInterrupt: After an interrupt, once the checkpoint is written.
         """
         log = None
+        hooks = Callbacks(callbacks if self.rank == 0 else ())
         if self.rank == 0:
             log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
             self._write_settings()
         last_step = None if steps is None else self.step + steps
         started = saved = logged = time.monotonic()
-        seen, sums = self.pictures, _Means()
-        with _interrupts() as interrupted:
-            while self.pictures < self.config.pictures and (last_step is None or self.step < last_step):
-                losses = self.train_step()
-                sums.add(losses)
-                now = time.monotonic()
-                if self.step % log_every == 0:
-                    means = sums.take()
-                    self._check_finite(means)
-                if log is not None and self.step % log_every == 0:
-                    rate = (self.pictures - seen) / (now - logged)
-                    row = {"pictures": self.pictures, "stage": self.stage_index, "rate": rate, **means}
-                    if self.step % sample_every < log_every:
-                        row |= self.judge()
-                        self.draw_samples(self.out / "samples" / f"step-{self.step:07d}.png")
-                    log.append(self.step, row)
-                    logged, seen = now, self.pictures
-                    if progress is not None:
-                        progress.update(self.step, pictures=self.pictures, losses=means)
-                if now - saved > 60 * save_minutes:
-                    self._check_finite(sums.peek())
-                    self.save()
-                    saved = now
-                if self._agree(interrupted() or (minutes is not None and now - started > 60 * minutes)):
-                    break
-            self._check_finite(sums.peek())
-            self.save()
-            complete = self.pictures >= self.config.pictures
-            if complete:
-                self.finish()
-            if interrupted():
-                raise KeyboardInterrupt
+        seen, sums, complete = self.pictures, _Means(), False
+        hooks.call(lambda callback: callback.on_start(self))
+        try:
+            with _interrupts() as interrupted:
+                while self.pictures < self.config.pictures and (last_step is None or self.step < last_step):
+                    if self._agree(hooks.error is not None):
+                        break
+                    losses = self.train_step()
+                    sums.add(losses)
+                    now = time.monotonic()
+                    if self.step % log_every == 0:
+                        means = sums.take()
+                        self._check_finite(means)
+                    if log is not None and self.step % log_every == 0:
+                        rate = (self.pictures - seen) / (now - logged)
+                        row = {"pictures": self.pictures, "stage": self.stage_index, "rate": rate, **means}
+                        if self.step % sample_every < log_every:
+                            row |= self.judge()
+                            self.draw_samples(self.out / "samples" / f"step-{self.step:07d}.png")
+                            hooks.call(lambda callback: callback.on_sample(self))
+                        log.append(self.step, row)
+                        logged, seen = now, self.pictures
+                        if progress is not None:
+                            progress.update(self.step, pictures=self.pictures, losses=means)
+                        told = {"step": self.step, **row}
+                        hooks.call(lambda callback, told=told: callback.on_log(self, told))  # type: ignore[misc]
+                    if now - saved > 60 * save_minutes:
+                        self._check_finite(sums.peek())
+                        self._save_and_tell(hooks)
+                        saved = now
+                    if self._agree(interrupted() or (minutes is not None and now - started > 60 * minutes)):
+                        break
+                self._check_finite(sums.peek())
+                self._save_and_tell(hooks)
+                complete = self.pictures >= self.config.pictures
+                if complete:
+                    self.finish()
+                if interrupted():
+                    raise KeyboardInterrupt
+        finally:
+            hooks.call(lambda callback: callback.on_end(self, complete))
+        if hooks.error is not None:
+            raise hooks.error
         return complete
+
+    def _save_and_tell(self, hooks: Callbacks) -> None:
+        self.save()
+        path = self.checkpoints.file(self.step)
+        hooks.call(lambda callback: callback.on_checkpoint(self, path))
 
     def train_step(self) -> dict[str, Tensor]:
         """Do one step; return its losses."""
@@ -715,6 +735,7 @@ def train(
     device: str | torch.device = "cpu",
     precision: str = "auto",
     progress: bool = True,
+    callbacks: Iterable[TrainingCallback] = (),
 ) -> bool:
     """Train a generator on a folder or zip of pictures.
 
@@ -729,6 +750,7 @@ def train(
         device: "cpu" or "cuda".
         precision: "bf16", "fp32", or "auto" for what is faster here.
         progress: Whether a progress line is shown on standard error.
+        callbacks: What else is told how it goes; see `TrainingCallback`.
 
     Returns:
         Whether the run is complete; the finished model then stands in `out/model`.
@@ -764,7 +786,7 @@ def train(
     elif trainer.checkpoints.steps():
         raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
     if not progress or trainer.rank != 0:
-        return trainer.train(minutes=minutes)
+        return trainer.train(minutes=minutes, callbacks=callbacks)
     steps = -(-config.pictures // config.batch_size)
     with ProgressLine(steps, start=trainer.step) as line:
-        return trainer.train(minutes=minutes, progress=line)
+        return trainer.train(minutes=minutes, progress=line, callbacks=callbacks)
