@@ -19,6 +19,7 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder or zip; see docs/training.md")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, samples and the trained model")
     parser.add_argument("--preset", default="paperdoll", help="name of a training preset (default: %(default)s)")
+    parser.add_argument("--start", metavar="MODEL", help="weights to start from where they fit: a folder, or 'default'")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
     parser.add_argument("--pictures", type=int, help="stretch or shorten the preset to so many pictures seen")
     parser.add_argument("--minutes", type=float, help="stop after so many minutes, with a checkpoint")
@@ -41,6 +42,7 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.data,
         arguments.out,
         config=config,
+        start=arguments.start,
         resume=arguments.resume,
         minutes=arguments.minutes,
         device=arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"),

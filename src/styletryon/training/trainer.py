@@ -34,6 +34,7 @@ from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.config import Stage, TrainingConfig
 from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
+from styletryon.training.starting import take_over
 
 _LOGGER = logging.getLogger(__name__)
 _CODES = 4096  # pictures whose codes the mapping is fitted to
@@ -108,6 +109,25 @@ class Trainer:
         self.pictures = 0
         self.path_mean = torch.zeros((), device=self.device)
         self.checkpoints = CheckpointFolder(self.out / "checkpoints")
+
+    def start_from(self, source: str | os.PathLike[str] | PoseStyleGAN2) -> list[str]:
+        """Take over the weights of a trained generator and its encoder wherever names and shapes fit.
+
+        Args:
+            source: A folder of `PoseStyleGAN2.save_pretrained`, the name of bundled weights, or a generator.
+
+        Returns:
+            Names of what was left at random: `[]` if everything fits. They are logged as well.
+
+        Raises:
+            ConfigError: If nothing fits, or steps are done already.
+            CheckpointError: If the source cannot be loaded.
+        """
+        if self.step:
+            raise ConfigError(f"start: expected a run that has not started, got one of {self.step} steps")
+        left = take_over(self.generator, source)
+        self.average.load_state_dict(self.generator.state_dict())
+        return left
 
     # ------------------------------------------------------------------ the loop
 
@@ -730,6 +750,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     config: TrainingConfig,
+    start: str | os.PathLike[str] | PoseStyleGAN2 | None = None,
     resume: bool = False,
     minutes: float | None = None,
     device: str | torch.device = "cpu",
@@ -745,6 +766,9 @@ def train(
         data: Folder or zip; see `styletryon.data.FolderDataset`.
         out: Folder for checkpoints, log, samples and the finished model.
         config: The settings; see `styletryon.training.preset`.
+        start: What a new run starts its generator and encoder from, wherever names and shapes fit: a folder of
+            `PoseStyleGAN2.save_pretrained`, the name of bundled weights ("default"), or a generator. None starts at
+            random. A resumed run has its weights already.
         resume: Go on from the newest checkpoint in `out`.
         minutes: Stop after this long, with a checkpoint.
         device: "cpu" or "cuda".
@@ -757,8 +781,9 @@ def train(
 
     Raises:
         DataError: If the data set is incomplete.
-        ConfigError: If `out` holds a run already and `resume` is false, or a setting has no meaning.
-        CheckpointError: If no checkpoint can be resumed.
+        ConfigError: If `out` holds a run already and `resume` is false, nothing of `start` fits, or a setting has no
+            meaning.
+        CheckpointError: If no checkpoint can be resumed, or `start` cannot be loaded.
         TrainingDivergedError: If a loss is not finite.
         KeyboardInterrupt: After an interrupt; a checkpoint stands.
     """
@@ -785,6 +810,8 @@ def train(
             raise CheckpointError(f"out: expected checkpoints to resume from in {os.fspath(out)!r}, got none")
     elif trainer.checkpoints.steps():
         raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
+    elif start is not None:
+        trainer.start_from(start)
     if not progress or trainer.rank != 0:
         return trainer.train(minutes=minutes, callbacks=callbacks)
     steps = -(-config.pictures // config.batch_size)
