@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
-from styletryon.training.trainer import Trainer, train
+from styletryon.training.run import train
+from styletryon.training.trainer import Trainer
 
 __all__ = ["PRESETS", "Stage", "Trainer", "TrainingCallback", "TrainingConfig", "preset", "train"]
