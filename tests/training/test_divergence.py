@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from styletryon.errors import TrainingDivergedError
+from styletryon.training import Trainer
 from styletryon.training import trainer as module
 from styletryon.training.divergence import Losses, Watch, means
 from tests.training.test_trainer import data, trainer  # noqa: F401
@@ -69,6 +71,17 @@ def test_stages_without_a_discriminator_cannot_collapse() -> None:
     assert watch.look([(step, {"pixel": 0.0}) for step in range(9)]) is None
 
 
+def collapsed(run: Trainer) -> Callable[[], dict[str, torch.Tensor]]:
+    """A step of a run whose discriminator collapses after step 8."""
+    step = run.train_step
+
+    def collapsing() -> dict[str, torch.Tensor]:
+        losses = step()
+        return losses | {"discriminator": torch.tensor(0.0)} if run.step > 8 else losses
+
+    return collapsing
+
+
 def test_the_checkpoint_before_a_collapse_stands(
     data: Path,  # noqa: F811
     tmp_path: Path,
@@ -77,18 +90,18 @@ def test_the_checkpoint_before_a_collapse_stands(
 ) -> None:
     monkeypatch.setattr(module, "Watch", lambda **_: Watch(patience=6))
     run = trainer(data, tmp_path)
-    step = run.train_step
-
-    def collapsing() -> dict[str, torch.Tensor]:
-        losses = step()
-        return losses | {"discriminator": torch.tensor(0.0)} if run.step > 8 else losses
-
-    monkeypatch.setattr(run, "train_step", collapsing)
+    run.train_step = collapsed(run)  # type: ignore[method-assign]
     with pytest.raises(TrainingDivergedError, match=r"that of step 8 in .* a lower discriminator_rate .* a higher r1"):
         run.train(log_every=1, save_minutes=0.0)
     assert run.step == 14
     assert run.checkpoints.steps()[-1] == 8
     assert "not saved: the discriminator may have collapsed" in caplog.text
+    run = trainer(data, tmp_path)
+    run.resume()
+    run.train_step = collapsed(run)  # type: ignore[method-assign]
+    run.checkpoints.keep = 1
+    run.train(steps=3, log_every=1)  # a stop that is asked for: the state is kept, and so are those from before
+    assert run.checkpoints.steps()[-2:] == [8, 11]
 
 
 def test_weights_that_are_not_finite_are_never_saved(data: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -78,19 +78,7 @@ def train(
         KeyboardInterrupt: After an interrupt; a checkpoint stands.
     """
     choose(precision, torch.device("cpu"))  # complains before the data are read
-    size = config.generator.image_size
-    dataset = FolderDataset(data, size=size, cache=cache)
-    if len(dataset) < config.batch_size:
-        raise DataError(f"data: expected at least {config.batch_size} pictures, a batch, got {len(dataset)}")
-    if config.tryons and not dataset.has_tryons:
-        raise DataError(
-            "data: the settings train on try-ons of known truth, but there is no tryons.json; render some with "
-            "styletryon paperdoll --tryons, or choose the preset 'pictures'"
-        )
-    try:
-        held_out: FolderDataset | None = FolderDataset(data, size=size, split="val", cache=cache)
-    except DataError:
-        held_out = None
+    dataset, held_out = _read(data, config, cache=cache)
     own = distributed.own_device(device)
     joined = distributed.join(own)
     try:
@@ -108,6 +96,25 @@ def train(
     finally:
         if joined:
             distributed.leave()
+
+
+def _read(
+    data: str | os.PathLike[str], config: TrainingConfig, *, cache: bool
+) -> tuple[FolderDataset, FolderDataset | None]:
+    """Return the pictures to train on and those to judge by, where there are any."""
+    size = config.generator.image_size
+    dataset = FolderDataset(data, size=size, cache=cache)
+    if len(dataset) < config.batch_size:
+        raise DataError(f"data: expected at least {config.batch_size} pictures, a batch, got {len(dataset)}")
+    if config.tryons and not dataset.has_tryons:
+        raise DataError(
+            "data: the settings train on try-ons of known truth, but there is no tryons.json; render some with "
+            "styletryon paperdoll --tryons, or choose the preset 'pictures'"
+        )
+    try:
+        return dataset, FolderDataset(data, size=size, split="val", cache=cache)
+    except DataError:
+        return dataset, None
 
 
 def _begin(trainer: Trainer, *, resume: bool, start: str | os.PathLike[str] | PoseStyleGAN2 | None) -> None:

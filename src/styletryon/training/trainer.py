@@ -164,10 +164,14 @@ class Trainer:
         Raises:
             ConfigError: If nothing fits, or steps are done already.
             CheckpointError: If the source cannot be loaded.
+            ProcessGroupError: In the other processes, if the first met an error.
         """
         if self.step:
             raise ConfigError(f"start: expected a run that has not started, got one of {self.step} steps")
-        left = take_over(self.generator, source)
+        left: list[str] = json.loads(
+            self.group.from_first(lambda: json.dumps(take_over(self.generator, source)).encode())
+        )
+        self.group.share(list(self.generator.state_dict().values()))
         self.average.load_state_dict(self.generator.state_dict())
         return left
 
@@ -186,8 +190,8 @@ class Trainer:
     ) -> bool:
         """Go on until the run is complete, time or steps are up, or the user interrupts.
 
-        A checkpoint stands at the end in every case but divergence. An interrupt (Ctrl-C, SIGTERM) ends the step in
-        hand first.
+        A checkpoint stands at the end in every case but an error. An interrupt (Ctrl-C, SIGTERM) ends the step in hand
+        first.
 
         Args:
             minutes: Stop after this long; None for no limit.
@@ -209,12 +213,8 @@ class Trainer:
             KeyboardInterrupt: After an interrupt, once the checkpoint is written.
         """
         hooks = Callbacks(callbacks if self.group.first else ())
-        log = MetricsLog(self.out / "metrics.jsonl", resume=self.step) if self.group.first else None
-        if self.group.first:
-            self._write_settings()
+        run = self._prepare(hooks, progress)
         last_step = None if steps is None else self.step + steps
-        watch = Watch(skips=self.precision == "fp16")
-        run = _Run(hooks, log, progress, Losses(), watch, _Clock(self.pictures))
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
         complete = False
         hooks.call(lambda callback: callback.on_start(self))
@@ -246,6 +246,14 @@ class Trainer:
             raise hooks.error
         return complete
 
+    def _prepare(self, hooks: Callbacks, progress: ProgressLine | None) -> _Run:
+        log = None
+        if self.group.first:
+            log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
+            self.config.save(self.out / "training.json")
+        watch = Watch(skips=self.precision == "fp16")
+        return _Run(hooks, log, progress, Losses(), watch, _Clock(self.pictures))
+
     def _look(self, run: _Run) -> None:
         """Give the run up if it is no longer well."""
         fault = run.watch.look(run.losses.rows())
@@ -264,7 +272,7 @@ class Trainer:
         for name, network in (("generator", self.generator), ("discriminator", self.discriminator)):
             if not all(bool(torch.isfinite(norm)) for norm in torch._foreach_norm(list(network.parameters()))):
                 self._give_up(f"a weight of the {name} is not finite at step {self.step}")
-        self.save()
+        self.save(replace=not run.watch.suspicious)
         run.clock.saved()
         path = self.checkpoints.file(self.step)
         run.hooks.call(lambda callback: callback.on_checkpoint(self, path))
@@ -491,14 +499,17 @@ class Trainer:
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
         }
 
-    def save(self) -> None:
+    def save(self, *, replace: bool = True) -> None:
         """Write a checkpoint.
+
+        Args:
+            replace: Whether old ones may go for it.
 
         Raises:
             SaveError: If it cannot be written; the earlier ones still stand.
         """
         if self.group.first:
-            self.checkpoints.save(self.step, self.state())
+            self.checkpoints.save(self.step, self.state(), replace=replace)
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state` returned.
@@ -561,9 +572,6 @@ class Trainer:
             self._fit_mapping(model)
         model.to(memory_format=torch.contiguous_format)
         model.save_pretrained(self.out / "model")
-
-    def _write_settings(self) -> None:
-        self.config.save(self.out / "training.json")
 
 
 class _Clock:
