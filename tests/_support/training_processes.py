@@ -24,7 +24,7 @@ from tests._support.process import ROOT, SOURCE
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests._support.training_processes", "styletryon.training.run"])
-PATIENCE = 240.0
+PATIENCE = 600.0
 LOST = 3
 """Exit status of a process that lost another one."""
 
@@ -140,7 +140,7 @@ def _work(variables: dict[str, int], data: str, out: str, config: dict[str, Any]
     os.environ |= {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in variables.items()}}
     torch.set_num_threads(1)
     device = distributed.own_device("cpu")
-    timeout = timedelta(seconds=options.pop("timeout", 120.0))
+    timeout = timedelta(seconds=options.pop("timeout", 300.0))
     try:
         distributed.join(device, timeout=timeout)
         settings = TrainingConfig.from_dict(config)

@@ -23,6 +23,7 @@ from tests._support.training_processes import LOST, differences, finish, run_wit
 from tests.training.test_trainer import assert_same
 
 SIZE = (32, 24)
+pytestmark = pytest.mark.timeout(1200)  # seconds on a free machine; processes that wait for each other on a busy one
 
 
 @pytest.fixture(scope="module")
