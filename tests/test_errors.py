@@ -29,6 +29,7 @@ BUILTINS = {
     "SaveError": OSError,
     "WeightsUnavailableError": RuntimeError,
     "BackendUnavailableError": RuntimeError,
+    "ProcessGroupError": RuntimeError,
     "TrainingDivergedError": RuntimeError,
 }
 
