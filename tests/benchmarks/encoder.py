@@ -3,9 +3,10 @@
     python -m tests.benchmarks.encoder DATA [--pictures 30000] [--model default] [--out DIR] [--continue]
 
 DATA is a folder of rendered figures (`styletryon paperdoll DATA --size 128x96`). The encoder is trained on it while the
-generator stays. A row says how close the drawing from its guess alone comes to the pictures of rendered figures that no
-training saw, over the person and over the frame, and over the person to the truth in another pose; the last rows are the
-model's own encoder and the mean latent. Minutes are those of the processor, so that other programs on it count little.
+generator stays. A row says how close the drawing from its guess alone comes to the pictures of rendered figures that
+no training saw, over the person and over the frame, and over the person to the truth in another pose; the last rows
+are the model's own encoder and the mean latent. Minutes are those of the processor, so that other programs on it count
+little.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What projection costs and buys, by start, space, steps and noise.
 
-    python -m tests.benchmarks.projection [--figures 16] [--spaces w+ --starts encoder,mean --steps 0,50,500 --noise]
+    python -m tests.benchmarks.projection [--figures 8] [--spaces w+ --starts encoder,mean --steps 0,50,500 --noise]
 
 Rendered figures outside the training's seeds are projected. A row says how close the drawing comes to the picture, over
 the person and over the frame, and over the person to the rendered truth in a pose that the projection never saw: what
@@ -34,7 +34,7 @@ Figures = tuple[Tensor, Tensor, Pose]
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--figures", type=int, default=16)
+    parser.add_argument("--figures", type=int, default=8)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--model", default="default")
     parser.add_argument("--starts", default="encoder,mean")
@@ -43,10 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--noise", action="store_true", help="also with noise maps")
     parser.add_argument("--rates", default=str(PRESETS["balanced"].projection_rate))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="one figure, few steps, to see that it runs")
     arguments = parser.parse_args(argv)
-    if arguments.quick:
-        arguments.figures, arguments.steps = 1, "0,1"
     model = load_model(arguments.model, device="cpu")
     own, new = render_figures(model.image_size, arguments.figures, arguments.first_seed)
     threads = torch.get_num_threads()
