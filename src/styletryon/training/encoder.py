@@ -7,10 +7,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -28,15 +28,7 @@ from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
-from styletryon.training.trainer import (
-    _Examples,
-    _foreground_psnr,
-    _interrupts,
-    _load_optimizer,
-    _Means,
-    _write_text,
-    prefers_bf16,
-)
+from styletryon.training.trainer import _foreground_psnr, _interrupts, _load_optimizer, prefers_bf16
 
 _HELD_OUT = 32  # pictures on which a run is judged while it goes on
 _SPREAD = 4096  # random z that tell the spread of w
@@ -226,14 +218,14 @@ class EncoderTrainer:
         self._write_settings()
         last = self.config.steps if steps is None else min(self.step + steps, self.config.steps)
         started = saved = time.monotonic()
-        sums = _Means()
+        recent: list[dict[str, Tensor]] = []
         with _interrupts() as interrupted:
             while self.step < last:
-                sums.add(self.train_step())
+                recent.append(self.train_step())
                 now = time.monotonic()
                 if self.step % log_every == 0:
-                    means = sums.take()
-                    self._check_finite(means)
+                    means = self._mean(recent)
+                    recent.clear()
                     judged = self.judge() if self.step % judge_every == 0 else {}
                     log.append(self.step, {"pictures": self.pictures, **means, **judged})
                     if judged:
@@ -241,12 +233,12 @@ class EncoderTrainer:
                     if progress is not None:
                         progress.update(self.step, pictures=self.pictures, losses=means)
                 if now - saved > 60 * save_minutes:
-                    self._check_finite(sums.peek())
+                    self._mean(recent)
                     self.save()
                     saved = now
                 if interrupted() or (minutes is not None and now - started > 60 * minutes):
                     break
-            self._check_finite(sums.peek())
+            self._mean(recent)
             self.save()
             complete = self.step >= self.config.steps
             if complete:
@@ -296,7 +288,8 @@ class EncoderTrainer:
             batch = self.dataset.batch(chosen)
             images = change.images(batch.images.float() / 127.5 - 1)
             pose = Pose(change.keypoints(batch.keypoints, self.dataset.size), self.dataset.size)
-            examples.append(_Examples(images, change.labels(batch.labels), pose, self.device))
+            labels = change.labels(batch.labels)
+            examples.append(_Examples(images.to(self.device), labels.to(self.device), pose.to(self.device)))
         return examples[0], examples[1]
 
     @torch.no_grad()
@@ -451,19 +444,34 @@ class EncoderTrainer:
 
     def _write_settings(self) -> None:
         text = json.dumps(self._settings(), indent=2) + "\n"
-        write_atomically(self.out / "encoder.json", lambda path: _write_text(path, text))
 
-    def _check_finite(self, losses: Mapping[str, float]) -> None:
-        wrong = [name for name, value in losses.items() if not math.isfinite(value)]
+        def write(path: Path) -> None:
+            path.write_text(text, encoding="utf-8")
+
+        write_atomically(self.out / "encoder.json", write)
+
+    def _mean(self, recent: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+        """Return the mean of each loss over the last steps, or raise if one is not finite."""
+        names = recent[0] if recent else ()
+        means = {name: float(torch.stack([losses[name] for losses in recent]).mean()) for name in names}
+        wrong = [name for name, value in means.items() if not math.isfinite(value)]
         if wrong:
             raise TrainingDivergedError(
                 f"training: the loss {', '.join(wrong)} is not finite at step {self.step}; the checkpoints in "
                 f"{self.checkpoints.path} are from before; start again with a lower learning_rate"
             )
+        return means
 
 
-@dataclass(frozen=True, eq=False)
-class _Known:
+class _Examples(NamedTuple):
+    """Pictures in [-1, 1] with labels and poses, on the device."""
+
+    images: Tensor
+    labels: Tensor
+    pose: Pose
+
+
+class _Known(NamedTuple):
     """Drawings whose w is known."""
 
     images: Tensor
