@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"styletryon {styletryon.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "try-on", "generate", "train", "evaluate", "paperdoll", "prepare", "info"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "try-on", "generate", "train", "train-encoder", "evaluate", "paperdoll", "prepare", "info"],
+)
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -234,6 +238,35 @@ class TestTrain:
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "huge"]) == 2
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--threads", "0"]) == 2
         assert capsys.readouterr().err.count("\n") == 3
+
+
+class TestTrainEncoder:
+    def test_a_model_with_another_encoder(
+        self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data, run = str(tmp_path / "data"), str(tmp_path / "run")
+        assert cli.main(["paperdoll", data, "--count", "12", "--size", "32x24"]) == 0
+        options = ["--pictures", "16", "--batch-size", "4", "--fresh", "--quiet"]
+        capsys.readouterr()
+        assert cli.main(["train-encoder", model, data, "--out", run, *options, "--minutes", "0"]) == 0
+        stopped = capsys.readouterr().out
+        again = shlex.split(stopped[stopped.index("styletryon ") :])[1:]
+        assert again[-1] == "--resume"
+        assert cli.main([*again, "--quiet"]) == 0
+        assert "complete" in capsys.readouterr().out
+        assert cli.main(["train-encoder", model, data, "--out", run, *options]) == 2
+        assert "resume" in capsys.readouterr().err
+        trained = styletryon.load_model(f"{run}/model")
+        assert trained.fingerprint == styletryon.load_model(model).fingerprint
+
+    @pytest.mark.parametrize("options", [["--pictures", "3"], ["--drawings", "2"], ["--learning-rate", "0"]])
+    def test_wrong_input(
+        self, options: list[str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["train-encoder", model, str(tmp_path), "--out", str(tmp_path / "run"), *options]
+        assert cli.main(arguments) == 2
+        name = options[0].removeprefix("--").replace("-", "_")
+        assert name in capsys.readouterr().err
 
 
 class TestEvaluate:

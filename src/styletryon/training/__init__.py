@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
+from styletryon.training.encoder import EncoderTrainer, EncoderTrainingConfig, train_encoder
 from styletryon.training.trainer import Trainer, train
 
-__all__ = ["PRESETS", "Stage", "Trainer", "TrainingConfig", "preset", "train"]
+__all__ = [
+    "PRESETS",
+    "EncoderTrainer",
+    "EncoderTrainingConfig",
+    "Stage",
+    "Trainer",
+    "TrainingConfig",
+    "preset",
+    "train",
+    "train_encoder",
+]
