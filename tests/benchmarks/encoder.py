@@ -23,7 +23,7 @@ from styletryon import LatentProjector, load_model
 from styletryon.data import FolderDataset
 from styletryon.models import PoseStyleGAN2
 from styletryon.training import EncoderTrainer, EncoderTrainingConfig
-from styletryon.training.trainer import prefers_bf16
+from styletryon.training.precision import prefers_bf16
 from tests.benchmarks.projection import FIRST_SEED, Figures, measure, render_figures
 
 

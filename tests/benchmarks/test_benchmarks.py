@@ -6,7 +6,7 @@ import pytest
 
 from styletryon.data.paperdoll import write_dataset
 from tests._support.tiny import tiny_generator
-from tests.benchmarks import encoder, generator, ops, peers, projection, training_step, tryon_step
+from tests.benchmarks import encoder, generator, kill_resume, ops, peers, projection, training_step, tryon_step
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,11 @@ def test_runs(benchmark, arguments, expected, capsys):
     printed = capsys.readouterr().out
     for text in expected:
         assert text in printed
+
+
+def test_a_killed_training_is_compared(capsys):
+    kill_resume.main(["--kills", "1", "--processes", "1", "--steps", "8"])
+    assert "no difference" in capsys.readouterr().out
 
 
 def test_ratios_are_of_the_same_rounds():

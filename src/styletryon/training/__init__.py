@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
 from styletryon.training.encoder import EncoderTrainer, EncoderTrainingConfig, train_encoder
-from styletryon.training.trainer import Trainer, train
+from styletryon.training.run import train
+from styletryon.training.trainer import Trainer
 
 __all__ = [
     "PRESETS",
@@ -12,6 +14,7 @@ __all__ = [
     "EncoderTrainingConfig",
     "Stage",
     "Trainer",
+    "TrainingCallback",
     "TrainingConfig",
     "preset",
     "train",

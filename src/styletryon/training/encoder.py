@@ -27,8 +27,10 @@ from styletryon.pose import Pose
 from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
 from styletryon.training.checkpoints import CheckpointFolder
+from styletryon.training.interrupts import interrupts
 from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
-from styletryon.training.trainer import _foreground_psnr, _interrupts, _load_optimizer, prefers_bf16
+from styletryon.training.precision import prefers_bf16
+from styletryon.training.trainer import _foreground_psnr, _load_optimizer
 
 _HELD_OUT = 32  # pictures on which a run is judged while it goes on
 _SPREAD = 4096  # random z that tell the spread of w
@@ -219,7 +221,7 @@ class EncoderTrainer:
         last = self.config.steps if steps is None else min(self.step + steps, self.config.steps)
         started = saved = time.monotonic()
         recent: list[dict[str, Tensor]] = []
-        with _interrupts() as interrupted:
+        with interrupts() as interrupted:
             while self.step < last:
                 recent.append(self.train_step())
                 now = time.monotonic()
