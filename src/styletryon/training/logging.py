@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,33 +22,37 @@ from styletryon._files import write_atomically
 from styletryon.errors import DataError, RangeError, SaveError, ShapeError
 from styletryon.images import labels_to_image, save_image, to_uint8
 
+LOG_NAME = "metrics.jsonl"
+
 _REFRESH = 0.2  # Seconds between two refreshes of the line on a terminal.
 
 
 class MetricsLog:
-    """Numbers of a training, one JSON object a line (``pandas.read_json(path, lines=True)`` reads it).
+    """Numbers of a training: one JSON object a line, and the same rows as comma-separated values beside it.
+
+    ``pandas.read_json(path, lines=True)`` reads the one, any spreadsheet the other, ``metrics.csv``. A column that
+    appears later in a training is empty in the rows before.
 
     Args:
-        path: The file; it and its folder are made at the first row.
+        path: The file of JSON lines; it and its folder are made at the first row.
         resume: The step at which a training goes on: rows of later steps are dropped, since they will come again. None
             drops none.
 
     Raises:
         DataError: If the file is there and holds something else.
-        SaveError: If the file cannot be read or rewritten.
+        SaveError: If a file cannot be read or rewritten.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, resume: int | None = None) -> None:
         self.path = Path(path)
-        rows, whole = self._read()
+        rows, whole = _read(self.path)
         kept = [row for row in rows if resume is None or row["step"] <= resume]
         if len(kept) < len(rows) or not whole:
-            text = "".join(_line(row) for row in kept).encode()
-
-            def write(temporary: Path) -> None:
-                temporary.write_bytes(text)
-
-            write_atomically(self.path, write)
+            _write(self.path, "".join(_line(row) for row in kept))
+        self._table = self.path.with_suffix(".csv")
+        self._columns = _columns(kept)
+        if kept or self._table.exists():
+            _write(self._table, _csv(kept, self._columns, header=True))
 
     def append(self, step: int, values: Mapping[str, float | int | str | bool | Tensor | None]) -> None:
         """Add a row; it is on its way to the disk when this returns.
@@ -59,17 +65,13 @@ class MetricsLog:
             SaveError: If it cannot be written.
         """
         row = {"step": int(step), **{name: _plain(value) for name, value in values.items()}}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab", buffering=0) as file:
-                end = file.seek(0, os.SEEK_END)
-                try:
-                    file.write(_line(row).encode())
-                except OSError:
-                    file.truncate(end)  # The next row must not be glued to half of this one.
-                    raise
-        except OSError as error:
-            raise SaveError(f"path: cannot write {str(self.path)!r}: {error.strerror or error}") from error
+        _append(self.path, _line(row))
+        columns = _columns([dict.fromkeys(self._columns), row])
+        if columns == self._columns:
+            _append(self._table, _csv([row], columns))
+        else:  # The head of the table grows, and with it every line.
+            _write(self._table, _csv(self.rows(), columns, header=True))
+            self._columns = columns
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows, oldest first.
@@ -78,27 +80,20 @@ class MetricsLog:
             DataError: If the file holds something else.
             SaveError: If the file cannot be read.
         """
-        return self._read()[0]
+        return read_log(self.path)
 
-    def _read(self) -> tuple[list[dict[str, Any]], bool]:
-        """Return the rows, and whether the last line is whole: a machine that stops may leave half of one."""
-        try:
-            lines = self.path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return [], True
-        except OSError as error:
-            raise SaveError(f"path: cannot read {str(self.path)!r}: {error.strerror or error}") from error
-        rows = []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                row = json.loads(line)
-                row["step"] = int(row["step"])
-            except (ValueError, TypeError, KeyError) as error:
-                raise DataError(
-                    f"path: expected a log of metrics, got {str(self.path)!r}, whose line {number} is no row: {error}"
-                ) from error
-            rows.append(row)
-        return rows, lines[-1] == b""
+
+def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the rows of a log, oldest first, and leave it as it is: a training may be writing it.
+
+    Args:
+        path: The file of JSON lines; where there is none, there are no rows.
+
+    Raises:
+        DataError: If the file holds something else.
+        SaveError: If the file cannot be read.
+    """
+    return _read(Path(path))[0]
 
 
 class ProgressLine:
@@ -245,6 +240,65 @@ def _draw(row: Tensor, index: int) -> list[Image.Image]:
     raise ShapeError(
         f"rows[{index}]: expected (B, 3, H, W) floating or (B, H, W) whole numbers, got {tuple(row.shape)} {row.dtype}"
     )
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """Return the rows of a log, and whether its last line is whole: a machine that stops may leave half of one."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return [], True
+    except OSError as error:
+        raise SaveError(f"path: cannot read {str(path)!r}: {error.strerror or error}") from error
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            row = json.loads(line)
+            row["step"] = int(row["step"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"path: expected a log of metrics, got {str(path)!r}, whose line {number} is no row: {error}"
+            ) from error
+        rows.append(row)
+    return rows, lines[-1] == b""
+
+
+def _write(path: Path, text: str) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(text.encode())
+
+    write_atomically(path, write)
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                file.write(text.encode())
+            except OSError:
+                file.truncate(end)  # The next row must not be glued to half of this one.
+                raise
+    except OSError as error:
+        raise SaveError(f"path: cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return every name in rows, in the order of appearance."""
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    return list(names)
+
+
+def _csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, header: bool = False) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _plain(value: float | int | str | bool | Tensor | None) -> float | int | str | bool | None:
