@@ -1,4 +1,4 @@
-"""What a training leaves to look at: a log of numbers, a line of progress, and pictures of samples."""
+"""What a training leaves to look at: a log of numbers, and a line of progress."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from styletryon._files import write_atomically
-from styletryon.errors import DataError, RangeError, SaveError, ShapeError
-from styletryon.images import labels_to_image, save_image, to_uint8
+from styletryon.errors import DataError, SaveError
 
 LOG_NAME = "metrics.jsonl"
 
@@ -191,55 +189,6 @@ class ProgressLine:
             self._stream.flush()
         except (OSError, ValueError):  # A closed terminal is no reason to stop a training.
             self._pause = math.inf
-
-
-def save_sample_grid(
-    path: str | os.PathLike[str],
-    rows: Sequence[Tensor],
-    *,
-    margin: int = 2,
-    scale: int = 1,
-) -> None:
-    """Save pictures side by side, a row for each tensor, as a PNG or whatever the name's ending says.
-
-    Args:
-        path: Name of the file; its folder is made where it does not exist.
-        rows: Each `(B, 3, H, W)` pictures in [-1, 1] (floating) or `(B, H, W)` label maps (whole numbers), which are
-            drawn in `styletryon.labels.PALETTE`. All of one height and width; a shorter row leaves room at its end.
-        margin: White pixels between pictures.
-        scale: By what whole factor small pictures are enlarged.
-
-    Raises:
-        ShapeError: If there are no rows, or they do not fit each other.
-        RangeError: If a label map holds an unknown class, or a number makes no sense.
-        SaveError: If the file cannot be written.
-    """
-    if margin < 0 or scale < 1:
-        raise RangeError(f"margin, scale: expected at least 0 and at least 1, got {margin} and {scale}")
-    drawn = [_draw(row, index) for index, row in enumerate(rows)]
-    pictures = [picture for row in drawn for picture in row]
-    if len({picture.size for picture in pictures}) != 1:
-        raise ShapeError(f"rows: expected pictures of one height and width, got {[tuple(row.shape) for row in rows]}")
-    width, height = (scale * side for side in pictures[0].size)
-    columns = max(len(row) for row in drawn)
-    size = (columns * (width + margin) - margin, len(drawn) * (height + margin) - margin)
-    sheet = Image.new("RGB", size, (255, 255, 255))
-    for down, row in enumerate(drawn):
-        for across, picture in enumerate(row):
-            enlarged = picture.resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (across * (width + margin), down * (height + margin)))
-    save_image(sheet, path)
-
-
-def _draw(row: Tensor, index: int) -> list[Image.Image]:
-    if row.ndim == 4 and row.shape[1] == 3 and row.is_floating_point():
-        pixels = to_uint8(row.nan_to_num(0.0)).permute(0, 2, 3, 1).cpu().contiguous().numpy()
-        return [Image.fromarray(picture) for picture in pixels]
-    if row.ndim == 3 and not row.is_floating_point():
-        return [labels_to_image(classes) for classes in row]
-    raise ShapeError(
-        f"rows[{index}]: expected (B, 3, H, W) floating or (B, H, W) whole numbers, got {tuple(row.shape)} {row.dtype}"
-    )
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:

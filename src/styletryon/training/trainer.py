@@ -33,7 +33,8 @@ from styletryon.training.augmentation import Augmentation, Change, draw_change
 from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.config import Stage, TrainingConfig
-from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
+from styletryon.training.logging import LOG_NAME, MetricsLog, ProgressLine
+from styletryon.training.sheets import save_sheets
 from styletryon.training.starting import take_over
 
 _LOGGER = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class Trainer:
         log = None
         hooks = Callbacks(callbacks if self.rank == 0 else ())
         if self.rank == 0:
-            log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
+            log = MetricsLog(self.out / LOG_NAME, resume=self.step)
             self._write_settings()
         last_step = None if steps is None else self.step + steps
         started = saved = logged = time.monotonic()
@@ -187,7 +188,7 @@ class Trainer:
                         row = {"pictures": self.pictures, "stage": self.stage_index, "rate": rate, **means}
                         if self.step % sample_every < log_every:
                             row |= self.judge()
-                            self.draw_samples(self.out / "samples" / f"step-{self.step:07d}.png")
+                            self.draw_samples()
                             hooks.call(lambda callback: callback.on_sample(self))
                         log.append(self.step, row)
                         logged, seen = now, self.pictures
@@ -499,22 +500,9 @@ class Trainer:
             found["val_tryon_psnr"] = _foreground_psnr(worn, truth.images, truth.labels)
         return found
 
-    @torch.no_grad()
-    def draw_samples(self, path: Path) -> None:
-        """Write a sheet: held-out pictures, their reconstructions, labels, random people, one style in many poses."""
-        batch = self._held_out_batch()
-        images = batch.images.float() / 127.5 - 1
-        pose = batch.pose
-        rows: list[Tensor] = [images]
-        if self.average.encoder is not None:
-            drawing = self._reconstruct(batch)
-            styles = tuple(style[:1].expand_as(style) for style in self._styles(batch))
-            same = self.average.synthesize(styles, pose)
-            rows += [drawing.image.float().cpu(), drawing.labels.cpu(), same.image.float().cpu()]
-        z = torch.randn(len(pose), self.average.z_dim, generator=torch.Generator().manual_seed(1))
-        imagined = self.average(z.to(self.device), pose, truncation=0.7)
-        rows += [imagined.image.float().cpu(), imagined.labels.cpu()]
-        save_sample_grid(path, [row[:12] for row in rows])
+    def draw_samples(self) -> None:
+        """Write the sample sheets of this step; see `styletryon.training.sheets.draw_sheets`."""
+        save_sheets(self.average, self._held_out_batch(), self.out, self.step)
 
     def _held_out_batch(self) -> Batch:
         dataset = self.dataset if self.held_out is None else self.held_out
