@@ -1,4 +1,4 @@
-"""The command line: `styletryon demo | try-on | generate | train | evaluate | paperdoll | info`."""
+"""The command line: `styletryon demo | try-on | generate | train | curves | evaluate | paperdoll | info`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`styletryon train`: generators from one's own pictures."""
+"""`styletryon train` and `curves`: generators from one's own pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from styletryon.cli._common import Commands, add_command
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     _add_train(commands)
+    _add_curves(commands)
 
 
 def _add_train(commands: Commands) -> None:
@@ -28,6 +29,9 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"], help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     parser.add_argument("--quiet", action="store_true", help="no progress line")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write events into OUT/tensorboard (styletryon[tensorboard])"
+    )
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -48,9 +52,22 @@ def _train(arguments: argparse.Namespace) -> None:
         device=arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         precision=arguments.precision,
         progress=not arguments.quiet,
+        callbacks=[training.TensorBoardCallback()] if arguments.tensorboard else [],
     )
     if complete:
         print(f"complete; the model is in {arguments.out / 'model'}")
     else:
         again = f"styletryon train {arguments.data} --out {arguments.out} --preset {arguments.preset} --resume"
         print(f"stopped with a checkpoint; go on with: {again}")
+
+
+def _add_curves(commands: Commands) -> None:
+    parser = add_command(commands, "curves", _curves, "draw the curves of a training from its log")
+    parser.add_argument("run", type=Path, metavar="RUN", help="what styletryon train wrote, or its metrics.jsonl")
+    parser.add_argument("-o", "--out", type=Path, metavar="PNG", help="default: curves.png beside the log")
+
+
+def _curves(arguments: argparse.Namespace) -> None:
+    from styletryon import training
+
+    print(training.save_curves(arguments.run, arguments.out))

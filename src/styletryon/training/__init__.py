@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from styletryon.training.adaptive import AdaptiveAugmentation
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
+from styletryon.training.curves import CurvesCallback, save_curves
+from styletryon.training.tensorboard import TensorBoardCallback
 from styletryon.training.trainer import Trainer, train
 
-__all__ = ["PRESETS", "Stage", "Trainer", "TrainingCallback", "TrainingConfig", "preset", "train"]
+__all__ = [
+    "PRESETS",
+    "AdaptiveAugmentation",
+    "CurvesCallback",
+    "Stage",
+    "TensorBoardCallback",
+    "Trainer",
+    "TrainingCallback",
+    "TrainingConfig",
+    "preset",
+    "save_curves",
+    "train",
+]

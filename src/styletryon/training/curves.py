@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from styletryon.errors import DataError
+from styletryon.errors import DataError, SaveError
 from styletryon.images import save_image
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.logging import LOG_NAME, read_log
 
 if TYPE_CHECKING:
     from styletryon.training.trainer import Trainer
+
+_LOGGER = logging.getLogger(__name__)
 
 CURVES_NAME = "curves.png"
 
@@ -153,13 +156,18 @@ class CurvesCallback(TrainingCallback):
         """Draw if samples were."""
         if self._due:
             self._due = False
-            save_curves(trainer.out)
+            self._draw(trainer)
 
     def on_end(self, trainer: Trainer, complete: bool) -> None:
         """Draw the last rows too."""
-        log = trainer.out / LOG_NAME
-        if log.is_file() and log.stat().st_size:
+        if read_log(trainer.out / LOG_NAME):
+            self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        try:
             save_curves(trainer.out)
+        except (SaveError, DataError) as error:  # A picture is no reason to stop a training.
+            _LOGGER.warning("cannot draw the curves: %s", error)
 
 
 # ------------------------------------------------------------------ what is drawn
@@ -368,6 +376,11 @@ def _write_legend(pen: ImageDraw.ImageDraw, curves: Sequence[_Curve], width: int
     return int(y) - _TITLE + _LINE
 
 
+def _crisp(place: float) -> int:
+    """Return the middle of the final pixel that a place of the enlarged plot falls into."""
+    return int(place) // _FINE * _FINE + _FINE // 2
+
+
 def _draw_plot(
     curves: Sequence[_Curve], across: _Axis, down: _Axis, stages: Sequence[tuple[float, int]], size: tuple[int, int]
 ) -> Image.Image:
@@ -375,13 +388,13 @@ def _draw_plot(
     width, height = size[0] * _FINE, size[1] * _FINE
     plot = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(plot)
-    for share in across.share(np.array(across.ticks)):
-        pen.line([(share * width, 0), (share * width, height)], fill=_GRID, width=_FINE)
+    for left in map(_crisp, across.share(np.array(across.ticks)) * width):
+        pen.line([(left, 0), (left, height)], fill=_GRID, width=_FINE)
     for tick, share in zip(down.ticks, down.share(np.array(down.ticks)), strict=True):
-        colour = _FAINT if tick == 0 and down.low < 0 else _GRID
-        pen.line([(0, (1 - share) * height), (width, (1 - share) * height)], fill=colour, width=_FINE)
+        colour, middle = _FAINT if tick == 0 and down.low < 0 else _GRID, _crisp((1 - share) * height)
+        pen.line([(0, middle), (width, middle)], fill=colour, width=_FINE)
     for x, _ in stages:
-        left = float(across.share(np.array(x))) * width
+        left = _crisp(float(across.share(np.array(x))) * width)
         for start in range(0, height, 8 * _FINE):
             pen.line([(left, start), (left, start + 4 * _FINE)], fill=_FAINT, width=_FINE)
 
@@ -403,8 +416,9 @@ def _draw_plot(
             line = points(x, mean)
             pen.line(line, fill=curve.colour, width=2 * _FINE, joint="curve")
             radius = 3 * _FINE if few else _FINE
-            for left, middle in line if few or len(line) == 1 else ():
-                pen.ellipse((left - radius, middle - radius, left + radius, middle + radius), fill=curve.colour)
+            for centre_x, centre_y in line if few or len(line) == 1 else ():
+                corners = (centre_x - radius, centre_y - radius, centre_x + radius, centre_y + radius)
+                pen.ellipse(corners, fill=curve.colour)
     pen.line([(0, 0), (0, height)], fill=_FAINT, width=2 * _FINE)
     pen.line([(0, height - 1), (width, height - 1)], fill=_FAINT, width=2 * _FINE)
     return plot.resize(size, Image.Resampling.BOX)

@@ -88,7 +88,8 @@ def draw_sheets(generator: PoseStyleGAN2, batch: Batch) -> dict[str, Image.Image
         drawn, classes = _draw(generator, styles, batch.pose)
         sheets["held-out"] = _lay_out([[list(images), drawn, list(labels), classes]])
     chosen = range(count - few, count)
-    poses, people = [], []
+    poses: list[list[Row]] = []
+    people: list[list[Row]] = []
     for index in chosen:
         one_style = tuple(style[index : index + 1].expand(count, -1) for style in styles)
         drawn, classes = _draw(generator, one_style, batch.pose)
@@ -97,8 +98,8 @@ def draw_sheets(generator: PoseStyleGAN2, batch: Batch) -> dict[str, Image.Image
         drawn, classes = _draw(generator, styles, one_pose)
         people.append([[images[index], *drawn], [None, *classes]])
     sheets["poses"] = _lay_out([[[None, *images]], *poses], head=True)
-    top: list[list[Row]] = [] if generator.encoder is None else [[[None, *sources]]]
-    sheets["styles"] = _lay_out([*top, *people], head=True)
+    top: list[Row] = [] if generator.encoder is None else [[None, *sources]]
+    sheets["styles"] = _lay_out([top, *people], head=True)
     random = [_draw(generator, _random_styles(generator, count, seed=seed), batch.pose) for seed in (2, 3)]
     sheets["random"] = _lay_out([[list(images)], *(list(pair) for pair in random)])
     return sheets
@@ -135,7 +136,7 @@ def _lay_out(blocks: Sequence[Sequence[Row]], *, head: bool = False) -> Image.Im
     tops, top = [], _WIDE
     for block in blocks:
         tops += [top + number * (height + _NARROW) for number in range(len(block))]
-        top = tops[-1] + height + _WIDE
+        top = tops[-1] + height + _WIDE if tops else top
     sheet = Image.new("RGB", (full_width, top), (255, 255, 255))
     for row, place in zip(pictures, tops, strict=True):
         for number, cell in enumerate(row):

@@ -29,10 +29,12 @@ from styletryon.latent import Styles
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.pose import Pose
 from styletryon.training import objectives
+from styletryon.training.adaptive import Steering, draw_adaptive_change
 from styletryon.training.augmentation import Augmentation, Change, draw_change
 from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.config import Stage, TrainingConfig
+from styletryon.training.curves import CurvesCallback
 from styletryon.training.logging import LOG_NAME, MetricsLog, ProgressLine
 from styletryon.training.sheets import save_sheets
 from styletryon.training.starting import take_over
@@ -109,6 +111,7 @@ class Trainer:
         self.step = 0
         self.pictures = 0
         self.path_mean = torch.zeros((), device=self.device)
+        self.steering = None if config.adaptive is None else Steering(config.adaptive, self.device)
         self.checkpoints = CheckpointFolder(self.out / "checkpoints")
 
     def start_from(self, source: str | os.PathLike[str] | PoseStyleGAN2) -> list[str]:
@@ -228,6 +231,7 @@ class Trainer:
         self._set_rates(stage)
         rng = self._rng(0, self.rank)
         target, source, exchange = self._batches(rng)
+        disguise = self._rng(3, self.rank)
         losses: dict[str, Tensor] = {}
         drawings: list[tuple[Drawing, Pose]] = []
         codes: Tensor | None = None
@@ -248,7 +252,9 @@ class Trainer:
             # discriminator, which the generator's step leaves as it is, from that to its weights.
             leaves = [_leaf(drawing) for drawing, _ in drawings]
             with self._autocast():
-                fake = torch.cat([self._judge(leaf, pose) for leaf, (_, pose) in zip(leaves, drawings, strict=True)])
+                fake = torch.cat(
+                    [self._judge(leaf, pose, disguise) for leaf, (_, pose) in zip(leaves, drawings, strict=True)]
+                )
             losses["adversarial"] = stage.adversarial * objectives.generator_logistic(fake)
             inputs = [part for leaf in leaves for part in (leaf.image, leaf.logits)]
             gradients = list(torch.autograd.grad(losses["adversarial"], inputs, retain_graph=True))
@@ -257,7 +263,7 @@ class Trainer:
         if stage.adversarial and self.config.path_length and self.step % self.config.path_interval == 0:
             losses["path_length"] = self._regularise_paths(target.pose, rng)
         if stage.adversarial:
-            losses |= self._train_discriminator(target, fake)
+            losses |= self._train_discriminator(target, fake, disguise)
         self._update_average()
         self.step += 1
         self.pictures += self.config.batch_size
@@ -324,12 +330,18 @@ class Trainer:
                 indices = np.concatenate([chosen.truths, indices[len(chosen.truths) :]])
                 sources = np.concatenate([chosen.people, sources[len(chosen.people) :]])
         # One change for all, so that the mirrored person still wears the mirrored clothes.
-        change = draw_change(len(indices), Augmentation(flip=self.config.flip), generator=rng)
+        change = draw_change(len(indices), self._augmentation(), generator=rng)
         target, source = self._read(indices, change), self._read(sources, change)
         if chosen is None:
             return target, source, None
         garments = self._read(chosen.garments, change.first(len(chosen.garments)))
         return target, source, _Exchange(garments, chosen.regions)
+
+    def _augmentation(self) -> Augmentation:
+        # What the discriminator takes for real is not changed for good: the generator would learn to draw it.
+        adversarial = bool(self.config.stages[self.stage_index].adversarial)
+        geometry, colour = (0.0, 0.0) if adversarial else (self.config.geometry, self.config.colour)
+        return Augmentation(flip=self.config.flip, geometry=geometry, colour=colour)
 
     def _read(self, indices: np.ndarray, change: Change, dataset: FolderDataset | None = None) -> _Examples:
         batch = (self.dataset if dataset is None else dataset).batch(indices)
@@ -364,23 +376,40 @@ class Trainer:
         )
         return self.generator.synthesize(self.generator.affine(w), pose, noise=noise)
 
-    def _judge(self, drawing: Drawing, pose: Pose) -> Tensor:
-        judged: Tensor = self.discriminator(drawing.image.float(), objectives.hard_labels(drawing.logits), pose)
+    def _judge(self, drawing: Drawing, pose: Pose, disguise: torch.Generator) -> Tensor:
+        seen = self._disguise(drawing.image.float(), objectives.hard_labels(drawing.logits), pose, disguise)
+        judged: Tensor = self.discriminator(*seen)
         return judged
 
-    def _train_discriminator(self, real: _Examples, fake_logits: Tensor) -> dict[str, Tensor]:
-        labels = objectives.one_hot(real.labels, self.generator.num_labels)
+    def _disguise(
+        self, images: Tensor, labels: Tensor, pose: Pose, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Pose]:
+        """Change at random what the discriminator is about to see, as strongly as the steering says."""
+        if self.steering is None or not self.steering.strength:
+            return images, labels, pose
+        return draw_adaptive_change(len(pose), self.steering.strength, generator=rng).apply(images, labels, pose)
+
+    def _train_discriminator(
+        self, real: _Examples, fake_logits: Tensor, disguise: torch.Generator
+    ) -> dict[str, Tensor]:
+        one_hot = objectives.one_hot(real.labels, self.generator.num_labels)
+        images, labels, pose = self._disguise(real.images, one_hot, real.pose, disguise)
         with self._autocast():
-            real_logits = self.discriminator(real.images, labels, real.pose)
+            real_logits = self.discriminator(images, labels, pose)
         losses = {"discriminator": objectives.discriminator_logistic(real_logits, fake_logits)}
         loss = losses["discriminator"]
         if self.step % self.config.r1_interval == 0:
-            inputs = (real.images.detach().requires_grad_(), labels.requires_grad_())
+            inputs = (images.detach().requires_grad_(), labels.requires_grad_())
             # In full precision: second derivatives of bfloat16 are mostly rounding.
-            losses["r1"] = objectives.r1_penalty(self.discriminator(*inputs, real.pose), inputs)
+            losses["r1"] = objectives.r1_penalty(self.discriminator(*inputs, pose), inputs)
             loss = loss + 0.5 * self.config.r1 * self.config.r1_interval * losses["r1"]
         self._descend(self.discriminator_optimizer, [loss])
-        return losses | {"real": real_logits.mean(), "fake": fake_logits.mean()}
+        losses |= {"real": real_logits.mean(), "fake": fake_logits.mean()}
+        if self.steering is not None:
+            losses["real_sign"] = real_logits.sign().mean()
+            losses["augmentation"] = real_logits.new_tensor(self.steering.strength)
+            self.steering.see(real_logits, batch_size=self.config.batch_size)
+        return losses
 
     def _regularise_paths(self, pose: Pose, rng: torch.Generator) -> Tensor:
         count = max(len(pose) // 2, 1)
@@ -526,6 +555,7 @@ class Trainer:
             "step": self.step,
             "pictures": self.pictures,
             "path_mean": self.path_mean,
+            "adaptive": None if self.steering is None else self.steering.state(),
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "average": self.average.state_dict(),
@@ -556,6 +586,8 @@ class Trainer:
             _load_optimizer(self.discriminator_optimizer, state["discriminator_optimizer"])
             self.step, self.pictures = int(state["step"]), int(state["pictures"])
             self.path_mean = state["path_mean"].to(self.device)
+            if self.steering is not None and state.get("adaptive") is not None:
+                self.steering.load(state["adaptive"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"checkpoint: it does not fit the settings of this run: {error}") from error
 
@@ -800,6 +832,7 @@ def train(
         raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
     elif start is not None:
         trainer.start_from(start)
+    callbacks = (CurvesCallback(), *callbacks)
     if not progress or trainer.rank != 0:
         return trainer.train(minutes=minutes, callbacks=callbacks)
     steps = -(-config.pictures // config.batch_size)
