@@ -242,6 +242,8 @@ def test_bad_settings(data: Path, tmp_path: Path) -> None:
         config(stages=(Stage(16, num_levels=-1, adversarial=1.0),))
     with pytest.raises(ConfigError, match="dataset: expected pictures"):
         Trainer(config(), FolderDataset(data, size=(64, 48)), tmp_path)
+    with pytest.raises(ConfigError, match="log_every"):
+        train(data, tmp_path, config=config(), log_every=0)
     with pytest.raises(ConfigError, match="precision"):
         train(data, tmp_path, config=config(), precision="fp8")
     with pytest.raises(DataError, match="a batch"):

@@ -32,6 +32,16 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="write events into OUT/tensorboard (styletryon[tensorboard])"
     )
+    parser.add_argument(
+        "--log-every", default=100, type=int, metavar="STEPS", help="from row to row of the log (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sample-every",
+        default=2000,
+        type=int,
+        metavar="STEPS",
+        help="from one measurement, with sheets of samples, to the next (default: %(default)s)",
+    )
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -52,6 +62,8 @@ def _train(arguments: argparse.Namespace) -> None:
         device=arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         precision=arguments.precision,
         progress=not arguments.quiet,
+        log_every=arguments.log_every,
+        sample_every=arguments.sample_every,
         callbacks=[training.TensorBoardCallback()] if arguments.tensorboard else [],
     )
     if complete:
@@ -63,11 +75,11 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _add_curves(commands: Commands) -> None:
     parser = add_command(commands, "curves", _curves, "draw the curves of a training from its log")
-    parser.add_argument("run", type=Path, metavar="RUN", help="what styletryon train wrote, or its metrics.jsonl")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="what styletryon train wrote, or its metrics.jsonl")
     parser.add_argument("-o", "--out", type=Path, metavar="PNG", help="default: curves.png beside the log")
 
 
 def _curves(arguments: argparse.Namespace) -> None:
     from styletryon import training
 
-    print(training.save_curves(arguments.run, arguments.out))
+    print(training.save_curves(arguments.folder, arguments.out))

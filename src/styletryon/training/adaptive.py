@@ -34,6 +34,9 @@ _SATURATION = 1.0 * math.log(2)  # of the logarithm
 _MOVES, _COLOURS = 5, 5  # changes that may happen to a picture, each or not
 _NORMAL, _UNIFORM = 7, 4  # random numbers that say how strong they are
 
+NUMBERS = _MOVES + _COLOURS + _NORMAL + _UNIFORM
+"""Random numbers that `adaptive_change` takes for each picture."""
+
 
 @dataclass(frozen=True)
 class AdaptiveAugmentation:
@@ -173,38 +176,35 @@ class AdaptiveChange:
         return torch.where(self.recoloured.to(images.device)[:, None, None, None], changed, images)
 
 
-def draw_adaptive_change(batch: int, strength: float, *, generator: torch.Generator) -> AdaptiveChange:
-    """Draw what happens to the pictures of one batch.
+def adaptive_change(numbers: Tensor, strength: float) -> AdaptiveChange:
+    """Turn random numbers into what happens to the pictures of one batch.
 
     Args:
-        batch: Number of pictures.
+        numbers: `(B, NUMBERS)` standard normal, on the CPU.
         strength: Probability of each change, in [0, 1].
-        generator: Where the random numbers come from; each picture takes the same number of them.
-
-    Returns:
-        The change, on the CPU.
 
     Raises:
         RangeError: If the strength is no probability.
+        ShapeError: If there are more or fewer numbers.
     """
     if not 0 <= strength <= 1:
         raise RangeError(f"strength: expected a probability in [0, 1], got {strength}")
-    device = generator.device
-    chance = torch.rand(batch, _MOVES + _COLOURS, generator=generator, device=device).cpu()
-    normal = torch.randn(batch, _NORMAL, generator=generator, device=device).cpu()
-    uniform = 2 * torch.rand(batch, _UNIFORM, generator=generator, device=device).cpu() - 1
+    if numbers.ndim != 2 or numbers.shape[1] != NUMBERS:
+        raise ShapeError(f"numbers: expected (B, {NUMBERS}), got {tuple(numbers.shape)}")
+    normal, rest = numbers[:, :_NORMAL], torch.special.ndtr(numbers[:, _NORMAL:])  # the rest uniform in [0, 1]
+    chance, uniform = rest[:, : _MOVES + _COLOURS], 2 * rest[:, _MOVES + _COLOURS :] - 1
     limits = torch.full((_MOVES + _COLOURS,), strength)
     # Two turns, one before and one after the sides are scaled: either happens with the probability of one of the rest.
     limits[1] = limits[3] = 1 - math.sqrt(1 - strength)
     happens = chance < limits
     matrix, shift = _moves(happens[:, :_MOVES], normal, uniform)
     move = Change(
-        flipped=torch.zeros(batch, dtype=torch.bool),
+        flipped=torch.zeros(len(numbers), dtype=torch.bool),
         moved=happens[:, :_MOVES].any(dim=1),
         matrix=matrix,
         shift=shift,
-        recoloured=torch.zeros(batch, dtype=torch.bool),
-        colour=torch.tensor([0.0, 1.0, 1.0]).expand(batch, 3),
+        recoloured=torch.zeros(len(numbers), dtype=torch.bool),
+        colour=torch.tensor([0.0, 1.0, 1.0]).expand(len(numbers), 3),
     )
     recoloured = happens[:, _MOVES:]
     return AdaptiveChange(move, recoloured.any(dim=1), _colours(recoloured, normal[:, 4:], uniform[:, 2:]))

@@ -29,7 +29,7 @@ from styletryon.latent import Styles
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.pose import Pose
 from styletryon.training import objectives
-from styletryon.training.adaptive import Steering, draw_adaptive_change
+from styletryon.training.adaptive import NUMBERS, Steering, adaptive_change
 from styletryon.training.augmentation import Augmentation, Change, draw_change
 from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder
@@ -387,7 +387,8 @@ class Trainer:
         """Change at random what the discriminator is about to see, as strongly as the steering says."""
         if self.steering is None or not self.steering.strength:
             return images, labels, pose
-        return draw_adaptive_change(len(pose), self.steering.strength, generator=rng).apply(images, labels, pose)
+        change = adaptive_change(torch.randn(len(pose), NUMBERS, generator=rng), self.steering.strength)
+        return change.apply(images, labels, pose)
 
     def _train_discriminator(
         self, real: _Examples, fake_logits: Tensor, disguise: torch.Generator
@@ -777,6 +778,8 @@ def train(
     precision: str = "auto",
     progress: bool = True,
     callbacks: Iterable[TrainingCallback] = (),
+    log_every: int = 100,
+    sample_every: int = 2000,
 ) -> bool:
     """Train a generator on a folder or zip of pictures.
 
@@ -794,7 +797,9 @@ def train(
         device: "cpu" or "cuda".
         precision: "bf16", "fp32", or "auto" for what is faster here.
         progress: Whether a progress line is shown on standard error.
-        callbacks: What else is told how it goes; see `TrainingCallback`.
+        callbacks: What else is told how it goes; see `TrainingCallback`. The curves are drawn in any case.
+        log_every: Steps from one line of the log to the next, at least 1.
+        sample_every: Steps from one measurement with sample sheets to the next, at least 1.
 
     Returns:
         Whether the run is complete; the finished model then stands in `out/model`.
@@ -807,6 +812,8 @@ def train(
         TrainingDivergedError: If a loss is not finite.
         KeyboardInterrupt: After an interrupt; a checkpoint stands.
     """
+    if log_every < 1 or sample_every < 1:
+        raise ConfigError(f"log_every, sample_every: expected at least 1, got {log_every} and {sample_every}")
     if precision not in ("auto", "bf16", "fp32"):
         raise ConfigError(f"precision: expected 'auto', 'bf16' or 'fp32', got {precision!r}")
     size = config.generator.image_size
@@ -832,9 +839,10 @@ def train(
         raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
     elif start is not None:
         trainer.start_from(start)
-    callbacks = (CurvesCallback(), *callbacks)
+    watching: dict[str, Any] = {"callbacks": (CurvesCallback(), *callbacks), "log_every": log_every}
+    watching["sample_every"] = sample_every
     if not progress or trainer.rank != 0:
-        return trainer.train(minutes=minutes, callbacks=callbacks)
+        return trainer.train(minutes=minutes, **watching)
     steps = -(-config.pictures // config.batch_size)
     with ProgressLine(steps, start=trainer.step) as line:
-        return trainer.train(minutes=minutes, progress=line, callbacks=callbacks)
+        return trainer.train(minutes=minutes, progress=line, **watching)
