@@ -30,6 +30,7 @@ BUILTINS = {
     "WeightsUnavailableError": RuntimeError,
     "DependencyError": ImportError,
     "BackendUnavailableError": RuntimeError,
+    "ProcessGroupError": RuntimeError,
     "TrainingDivergedError": RuntimeError,
 }
 

@@ -6,8 +6,9 @@ from styletryon.training.adaptive import AdaptiveAugmentation
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
 from styletryon.training.curves import CurvesCallback, save_curves
+from styletryon.training.run import train
 from styletryon.training.tensorboard import TensorBoardCallback
-from styletryon.training.trainer import Trainer, train
+from styletryon.training.trainer import Trainer
 
 __all__ = [
     "PRESETS",

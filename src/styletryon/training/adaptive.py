@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from styletryon.errors import CheckpointError, RangeError, ShapeError
 from styletryon.pose import Pose
@@ -70,8 +70,6 @@ class AdaptiveAugmentation:
 class Steering:
     """The probability of changes, and what was seen since it was last adjusted.
 
-    Where `torch.distributed` is initialised, what all processes saw decides, so that all go on with one probability.
-
     Args:
         settings: How it is steered.
         device: Where the logits are.
@@ -84,24 +82,21 @@ class Steering:
         self.settings = settings
         self.strength = 0.0
         self._steps = 0
-        self._signs = torch.zeros(2, device=device)  # sum and number since the last adjustment
+        self._signs = torch.zeros((), device=device)  # sum since the last adjustment
 
-    def see(self, logits: Tensor, *, batch_size: int) -> None:
+    def see(self, sign: Tensor, *, batch_size: int) -> None:
         """Take notice of a step, and adjust the strength if it is time.
 
         Args:
-            logits: `(B,)`, the discriminator's of real pictures, changed as they were.
-            batch_size: Pictures of the step in all processes.
+            sign: The mean sign of the discriminator's logits of real pictures, changed as they were, over the batch of
+                all processes, so that all go on with one strength.
+            batch_size: Pictures of that batch.
         """
-        signs = logits.detach().float().sign()
-        self._signs += torch.stack([signs.sum(), signs.new_tensor(float(len(signs)))])
+        self._signs += sign.detach().float().nan_to_num(0.0)  # in float16 a step may overflow
         self._steps += 1
         if self._steps < self.settings.interval:
             return
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(self._signs)
-        total, count = self._signs.tolist()
-        excess = total / max(count, 1.0) - self.settings.target
+        excess = float(self._signs) / self._steps - self.settings.target
         # The same step up or down however large the excess is, as in the paper.
         change = math.copysign(batch_size * self._steps / self.settings.pictures, excess) if excess else 0.0
         self.strength = min(max(self.strength + change, 0.0), self.settings.limit)

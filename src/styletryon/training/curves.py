@@ -202,8 +202,9 @@ def _panels(rows: Iterable[Row]) -> list[_Panel]:
     speed = _Panel("Pictures a second", take("rate"), from_zero=True)
     panels = [
         _Panel("Reconstruction losses", take("pixel", "gradient", "wave", "label"), log=True),
-        _Panel("Adversarial losses", take("adversarial", "discriminator", "r1", "path_length", "adversarial_gradient"), log=True),
+        _Panel("Adversarial losses", take("adversarial", "discriminator", "r1", "path_length"), log=True),
         _Panel("Logits of the discriminator", take("real", "fake")),
+        _Panel("What the discriminator teaches: norm of its gradient", take("adversarial_gradient"), log=True),
         _Panel("Augmentation before the discriminator", take("augmentation", "real_sign"), from_zero=True),
         _Panel("Held-out pictures, PSNR in dB", take(ending="_psnr")),
         _Panel("Held-out pictures, other measures", take(start="val_")),
