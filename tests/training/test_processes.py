@@ -88,6 +88,8 @@ def test_micro_batches_and_processes_change_nothing(tryons: Path, tmp_path: Path
     assert_alike(tmp_path / "whole", tmp_path / "two")
     found = {name for row in log(tmp_path / "two") for name in row}
     assert {"discriminator", "r1", "path_length", "adversarial"} <= found
+    if settings.adaptive is not None:
+        assert log(tmp_path / "two")[-1]["augmentation"] > 0
 
 
 @pytest.mark.parametrize("processes", [1, 2])
