@@ -98,7 +98,7 @@ def run_with_kills(
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Return in what two finished trainings differ: tensors of the last checkpoint, losses, the model. None: bit for bit.
+    """Return in what two finished trainings differ: last checkpoint, losses, model. None: bit for bit.
 
     Args:
         one: The folder of a run.

@@ -15,8 +15,10 @@ import torch
 
 from styletryon.data.folder import FolderDataset
 from styletryon.data.paperdoll import write_dataset
+from styletryon.errors import ConfigError, ProcessGroupError, RangeError
 from styletryon.training import AdaptiveAugmentation, Stage, Trainer, TrainingConfig, preset
 from styletryon.training.checkpoints import CheckpointFolder
+from styletryon.training.distributed import Group
 from tests._support.training_processes import LOST, differences, finish, run_with_kills, start
 from tests.training.test_trainer import assert_same
 
@@ -125,3 +127,24 @@ def test_a_damaged_checkpoint_is_passed_over_by_all(tryons: Path, tmp_path: Path
     newest.write_bytes(newest.read_bytes()[:-100])
     assert finish(start(tryons, tmp_path, settings, processes=2)) == [0, 0]
     assert_same(whole, state(tmp_path))
+    for step in (3, 4):
+        CheckpointFolder(tmp_path / "checkpoints").file(step).write_bytes(b"")
+    # The first process says what is wrong; the other, which waits for it, is told.
+    assert finish(start(tryons, tmp_path, settings, processes=2)) == [1, LOST]
+
+
+def test_processes_with_other_settings_refuse_each_other(
+    tryons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Group, "same", lambda *_: False)
+    with pytest.raises(ProcessGroupError, match="the same settings and pictures in all processes"):
+        Trainer(config(), FolderDataset(tryons, size=SIZE), tmp_path)
+
+
+def test_micro_batches_that_split_a_group_are_refused(tryons: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size: expected a multiple of 8"):
+        Trainer(config(), FolderDataset(tryons, size=SIZE), tmp_path, accumulate=4)
+    with pytest.raises(ConfigError, match="accumulate: expected at least 1"):
+        Trainer(config(), FolderDataset(tryons, size=SIZE), tmp_path, accumulate=0)
+    with pytest.raises(RangeError, match="keep"):
+        Trainer(config(), FolderDataset(tryons, size=SIZE), tmp_path, keep=0)
