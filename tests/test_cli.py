@@ -231,12 +231,26 @@ class TestTrain:
         assert cli.main(["train", data, "--out", run, *options]) == 2
         assert "resume" in capsys.readouterr().err
         assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--model", f"{run}/model"]) == 0
+        # Its own settings, without being told; and those of the file, changed, from its weights.
+        assert cli.main(["train", data, "--out", run, "--resume", "--quiet"]) == 0
+        other = [
+            "--config", f"{run}/training.json", "--start", f"{run}/model", "--set", "batch_size=2", "--set", "tryons=0",
+            "--accumulate", "1", "--precision", "fp32", "--keep", "1", "--workers", "1", "--no-cache", "--minutes", "0",
+        ]  # fmt: skip
+        assert cli.main(["train", data, "--out", f"{run}2", *other, "--quiet"]) == 0
+        assert "--resume" in capsys.readouterr().out
+        settings = json.loads((tmp_path / "run2" / "training.json").read_text())
+        assert settings["batch_size"] == 2
+        assert [file.name for file in (tmp_path / "run2" / "checkpoints").iterdir()] == ["step-00000000.safetensors"]
 
     def test_wrong_input(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "tiny"]) == 2
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "huge"]) == 2
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--threads", "0"]) == 2
-        assert capsys.readouterr().err.count("\n") == 3
+        assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "batchsize=8"]) == 2
+        assert capsys.readouterr().err.count("\n") == 4
+        with pytest.raises(SystemExit):
+            cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "batch_size"])
 
 
 class TestCurves:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks import generator, ops, peers, training_step, tryon_step
+from tests.benchmarks import generator, kill_resume, ops, peers, training_step, tryon_step
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,11 @@ def test_runs(benchmark, arguments, expected, capsys):
     printed = capsys.readouterr().out
     for text in expected:
         assert text in printed
+
+
+def test_a_killed_training_is_compared(capsys):
+    kill_resume.main(["--kills", "1", "--processes", "1", "--steps", "8"])
+    assert "no difference" in capsys.readouterr().out
 
 
 def test_ratios_are_of_the_same_rounds():

@@ -44,5 +44,5 @@ def compiled(
 
 
 def _give_up(name: str, error: Exception) -> None:
-    text = str(error).strip().splitlines()
-    _LOGGER.warning("compile: %s runs without it: %s: %s", name, type(error).__name__, text[0] if text else "no reason")
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+    _LOGGER.warning("compile: %s runs without it: %s: %s", name, type(error).__name__, reason)
