@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 import styletryon
 from styletryon import cli
 from styletryon.data import paperdoll
+from styletryon.pose import Pose
 from tests._support.process import ROOT, SOURCE, run_python
 from tests._support.tiny import tiny_generator
 
@@ -68,7 +70,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"styletryon {styletryon.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "try-on", "generate", "train", "curves", "evaluate", "paperdoll", "info"])
+@pytest.mark.parametrize(
+    "command", ["demo", "try-on", "generate", "train", "curves", "evaluate", "paperdoll", "prepare", "info"]
+)
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -291,6 +295,77 @@ class TestPaperdoll:
 
     def test_count_out_of_range(self, tmp_path: Path) -> None:
         assert cli.main(["paperdoll", str(tmp_path / "d"), "--count", "0"]) == 2
+
+
+class TestPrepare:
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> Path:
+        options = ["--count", "3", "--size", "64x48", "--stances", "1"]
+        assert cli.main(["paperdoll", str(tmp_path / "photos"), *options]) == 0
+        (tmp_path / "photos" / "split.json").unlink()
+        return tmp_path / "photos"
+
+    def test_a_data_set_that_training_reads(
+        self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from styletryon.data import FolderDataset
+
+        (photos / "images" / "broken.jpg").write_text("no picture")
+        out = str(tmp_path / "out")
+        options = ["--size", "64x48", "--background", "keep", "--val", "0.4", "--seed", "2", "--workers", "2"]
+        capsys.readouterr()
+        assert cli.main(["prepare", str(photos), out, *options]) == 0
+        shown = capsys.readouterr().out
+        assert "3  prepared" in shown
+        assert "1  unreadable" in shown
+        assert shown.endswith(f"{out}\n")
+        assert len(FolderDataset(out, size=(64, 48))) == 2
+        assert cli.main(["prepare", str(photos), out, *options, "--quiet"]) == 0
+        assert capsys.readouterr().out == ""
+
+    def test_keypoints_and_labels_from_elsewhere(self, photos: Path, tmp_path: Path) -> None:
+        from styletryon.data import FolderDataset
+
+        table = (photos / "keypoints.json").rename(tmp_path / "mine.json")
+        labels = (photos / "labels").rename(tmp_path / "classes")
+        arguments = ["--labels", str(labels), "--keypoints", str(table), "--size", "64x48", "--background", "102030"]
+        assert cli.main(["prepare", str(photos / "images"), str(tmp_path / "out"), *arguments]) == 0
+        assert len(FolderDataset(tmp_path / "out", size=(64, 48), split="val")) == 1
+
+    def test_wrong_input(self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out, keypoints = str(tmp_path / "out"), tmp_path / "list.json"
+        keypoints.write_text("[]")
+        for options, said in (
+            (["--keypoints", str(keypoints)], "--keypoints: expected an object"),
+            (["--keypoints", str(tmp_path / "none.json")], "--keypoints: expected a JSON file"),
+            (["--background", "pale"], "background: expected"),
+            (["--workers", "0"], "workers: expected"),
+        ):
+            assert cli.main(["prepare", str(photos), out, *options]) == 2
+            assert said in capsys.readouterr().err
+
+    def test_labels_are_asked_for_where_there_is_no_parser(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.delattr(styletryon, "estimate_labels", raising=False)
+        assert cli.main(["prepare", str(photos / "images"), str(tmp_path / "out")]) == 2
+        assert "labels: expected label pictures or a parser" in capsys.readouterr().err
+
+    def test_the_bundled_parser_finds_labels(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.rmtree(photos / "labels")
+        seen: list[tuple[tuple[int, int], Pose | None]] = []
+
+        def estimate_labels(image: Image.Image, *, pose: Pose | None = None) -> np.ndarray:
+            seen.append((image.size, pose))
+            return np.full((image.height, image.width), 4, np.uint8)
+
+        monkeypatch.setattr(styletryon, "estimate_labels", estimate_labels, raising=False)
+        options = ["--size", "64x48", "--background", "keep", "--keep-side"]
+        assert cli.main(["prepare", str(photos), str(tmp_path / "out"), *options]) == 0
+        assert [size for size, _ in seen] == [(48, 64)] * 3
+        assert all(pose is not None and pose.size == (64, 48) for _, pose in seen)
 
 
 class TestInfo:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 from torch import Tensor
 
-from styletryon._files import write_atomically
+from styletryon._files import append_line, write_text
 from styletryon.errors import DataError, SaveError
 
 LOG_NAME = "metrics.jsonl"
@@ -46,11 +46,11 @@ class MetricsLog:
         rows, whole = _read(self.path)
         kept = [row for row in rows if resume is None or row["step"] <= resume]
         if len(kept) < len(rows) or not whole:
-            _write(self.path, "".join(_line(row) for row in kept))
+            write_text(self.path, "".join(_line(row) + "\n" for row in kept))
         self._table = self.path.with_suffix(".csv")
         self._columns = _columns(kept)
         if kept or self._table.exists():
-            _write(self._table, _csv(kept, self._columns, header=True))
+            write_text(self._table, _csv(kept, self._columns, header=True))
 
     def append(self, step: int, values: Mapping[str, float | int | str | bool | Tensor | None]) -> None:
         """Add a row; it is on its way to the disk when this returns.
@@ -63,12 +63,12 @@ class MetricsLog:
             SaveError: If it cannot be written.
         """
         row = {"step": int(step), **{name: _plain(value) for name, value in values.items()}}
-        _append(self.path, _line(row))
+        append_line(self.path, _line(row))
         columns = _columns([dict.fromkeys(self._columns), row])
         if columns == self._columns:
-            _append(self._table, _csv([row], columns))
+            append_line(self._table, _csv([row], columns).removesuffix("\n"))
         else:  # The head of the table grows, and with it every line.
-            _write(self._table, _csv(self.rows(), columns, header=True))
+            write_text(self._table, _csv(self.rows(), columns, header=True))
             self._columns = columns
 
     def rows(self) -> list[dict[str, Any]]:
@@ -212,27 +212,6 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
     return rows, lines[-1] == b""
 
 
-def _write(path: Path, text: str) -> None:
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(text.encode())
-
-    write_atomically(path, write)
-
-
-def _append(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab", buffering=0) as file:
-            end = file.seek(0, os.SEEK_END)
-            try:
-                file.write(text.encode())
-            except OSError:
-                file.truncate(end)  # The next row must not be glued to half of this one.
-                raise
-    except OSError as error:
-        raise SaveError(f"path: cannot write {str(path)!r}: {error.strerror or error}") from error
-
-
 def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return every name in rows, in the order of appearance."""
     names: dict[str, None] = {}
@@ -257,7 +236,7 @@ def _plain(value: float | int | str | bool | Tensor | None) -> float | int | str
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return json.dumps(row, ensure_ascii=False)
 
 
 def _count(number: int) -> str:
