@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"styletryon {styletryon.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "try-on", "generate", "train", "evaluate", "paperdoll", "prepare", "info"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo", "try-on", "try-on-batch", "generate", "train", "train-encoder", "curves", "evaluate", "paperdoll",
+        "prepare", "info",
+    ],
+)
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -222,8 +230,14 @@ class TestTrain:
         data, run = str(tmp_path / "data"), str(tmp_path / "run")
         assert cli.main(["paperdoll", data, "--count", "12", "--size", "64x48"]) == 0
         options = ["--preset", "tiny", "--pictures", "64", "--quiet"]
-        assert cli.main(["train", data, "--out", run, *options]) == 0
+        watching = ["--tensorboard", "--log-every", "4", "--sample-every", "12"]
+        assert cli.main(["train", data, "--out", run, *options, *watching]) == 0
         assert "complete" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+            "checkpoints", "curves.png", "metrics.csv", "metrics.jsonl", "model", "samples", "tensorboard",
+            "training.json",
+        ]  # fmt: skip
+        assert {path.name[:12] for path in (tmp_path / "run" / "samples").iterdir()} == {"step-0000012"}
         assert cli.main(["train", data, "--out", run, *options]) == 2
         assert "resume" in capsys.readouterr().err
         assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--model", f"{run}/model"]) == 0
@@ -249,6 +263,48 @@ class TestTrain:
             cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "batch_size"])
 
 
+class TestTrainEncoder:
+    def test_a_model_with_another_encoder(
+        self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data, run = str(tmp_path / "data"), str(tmp_path / "run")
+        assert cli.main(["paperdoll", data, "--count", "12", "--size", "32x24"]) == 0
+        options = ["--pictures", "16", "--batch-size", "4", "--fresh", "--quiet"]
+        capsys.readouterr()
+        assert cli.main(["train-encoder", model, data, "--out", run, *options, "--minutes", "0"]) == 0
+        stopped = capsys.readouterr().out
+        again = shlex.split(stopped[stopped.index("styletryon ") :])[1:]
+        assert again[-1] == "--resume"
+        assert cli.main([*again, "--quiet"]) == 0
+        assert "complete" in capsys.readouterr().out
+        assert cli.main(["train-encoder", model, data, "--out", run, *options]) == 2
+        assert "resume" in capsys.readouterr().err
+        trained = styletryon.load_model(f"{run}/model")
+        assert trained.fingerprint == styletryon.load_model(model).fingerprint
+
+    @pytest.mark.parametrize("options", [["--pictures", "3"], ["--drawings", "2"], ["--learning-rate", "0"]])
+    def test_wrong_input(
+        self, options: list[str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["train-encoder", model, str(tmp_path), "--out", str(tmp_path / "run"), *options]
+        assert cli.main(arguments) == 2
+        name = options[0].removeprefix("--").replace("-", "_")
+        assert name in capsys.readouterr().err
+
+
+class TestCurves:
+    def test_they_are_drawn_from_the_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "metrics.jsonl").write_text('{"step": 100, "pictures": 800, "pixel": 0.5}\n')
+        assert cli.main(["curves", str(tmp_path)]) == 0
+        assert cli.main(["curves", str(tmp_path), "-o", str(tmp_path / "new" / "c.png")]) == 0
+        assert capsys.readouterr().out.split() == [str(tmp_path / "curves.png"), str(tmp_path / "new" / "c.png")]
+        assert size_of(tmp_path / "new" / "c.png") == size_of(tmp_path / "curves.png")
+
+    def test_no_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["curves", str(tmp_path)]) == 2
+        assert "metrics.jsonl" in capsys.readouterr().err
+
+
 class TestEvaluate:
     def test_json_and_table(self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "new" / "evaluation.json"
@@ -262,6 +318,69 @@ class TestEvaluate:
     def test_wrong_settings(self, options: list[str], model: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["evaluate", "--model", model, *options]) == 2
         assert capsys.readouterr().err.startswith("styletryon evaluate: ")
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            (["--metrics", "fid"], "--metrics: expected --data with photographs to compare with, got none"),
+            (["--pairs-table", "p.csv", "--pose-following"], "--pose-following: expected one kind of evaluation"),
+            (["--split", "val"], "--split: expected an option that rendered pairs uses"),
+            (["--pose-following", "--methods", "ours"], "--methods: expected an option that --pose-following uses"),
+            (["--data", "d", "--estimate-poses"], "--estimate-poses: expected an option that --data uses"),
+            (["--data", "d", "--metrics", "kid", "--no-cycle"], "--cycle: expected an option that --metrics uses"),
+            (["--pairs-table", "p.csv", "--data", "d"], "--data: expected an option that --pairs-table uses"),
+        ],
+    )
+    def test_options_that_do_not_go_together(
+        self, options: list[str], reason: str, model: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["evaluate", "--model", model, *options]) == 2
+        assert reason in capsys.readouterr().err
+
+    def test_every_kind_reaches_its_function(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        from styletryon import metrics
+
+        called: dict[str, Any] = {}
+
+        def remember(name: str) -> Callable[..., metrics.EvaluationReport]:
+            def function(*arguments: Any, **options: Any) -> metrics.EvaluationReport:
+                called.clear()
+                called.update(options, name=name, arguments=arguments[1:])
+                return metrics.EvaluationReport(name, {}, {})
+
+            return function
+
+        for name in ("evaluate", "evaluate_folder", "evaluate_table", "evaluate_generator", "pose_following"):
+            monkeypatch.setattr(metrics, name, remember(name))
+
+        def run(*options: str) -> dict[str, Any]:
+            assert cli.main(["evaluate", "--model", model, "--quiet", *options]) == 0
+            return called
+
+        assert run("--methods", "ours,swap")["name"] == "evaluate"
+        assert called["methods"] == ["ours", "swap"]
+        assert run("--estimate-poses")["estimate_pose"] is styletryon.estimate_pose
+        assert run("--data", "d", "--split", "test", "--cycle")["name"] == "evaluate_folder"
+        assert (called["data"], called["split"], called["cycle"]) == (Path("d"), "test", True)
+        assert run("--pairs-table", "p.csv", "--no-cycle")["arguments"] == (Path("p.csv"),)
+        assert (called["name"], called["cycle"]) == ("evaluate_table", False)
+        assert "pairs" not in called
+        assert run("--data", "d", "--metrics", "fid,kid", "--samples", "9")["name"] == "evaluate_generator"
+        assert (called["metrics"], called["samples"], called["pairs"]) == (["fid", "kid"], 9, 64)
+        assert run("--data", "d", "--features", "keypoints")["features"].name == "keypoints"
+        assert run("--pose-following", "--data", "d", "--pairs", "3")["name"] == "pose_following"
+        assert (called["data"], called["pairs"]) == (Path("d"), 3)
+
+    def test_bad_rows_of_a_table_are_reported(
+        self, model: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        person, garment, table = pictures / "person.png", pictures / "garment.png", tmp_path / "pairs.csv"
+        table.write_text(f"person,garment,region\n{person},{garment},top\n{person},c.png,top\n")
+        options = ["--model", model, "--preset", "fast", "--methods", "noop", "--pairs-table", str(table)]
+        assert cli.main(["evaluate", *options]) == 0
+        printed = capsys.readouterr().out
+        assert "rows left out: 1" in printed
+        assert "line 3: garment c.png: " in printed
 
 
 class TestPaperdoll:

@@ -28,6 +28,7 @@ BUILTINS = {
     "DataError": ValueError,
     "SaveError": OSError,
     "WeightsUnavailableError": RuntimeError,
+    "DependencyError": ImportError,
     "BackendUnavailableError": RuntimeError,
     "ProcessGroupError": RuntimeError,
     "TrainingDivergedError": RuntimeError,
