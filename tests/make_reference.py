@@ -13,6 +13,7 @@ PAGE = ROOT / "docs" / "reference.md"
 
 SECTIONS = {
     "styletryon": "The calls, the classes that they build, and the parts of the library.",
+    "styletryon.batch": "A table of many try-ons.",
     "styletryon.losses": "What a try-on minimises, and what a loss of one's own keeps to.",
     "styletryon.features": "The networks in whose eyes pictures are compared.",
     "styletryon.ops": "The operations of the networks.",

@@ -20,7 +20,7 @@ import styletryon
 
 SNAPSHOT = Path(__file__).with_name("public_api.json")
 MODULES = ("styletryon", "styletryon.errors", "styletryon.features", "styletryon.losses", "styletryon.ops",
-           "styletryon.pose")  # fmt: skip
+           "styletryon.pose", "styletryon.batch")  # fmt: skip
 
 CONTRACT = {
     "try_on", "project", "generate", "estimate_pose", "load_model", "PoseEncoder", "PoseStyleGAN2", "LatentProjector",
