@@ -15,7 +15,7 @@ from torch import nn
 
 from styletryon._files import write_atomically
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
-from styletryon.models.config import EncoderConfig, GeneratorConfig, from_dict, to_dict
+from styletryon.models.config import AnyConfig, from_dict, to_dict
 
 FORMAT = 1
 BUNDLED = Path(__file__).parent.parent / "weights"
@@ -43,7 +43,7 @@ def find(folder_or_name: str | os.PathLike[str]) -> Path:
 def save_network(
     folder: Path,
     network: nn.Module,
-    configs: Mapping[str, GeneratorConfig | EncoderConfig | None],
+    configs: Mapping[str, AnyConfig | None],
     *,
     dtype: torch.dtype | None = None,
 ) -> None:
@@ -67,8 +67,8 @@ def save_network(
 
 def load_configs(
     folder: Path,
-    kinds: Mapping[str, type[GeneratorConfig] | type[EncoderConfig]],
-) -> dict[str, GeneratorConfig | EncoderConfig | None]:
+    kinds: Mapping[str, type[AnyConfig]],
+) -> dict[str, AnyConfig | None]:
     """Read the numbers of a network.
 
     Raises:
