@@ -8,6 +8,7 @@ from styletryon.models.encoder import ImageEncoder
 from styletryon.models.generator import PoseStyleGAN2
 from styletryon.models.pose_encoder import PoseEncoder
 from styletryon.models.unconditional import UnconditionalStyleGAN2
+from styletryon.models.warm_start import WarmStart
 
 __all__ = [
     "DiscriminatorConfig",
@@ -19,4 +20,5 @@ __all__ = [
     "PoseStyleGAN2",
     "StyleGAN2Config",
     "UnconditionalStyleGAN2",
+    "WarmStart",
 ]

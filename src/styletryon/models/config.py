@@ -69,7 +69,8 @@ class StyleGAN2Config:
         w_dim: Width of the latent w.
         mapping_layers: Layers of the mapping from z to w, each with its activation.
         mapping_rate: Factor on the learning rate of the mapping.
-        filter: Taps of the low-pass filter of "fir", the same in both directions.
+        filter: Taps of the low-pass filter behind the doubling convolutions of "fir", the same in both directions.
+        picture_filter: That behind the doubling of the picture so far.
         clamp: Limits features and what each level adds to the picture to [-clamp, clamp]; 0.0 does not.
         upsampling: "fir": zero insertion and `filter`, as in StyleGAN2. "bilinear": as in lucidrains' StyleGAN2, whose
             base grid also has two convolutions and whose noise has a strength per channel.
@@ -82,6 +83,7 @@ class StyleGAN2Config:
     mapping_layers: int = 8
     mapping_rate: float = 0.01
     filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
+    picture_filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
     clamp: float = 0.0
     upsampling: str = "fir"
 
@@ -93,10 +95,9 @@ class StyleGAN2Config:
             raise ConfigError(f"mapping_rate: expected a number above 0, got {self.mapping_rate}")
         if not (math.isfinite(self.clamp) and self.clamp >= 0):
             raise ConfigError(f"clamp: expected a number above 0, or 0.0 for none, got {self.clamp}")
-        if len(self.filter) % 2 or self.filter != self.filter[::-1] or not sum(self.filter) > 0:
-            raise ConfigError(
-                f"filter: expected an even number of symmetric taps with a sum above 0, got {self.filter}"
-            )
+        for name, taps in (("filter", self.filter), ("picture_filter", self.picture_filter)):
+            if len(taps) % 2 or taps != taps[::-1] or not 0 < sum(taps) < math.inf:
+                raise ConfigError(f"{name}: expected an even number of symmetric taps, their sum above 0, got {taps}")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from styletryon.models.config import EncoderConfig, GeneratorConfig
 from styletryon.models.encoder import ImageEncoder
 from styletryon.models.pose_encoder import PoseEncoder
 from styletryon.models.synthesis import pyramid
+from styletryon.models.unconditional import UnconditionalStyleGAN2
+from styletryon.models.warm_start import WarmStart, check_source, warm_start
 from styletryon.pose import NUM_BODY_MAPS, NUM_KEYPOINTS, Pose, body_maps, keypoint_heatmaps
 
 # The body covers a small part of the picture: it brings its coordinates to the strength of the features they join.
@@ -182,3 +184,46 @@ class PoseStyleGAN2(StyleGenerator):
             model = cls(generator, encoder)
             storage.load_weights(folder, model)
         return model.eval().requires_grad_(False)
+
+    @classmethod
+    def from_stylegan2(
+        cls,
+        source: UnconditionalStyleGAN2,
+        *,
+        config: GeneratorConfig | None = None,
+        encoder: EncoderConfig | None = None,
+        seed: int = 0,
+    ) -> tuple[PoseStyleGAN2, WarmStart]:
+        """Make a pose-conditioned generator that starts with the weights of one with a constant input.
+
+        Taken is what has the same name and fits: convolutions, ToRGB and their affine layers of each level, noise maps,
+        and the mapping, if the new one has one layer more, which starts as the identity (behind the last layer of ours
+        there is no activation). Filters that see the pose as well see none of it at first. What is left, above all the
+        pose encoder and ToSeg, is random. A clamp is not taken over.
+
+        Args:
+            source: Another generator, such as what `styletryon.interop.load_stylegan2` returned; it is left as it is.
+            config: The new generator's numbers. None for the source's, with poses as in `GeneratorConfig()`.
+            encoder: The numbers of an image encoder; None for no encoder.
+            seed: Of what is random.
+
+        Returns:
+            The generator on the CPU, ready to train, and what was taken, extended and left random.
+
+        Raises:
+            ConfigError: If the source upsamples in a way that a pose-conditioned generator cannot.
+        """
+        check_source(source.config)
+        numbers = source.config
+        if config is None:
+            config = GeneratorConfig(
+                numbers.image_size,
+                numbers.channels,
+                z_dim=numbers.z_dim,
+                w_dim=numbers.w_dim,
+                mapping_layers=numbers.mapping_layers + 1,
+            )
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # the caller's random state stays
+            torch.default_generator.manual_seed(seed)
+            generator = cls(config, encoder)
+            return generator, warm_start(generator, source)

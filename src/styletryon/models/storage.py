@@ -85,7 +85,10 @@ def load_configs(
         raise CheckpointError(f"{path}: expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?")
     unknown = sorted(set(data) - {"format", "class", *kinds})
     if unknown:
-        raise CheckpointError(f"{path}: expected keys among {sorted(kinds)}, got unknown {unknown}")
+        raise CheckpointError(
+            f"{path}: expected keys among {sorted(kinds)}, got unknown {unknown} of a {data.get('class')}; load it by "
+            "the class that wrote it"
+        )
     try:
         return {
             name: None if data.get(name) is None else from_dict(kind, data[name]) for name, kind in kinds.items()

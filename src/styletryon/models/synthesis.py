@@ -224,7 +224,7 @@ class SynthesisNetwork(nn.Module):
         self.num_labels = config.num_labels if isinstance(config, GeneratorConfig) else 0
         self.bilinear = isinstance(config, StyleGAN2Config) and config.upsampling == "bilinear"
         self.blocks = nn.ModuleList(_make_block(config, level, size) for level, size in enumerate(self.sizes))
-        taps = config.filter if isinstance(config, StyleGAN2Config) else (1, 3, 3, 1)
+        taps = config.picture_filter if isinstance(config, StyleGAN2Config) else (1, 3, 3, 1)
         self.register_buffer("filter", ops.setup_filter(taps), persistent=False)
         self.filter: Tensor
 
