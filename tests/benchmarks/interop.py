@@ -74,7 +74,7 @@ def nvidia(folder: Path, numbers: dict[str, Any], *, portrait: bool = False) -> 
     synthesis |= {"conv_clamp": numbers.get("clamp"), "resample_filter": numbers.get("taps", [1, 3, 3, 1])}
     synthesis |= {"use_noise": numbers.get("use_noise", True)}
     generator = networks.Generator(
-        z_dim, 0, w_dim, numbers["size"], 3,
+        z_dim=z_dim, c_dim=0, w_dim=w_dim, img_resolution=numbers["size"], img_channels=3,
         mapping_kwargs={"num_layers": numbers.get("n", 8), "lr_multiplier": numbers.get("rate", 0.01)},
         synthesis_kwargs=synthesis, **extra,
     ).eval().requires_grad_(False)  # fmt: skip

@@ -324,6 +324,9 @@ def _adapt_lucidrains(own: dict[str, Tensor], config: StyleGAN2Config, weights: 
             own[f"{block}.{name}_bias.strength"] *= growth
             growth *= _LRELU_GAIN
     own[f"synthesis.blocks.{len(config.channels) - 1}.rgb_bias"] -= 1.0
+    rng = torch.Generator().manual_seed(0)
+    for name in [name for name in own if name.endswith(".noise")]:
+        own[name] = torch.rand(own[name].shape, generator=rng)  # its files hold no noise, which is uniform
 
 
 _LUCIDRAINS_RATE = 0.1
