@@ -71,7 +71,8 @@ def random_net(
 
     def layer(out: int, into: int, kernel: int, size: tuple[int, int]) -> Layer:
         affine = normal(into, w_dim), 1 + normal(into, scale=0.2)
-        return Layer(normal(out, into, kernel, kernel), normal(out, scale=0.3), affine, normal(scale=0.4), normal(*size))
+        bias, strength = normal(out, scale=0.3), normal(scale=0.4)
+        return Layer(normal(out, into, kernel, kernel), bias, affine, strength, normal(*size))
 
     levels, below = [], channels[0]
     for level, count in enumerate(channels):
@@ -198,7 +199,8 @@ def nvidia_generator(net: Net, **changes: Any) -> Persistent:
     for level, layers in enumerate(net.levels):
         modules: dict[str, Any] = {}
         for name, layer in layers.items():
-            affine = Persistent("FullyConnectedLayer", weight=layer.affine[0], bias=layer.affine[1], activation="linear")
+            weight, bias = layer.affine
+            affine = Persistent("FullyConnectedLayer", weight=weight, bias=bias, activation="linear")
             extra: dict[str, Any] = {"weight": layer.weight, "bias": layer.bias, "conv_clamp": net.clamp}
             if name != "rgb":
                 extra |= {"noise_strength": layer.strength, "noise_const": layer.noise, "activation": "lrelu"}
@@ -240,8 +242,9 @@ def lucidrains_state(
     def normal(*shape: int, scale: float = 1.0) -> Tensor:
         return scale * torch.randn(shape, generator=rng)
 
-    state = {"GE.initial_block": normal(1, channels[0], 4, 4)}
-    state |= {"GE.initial_conv.weight": normal(channels[0], channels[0], 3, 3), "GE.initial_conv.bias": normal(channels[0])}
+    first = channels[0]
+    state = {"GE.initial_block": normal(1, first, 4, 4)}
+    state |= {"GE.initial_conv.weight": normal(first, first, 3, 3), "GE.initial_conv.bias": normal(first)}
     for i in range(depth):
         state |= {f"SE.net.{2 * i}.weight": normal(width, width, scale=5), f"SE.net.{2 * i}.bias": normal(width)}
     below = channels[0]
