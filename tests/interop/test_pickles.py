@@ -23,7 +23,14 @@ import torch
 from styletryon.errors import CheckpointError
 from styletryon.interop import _pickles, load_stylegan2
 from styletryon.interop._checkpoints import StoredTensor, array_of, open_checkpoint
-from tests._support.stylegan2_files import Persistent, nvidia_generator, persistence, random_net, write_nvidia
+from tests._support.stylegan2_files import (
+    Persistent,
+    nvidia_generator,
+    persistence,
+    random_net,
+    rosinality_state,
+    write_nvidia,
+)
 
 
 class Runs:
@@ -155,6 +162,29 @@ def test_a_tensor_may_not_show_its_numbers_many_times(tmp_path: Path) -> None:
         load_stylegan2(tmp_path / "bomb.pt")
 
 
+def test_what_is_allocated_is_bounded_by_the_file(tmp_path: Path) -> None:
+    path, shared = tmp_path / "bomb.pt", torch.zeros(7, 7)
+    state = rosinality_state(random_net())
+    for legacy in (False, True):  # one storage for very many layers
+        many = {f"style.{i}.weight": shared for i in range(3, 3000)}
+        many |= {f"style.{i}.bias": shared[0] for i in range(3, 3000)}
+        torch.save({"g_ema": {**state, **many}}, path, _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(CheckpointError, match="needs more than the"):
+            load_stylegan2(path)
+    wide = {**state, "conv1.conv.weight": torch.zeros(1, 1_000_000, 1, 1, 1)}  # it would need terabytes
+    torch.save({"g_ema": wide}, path)
+    with pytest.raises(CheckpointError, match="needs more than the"):
+        load_stylegan2(path)
+    with persistence():
+        weight = torch.zeros(7, 7)
+        judge = Persistent("FullyConnectedLayer", weight=weight, bias=weight[0], activation="lrelu", bias_gain=0.01)
+        root = nvidia_generator(random_net())
+        root.state["_modules"]["mapping"].state["_modules"] |= {f"fc{i}": judge for i in range(2, 3000)}
+        path.write_bytes(pickle.dumps({"G_ema": root}))
+    with pytest.raises(CheckpointError, match="needs more than the"):
+        load_stylegan2(path)
+
+
 def repack(path: Path, compression: int) -> None:
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -230,6 +260,27 @@ def test_programs_that_are_no_checkpoints(program: bytes, tmp_path: Path) -> Non
     path.write_bytes(program)
     with pytest.raises(CheckpointError):
         load_stylegan2(path)
+
+
+@pytest.mark.parametrize("form", ["pickle", "zip", "legacy"])
+def test_files_with_wrong_bytes_are_told_or_read(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    if form == "pickle":
+        write_nvidia(random_net(channels=(2, 2)), path)
+    else:
+        state = {"g_ema": rosinality_state(random_net(channels=(2, 2)))}
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    data, rng, told = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(150):
+        wrong = bytearray(data)
+        for place in rng.integers(0, len(data), 3):
+            wrong[place] = rng.integers(256)
+        path.write_bytes(wrong)
+        try:
+            load_stylegan2(path)
+        except CheckpointError:
+            told += 1
+    assert told > 20
 
 
 def test_the_number_of_opcodes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

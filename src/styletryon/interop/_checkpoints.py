@@ -24,6 +24,11 @@ from styletryon.interop._pickles import Record, Span, Window, interpret
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 _MAX_ENTRIES = 1_000_000
+_DAMAGES = (
+    OSError, EOFError, RuntimeError, zipfile.BadZipFile, ValueError, TypeError, LookupError, AttributeError,
+    struct.error,
+)  # fmt: skip
+"""What a file that is not what it says may lead to, anywhere between its first byte and the generator."""
 
 _DTYPES = {
     "Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16,
@@ -34,7 +39,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class StoredNumbers:
-    """The numbers of one or more tensors, still in the file.
+    """The numbers of one or more tensors, still in the file; one object for each place there.
 
     Attributes:
         dtype: Their type.
@@ -99,7 +104,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise
     except CheckpointError as error:
         raise CheckpointError(f"path: {str(path)!r}: {error}") from error
-    except (OSError, zipfile.BadZipFile, RecursionError) as error:
+    except _DAMAGES as error:
         raise CheckpointError(f"path: {str(path)!r} cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -129,12 +134,14 @@ def _read_zip(file: BinaryIO, size: int) -> Any:
     if folder + "byteorder" in names and archive.read(folder + "byteorder") != b"little":
         raise CheckpointError("expected numbers in little-endian order; save the file anew on a usual machine")
 
+    known: dict[tuple[torch.dtype, str, int], StoredNumbers] = {}
+
     def persistent(identifier: Any) -> StoredNumbers:
         dtype, key, numel = _storage_of(identifier)
         name = f"{folder}data/{key}"
         if names.get(name) != numel * dtype.itemsize:
             raise CheckpointError(f"damaged: {name!r} has {names.get(name)} bytes instead of {numel} of {dtype}")
-        return StoredNumbers(dtype, numel, lambda: archive.read(name))
+        return known.setdefault((dtype, key, numel), StoredNumbers(dtype, numel, lambda: archive.read(name)))
 
     data = archive.read(pickles[0])
     return interpret(Window(BytesIO(data), 0, len(data)), _table(nested=False), persistent)
@@ -147,24 +154,25 @@ def _read_legacy(window: Window) -> Any:
     if version != _LEGACY_VERSION or not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise CheckpointError(f"expected a little-endian file of version {_LEGACY_VERSION}, got {version!r}")
     places: dict[str, Span] = {}
-    wanted: dict[str, tuple[torch.dtype, int]] = {}
+    wanted: dict[str, StoredNumbers] = {}
 
     def persistent(identifier: Any) -> StoredNumbers:
         dtype, key, numel = _storage_of(identifier)
-        if wanted.setdefault(key, (dtype, numel)) != (dtype, numel):
+        numbers = wanted.setdefault(key, StoredNumbers(dtype, numel, lambda: places[key].read()))
+        if (numbers.dtype, numbers.numel) != (dtype, numel):
             raise CheckpointError(f"damaged: two sizes of the storage {key!r}")
-        return StoredNumbers(dtype, numel, lambda: places[key].read())
+        return numbers
 
     value = interpret(window, _table(nested=False), persistent)
     keys = interpret(window, {})
     if not isinstance(keys, list) or set(keys) != set(wanted) or len(keys) != len(wanted):
         raise CheckpointError("damaged: the list of the storages is not that of the tensors")
     for key in keys:
-        dtype, numel = wanted[key]
+        numel, itemsize = wanted[key].numel, wanted[key].dtype.itemsize
         (stored,) = struct.unpack("<q", window.read(8))
         if stored != numel:
             raise CheckpointError(f"damaged: the storage {key!r} has {stored} numbers instead of {numel}")
-        places[key] = window.take(numel * dtype.itemsize)
+        places[key] = window.take(numel * itemsize)
     return value
 
 
@@ -294,5 +302,15 @@ def _table(*, nested: bool) -> Mapping[str, Any]:
         table[f"torch.{name}Storage"] = dtype
         table[f"torch.{str(dtype).removeprefix('torch.')}"] = dtype
     if nested:
-        table["torch.storage._load_from_bytes"] = _load_nested
+        known: dict[tuple[int, int], Any] = {}
+
+        def load_nested(data: Any) -> Any:
+            if not isinstance(data, Span):
+                return _load_nested(data)
+            place = data.start, data.length
+            if place not in known:
+                known[place] = _load_nested(data)
+            return known[place]
+
+        table["torch.storage._load_from_bytes"] = load_nested
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -49,6 +50,11 @@ def build(layout: Layout) -> UnconditionalStyleGAN2:
     Raises:
         CheckpointError: If tensors are missing or of the wrong shape.
     """
+    held = sum({id(stored.numbers): stored.numbers.numel for stored in layout.weights.values()}.values())
+    if _numbers(layout.config) > held:  # so that the memory is bounded by the file
+        raise CheckpointError(
+            f"expected the weights of a StyleGAN2; {layout.config} needs more than the {held} numbers that there are"
+        )
     with torch.inference_mode(False), torch.no_grad():
         model = UnconditionalStyleGAN2(layout.config)
         own = model.state_dict()
@@ -69,6 +75,14 @@ def build(layout: Layout) -> UnconditionalStyleGAN2:
             z = torch.randn(_MEAN_SAMPLES, model.z_dim, generator=rng)
             model.w_mean.copy_(model.mapping(z).mean(dim=0))
     return model.eval().requires_grad_(False)
+
+
+def _numbers(config: StyleGAN2Config) -> int:
+    """Return how many numbers the filters, the affine layers and the mapping of a generator have, at least."""
+    channels, w_dim = config.channels, config.w_dim
+    filters = 9 * (sum(n * n for n in channels) + sum(a * b for a, b in pairwise(channels)))
+    affine = sum(channels[level - 1 if name == "up" and level else level] for level, name, _ in our_names(config))
+    return filters + affine * w_dim + w_dim * (config.z_dim + (config.mapping_layers - 1) * w_dim)
 
 
 def _fit(stored: StoredTensor, shape: torch.Size, name: str) -> Tensor:
