@@ -4,7 +4,8 @@ DIR holds checkouts of the peers, of which nothing is part of this repository: `
 `rosinality` and `lucidrains` (their stylegan2-pytorch) and `stylegan-human`. Each builds a generator with random
 weights in a process of its own, all parameters are moved away from their starting values, its own code saves it, and
 `styletryon.interop.load_stylegan2` reads the file. Printed is the largest difference between the two pictures, in the
-peer's own range, and by how much the picture itself varies. All is float32 on the CPU.
+peer's own range, and by how much the picture itself varies. All is float32 on the CPU. lucidrains' code needs kornia
+and einops.
 """
 
 from __future__ import annotations
