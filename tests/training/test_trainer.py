@@ -59,7 +59,7 @@ def config(**changes: object) -> TrainingConfig:
 
 
 def trainer(data: Path, out: Path, **changes: object) -> Trainer:
-    return Trainer(config(**changes), FolderDataset(data, size=SIZE), out, bf16=False)
+    return Trainer(config(**changes), FolderDataset(data, size=SIZE), out, precision="fp32")
 
 
 def assert_same(first: object, second: object) -> None:
@@ -165,7 +165,7 @@ def test_try_ons_teach_which_channels_belong_to_a_region(tmp_path: Path) -> None
     train, val = (FolderDataset(tmp_path / "data", size=SIZE, split=name) for name in ("train", "val"))
     generator = replace(preset("tiny").generator, garment_shares=True)
     settings = config(generator=generator, tryons=0.5, stages=(Stage(160),), mapping_steps=0)
-    run = Trainer(settings, train, tmp_path / "run", held_out=val, bf16=False)
+    run = Trainer(settings, train, tmp_path / "run", held_out=val, precision="fp32")
     before = run.generator.share_logits.detach().clone()  # type: ignore[union-attr]
     first = run.judge()
     run.train()

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
-from styletryon.training.trainer import Trainer, train
+from styletryon.training.encoder import EncoderTrainer, EncoderTrainingConfig, train_encoder
+from styletryon.training.run import train
+from styletryon.training.trainer import Trainer
 
-__all__ = ["PRESETS", "Stage", "Trainer", "TrainingConfig", "preset", "train"]
+__all__ = [
+    "PRESETS",
+    "EncoderTrainer",
+    "EncoderTrainingConfig",
+    "Stage",
+    "Trainer",
+    "TrainingCallback",
+    "TrainingConfig",
+    "preset",
+    "train",
+    "train_encoder",
+]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
+from styletryon._files import write_atomically
 from styletryon.errors import ConfigError
 from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig
 from styletryon.models.config import from_dict, to_dict
@@ -98,6 +102,20 @@ class TrainingConfig:
                 raise ConfigError("stages: the discriminator judges whole pictures; set num_levels=0")
 
     @property
+    def unit(self) -> int:
+        """Samples of a batch that belong together: the discriminator compares them, or someone computes them alone."""
+        return self.discriminator.group_size if any(stage.adversarial for stage in self.stages) else 1
+
+    def stage_at(self, pictures: int) -> int:
+        """Return the number of the stage that a step belongs to, after so many pictures."""
+        end = 0
+        for index, stage in enumerate(self.stages):
+            end += stage.pictures
+            if pictures < end:
+                return index
+        return len(self.stages) - 1
+
+    @property
     def pictures(self) -> int:
         """Pictures seen in the whole run."""
         return sum(stage.pictures for stage in self.stages)
@@ -118,6 +136,60 @@ class TrainingConfig:
         plain["discriminator"] = to_dict(self.discriminator)
         plain["stages"] = [asdict(stage) for stage in self.stages]
         return plain
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the settings as JSON, atomically; `load` reads them.
+
+        Args:
+            path: Name of the file; its folder is made where it does not exist.
+
+        Raises:
+            SaveError: If it cannot be written.
+        """
+        text = json.dumps(self.to_dict(), indent=2) + "\n"
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(text, encoding="utf-8")
+
+        write_atomically(path, write)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainingConfig:
+        """Read settings that `save` wrote, or the ``training.json`` of a run.
+
+        Args:
+            path: Name of the file.
+
+        Raises:
+            ConfigError: If there is no such file, it is no JSON, a key is unknown or missing, or a value has no
+                meaning.
+        """
+        try:
+            data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"config: expected a JSON file of settings, got {os.fspath(path)!r}: {error}") from error
+        if not isinstance(data, dict):
+            raise ConfigError(f"config: expected a JSON object in {os.fspath(path)!r}, got {type(data).__name__}")
+        return cls.from_dict(data)
+
+    def changed(self, **values: Any) -> TrainingConfig:
+        """Return the settings with some values changed, as plain data: ``changed(**{"generator.w_dim": 256})``.
+
+        Args:
+            **values: Name -> value; a dot leads into a part, and a number into the stages (``"stages.0.pictures"``).
+
+        Raises:
+            ConfigError: If a name is unknown or a value has no meaning.
+        """
+        plain = json.loads(json.dumps(self.to_dict()))
+        for name, value in values.items():
+            *path, last = name.split(".")
+            part = plain
+            for key in path:
+                part = _inside(part, key, name)
+            _inside(part, last, name)
+            part[int(last) if isinstance(part, list) else last] = value
+        return type(self).from_dict(plain)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingConfig:
@@ -140,6 +212,16 @@ class TrainingConfig:
             raise ConfigError(f"training settings: expected what to_dict returns: {error}") from error
 
 
+def _inside(part: Any, key: str, name: str) -> Any:
+    """Return what stands at a key of plain data."""
+    try:
+        return part[int(key) if isinstance(part, list) else key]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        known = f"one of {sorted(part)}" if isinstance(part, dict) else f"a number below {len(part)}" \
+            if isinstance(part, list) else "nothing below a plain value"  # fmt: skip
+        raise ConfigError(f"{name}: expected {known}, got {key!r}") from error
+
+
 def _reconstruction_then_adversarial(half: int, full: int, adversarial: int) -> tuple[Stage, ...]:
     """Half size, full size, then the adversarial finish: what measured best at small compute."""
     return (
@@ -153,7 +235,7 @@ def _tiny() -> TrainingConfig:
     return TrainingConfig(
         generator=GeneratorConfig((32, 24), (16, 16, 16, 8), z_dim=16, w_dim=16, mapping_layers=2, pose_channels=8),
         encoder=EncoderConfig((32, 24), (8, 8, 16, 16), w_dim=16, hidden=16, point_channels=4, wave_channels=2),
-        discriminator=DiscriminatorConfig((32, 24), (16, 16, 16, 8)),
+        discriminator=DiscriminatorConfig((32, 24), (16, 16, 16, 8), group_size=2),
         stages=_reconstruction_then_adversarial(800, 900, 300),
         batch_size=4,
         path_length=2.0,

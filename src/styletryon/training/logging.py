@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from styletryon._files import write_atomically
+from styletryon._files import append_line, write_text
 from styletryon.errors import DataError, RangeError, SaveError, ShapeError
 from styletryon.images import labels_to_image, save_image, to_uint8
 
@@ -41,12 +41,8 @@ class MetricsLog:
         rows, whole = self._read()
         kept = [row for row in rows if resume is None or row["step"] <= resume]
         if len(kept) < len(rows) or not whole:
-            text = "".join(_line(row) for row in kept).encode()
-
-            def write(temporary: Path) -> None:
-                temporary.write_bytes(text)
-
-            write_atomically(self.path, write)
+            text = "".join(_line(row) + "\n" for row in kept)
+            write_text(self.path, text)
 
     def append(self, step: int, values: Mapping[str, float | int | str | bool | Tensor | None]) -> None:
         """Add a row; it is on its way to the disk when this returns.
@@ -59,17 +55,7 @@ class MetricsLog:
             SaveError: If it cannot be written.
         """
         row = {"step": int(step), **{name: _plain(value) for name, value in values.items()}}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab", buffering=0) as file:
-                end = file.seek(0, os.SEEK_END)
-                try:
-                    file.write(_line(row).encode())
-                except OSError:
-                    file.truncate(end)  # The next row must not be glued to half of this one.
-                    raise
-        except OSError as error:
-            raise SaveError(f"path: cannot write {str(self.path)!r}: {error.strerror or error}") from error
+        append_line(self.path, _line(row))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows, oldest first.
@@ -254,7 +240,7 @@ def _plain(value: float | int | str | bool | Tensor | None) -> float | int | str
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return json.dumps(row, ensure_ascii=False)
 
 
 def _count(number: int) -> str:
