@@ -74,7 +74,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "try-on", "generate", "train", "train-encoder", "evaluate", "paperdoll", "prepare", "info"],
+    [
+        "demo", "try-on", "try-on-batch", "generate", "train", "train-encoder", "curves", "evaluate", "paperdoll",
+        "prepare", "info",
+    ],
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -227,8 +230,14 @@ class TestTrain:
         data, run = str(tmp_path / "data"), str(tmp_path / "run")
         assert cli.main(["paperdoll", data, "--count", "12", "--size", "64x48"]) == 0
         options = ["--preset", "tiny", "--pictures", "64", "--quiet"]
-        assert cli.main(["train", data, "--out", run, *options]) == 0
+        watching = ["--tensorboard", "--log-every", "4", "--sample-every", "12"]
+        assert cli.main(["train", data, "--out", run, *options, *watching]) == 0
         assert "complete" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+            "checkpoints", "curves.png", "metrics.csv", "metrics.jsonl", "model", "samples", "tensorboard",
+            "training.json",
+        ]  # fmt: skip
+        assert {path.name[:12] for path in (tmp_path / "run" / "samples").iterdir()} == {"step-0000012"}
         assert cli.main(["train", data, "--out", run, *options]) == 2
         assert "resume" in capsys.readouterr().err
         assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--model", f"{run}/model"]) == 0
@@ -281,6 +290,19 @@ class TestTrainEncoder:
         assert cli.main(arguments) == 2
         name = options[0].removeprefix("--").replace("-", "_")
         assert name in capsys.readouterr().err
+
+
+class TestCurves:
+    def test_they_are_drawn_from_the_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "metrics.jsonl").write_text('{"step": 100, "pictures": 800, "pixel": 0.5}\n')
+        assert cli.main(["curves", str(tmp_path)]) == 0
+        assert cli.main(["curves", str(tmp_path), "-o", str(tmp_path / "new" / "c.png")]) == 0
+        assert capsys.readouterr().out.split() == [str(tmp_path / "curves.png"), str(tmp_path / "new" / "c.png")]
+        assert size_of(tmp_path / "new" / "c.png") == size_of(tmp_path / "curves.png")
+
+    def test_no_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["curves", str(tmp_path)]) == 2
+        assert "metrics.jsonl" in capsys.readouterr().err
 
 
 class TestEvaluate:

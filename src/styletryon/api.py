@@ -217,6 +217,7 @@ def load_model(source: ModelLike = "default", *, device: torch.device | str | No
         CheckpointNotFoundError: If there is no such folder or name.
         CheckpointError: If files are missing, damaged, or do not fit each other.
         ConfigError: If the device is unknown or not there.
+        DependencyError: If a model of the hub is asked for without `huggingface_hub`.
         WeightsUnavailableError: If a model of the hub cannot be had.
     """
     if isinstance(source, (PoseStyleGAN2, UnconditionalStyleGAN2, ParsedDrawer)):

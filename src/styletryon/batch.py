@@ -303,7 +303,7 @@ def _try_rows(
 def _dress(
     ready: Sequence[tuple[BatchRow, Latent, Latent]], optimizer: TryOnOptimizer, folder: Path
 ) -> list[RowOutcome]:
-    people, garments = (stack([entry[side] for entry in ready]) for side in (1, 2))
+    people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
     batch = optimizer.optimize(people, garments, region=_region(ready[0][0].region))
     outcomes = []
     for place, (row, person, garment) in enumerate(ready):

@@ -17,6 +17,7 @@
      ├── DataError (ValueError)                  a data set is incomplete or inconsistent
      ├── SaveError (OSError)                     a file cannot be written; what stood there before still stands
      ├── WeightsUnavailableError (RuntimeError)  pretrained weights cannot be had
+     ├── DependencyError (ImportError)           an optional package is not installed
      ├── BackendUnavailableError (RuntimeError)  a forced backend of the ops cannot run
      ├── ProcessGroupError (RuntimeError)        processes that train together lost each other
      └── TrainingDivergedError (RuntimeError)    training met a loss that is not finite, or no longer learns
@@ -92,6 +93,10 @@ class SaveError(StyleTryOnError, OSError):
 
 class WeightsUnavailableError(StyleTryOnError, RuntimeError):
     """Pretrained weights cannot be had."""
+
+
+class DependencyError(StyleTryOnError, ImportError):
+    """An optional package that this needs is not installed."""
 
 
 class BackendUnavailableError(StyleTryOnError, RuntimeError):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import styletryon
-from styletryon.errors import CheckpointNotFoundError, WeightsUnavailableError
+from styletryon.errors import CheckpointNotFoundError, DependencyError, WeightsUnavailableError
 from styletryon.interop import fetch_model
 from tests._support.tiny import tiny_generator
 
@@ -74,7 +74,7 @@ def test_paths_are_not_looked_for_on_the_hub(source: str | Path, hub: list[dict[
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # what an import of a missing module meets
-    with pytest.raises(WeightsUnavailableError, match=r"pip install 'styletryon\[hub\]'"):
+    with pytest.raises(DependencyError, match=r"pip install 'styletryon\[hub\]'"):
         styletryon.load_model("anna/dresses")
 
 

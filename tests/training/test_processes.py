@@ -16,7 +16,7 @@ import torch
 from styletryon.data.folder import FolderDataset
 from styletryon.data.paperdoll import write_dataset
 from styletryon.errors import ConfigError, ProcessGroupError, RangeError
-from styletryon.training import Stage, Trainer, TrainingConfig, preset
+from styletryon.training import AdaptiveAugmentation, Stage, Trainer, TrainingConfig, preset
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.distributed import Group
 from tests._support.training_processes import LOST, differences, finish, run_with_kills, start
@@ -76,7 +76,12 @@ def assert_alike(one: Path, other: Path) -> None:
 ADVERSARIAL = {"encoder": None, "tryons": 0.0, "mapping_steps": 0, "stages": (Stage(16, 0, 0.0, 1.0),)}
 
 
-@pytest.mark.parametrize("changes", [{}, ADVERSARIAL], ids=["reconstruction first", "adversarial alone"])
+ADAPTIVE = {"adaptive": AdaptiveAugmentation(target=-1.0, interval=1, pictures=20), "geometry": 0.5, "colour": 0.5}
+
+
+@pytest.mark.parametrize(
+    "changes", [ADAPTIVE, ADVERSARIAL], ids=["reconstruction first, augmented", "adversarial alone"]
+)
 def test_micro_batches_and_processes_change_nothing(tryons: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     settings = config(**changes)
     here(tryons, tmp_path / "whole", settings)
@@ -86,6 +91,8 @@ def test_micro_batches_and_processes_change_nothing(tryons: Path, tmp_path: Path
     assert_alike(tmp_path / "whole", tmp_path / "two")
     found = {name for row in log(tmp_path / "two") for name in row}
     assert {"discriminator", "r1", "path_length", "adversarial"} <= found
+    if settings.adaptive is not None:
+        assert log(tmp_path / "two")[-1]["augmentation"] > 0
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -156,8 +156,9 @@ def test_samples_and_log(data: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [4, 8]
     assert rows[1]["val_fg_psnr"] > 0
     assert 0 <= rows[1]["val_label_iou"] <= 1
-    with Image.open(tmp_path / "samples" / "step-0000008.png") as sheet:
-        assert sheet.size[0] > 4 * SIZE[1]
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {
+        f"step-0000008-{kind}.png" for kind in ("held-out", "poses", "styles", "random")
+    }
 
 
 def test_try_ons_teach_which_channels_belong_to_a_region(tmp_path: Path) -> None:
@@ -241,6 +242,8 @@ def test_bad_settings(data: Path, tmp_path: Path) -> None:
         config(stages=(Stage(16, num_levels=-1, adversarial=1.0),))
     with pytest.raises(ConfigError, match="dataset: expected pictures"):
         Trainer(config(), FolderDataset(data, size=(64, 48)), tmp_path)
+    with pytest.raises(ConfigError, match="log_every"):
+        train(data, tmp_path, config=config(), log_every=0)
     with pytest.raises(ConfigError, match="precision"):
         train(data, tmp_path, config=config(), precision="fp8")
     with pytest.raises(DataError, match="a batch"):

@@ -1,4 +1,4 @@
-"""`styletryon train` and `train-encoder`: generators, and encoders for them, from one's own pictures."""
+"""`styletryon train | train-encoder | curves`: generators and encoders from one's own pictures."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     _add_train(commands)
     _add_train_encoder(commands)
+    _add_curves(commands)
 
 
 def _add_train(commands: Commands) -> None:
@@ -47,6 +48,19 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("--workers", type=int, help="threads that read batches ahead (default: 2 on cuda, else 0)")
     parser.add_argument("--no-cache", action="store_true", help="read pictures when needed instead of all at the start")
     parser.add_argument("--quiet", action="store_true", help="no progress line")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write events into OUT/tensorboard (styletryon[tensorboard])"
+    )
+    parser.add_argument(
+        "--log-every", default=100, type=int, metavar="STEPS", help="from row to row of the log (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sample-every",
+        default=2000,
+        type=int,
+        metavar="STEPS",
+        help="from one measurement, with sheets of samples, to the next (default: %(default)s)",
+    )
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -70,6 +84,9 @@ def _train(arguments: argparse.Namespace) -> None:
         workers=arguments.workers,
         cache=not arguments.no_cache,
         progress=not arguments.quiet,
+        log_every=arguments.log_every,
+        sample_every=arguments.sample_every,
+        callbacks=[training.TensorBoardCallback()] if arguments.tensorboard else [],
     )
     if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks for all
         return
@@ -129,6 +146,18 @@ def _train_encoder(arguments: argparse.Namespace) -> None:
     again += [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(arguments, name)))]
     again += ["--precision", arguments.precision, *(["--fresh"] if arguments.fresh else []), "--resume"]
     print(f"stopped with a checkpoint; go on with: {shlex.join(again)}")
+
+
+def _add_curves(commands: Commands) -> None:
+    parser = add_command(commands, "curves", _curves, "draw the curves of a training from its log")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="what styletryon train wrote, or its metrics.jsonl")
+    parser.add_argument("-o", "--out", type=Path, metavar="PNG", help="default: curves.png beside the log")
+
+
+def _curves(arguments: argparse.Namespace) -> None:
+    from styletryon import training
+
+    print(training.save_curves(arguments.folder, arguments.out))
 
 
 def _config(arguments: argparse.Namespace) -> TrainingConfig:

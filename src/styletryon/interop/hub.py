@@ -6,7 +6,7 @@ import importlib
 import re
 from pathlib import Path
 
-from styletryon.errors import WeightsUnavailableError
+from styletryon.errors import DependencyError, WeightsUnavailableError
 
 FILES = ("config.json", "model.safetensors")
 """All that is ever fetched: numbers and tensors, no pickles and no code."""
@@ -30,7 +30,8 @@ def fetch_model(name: str) -> Path:
         The folder, which holds `config.json` and `model.safetensors` and nothing else of the repository.
 
     Raises:
-        WeightsUnavailableError: If `huggingface_hub` is not installed, or the files cannot be had.
+        DependencyError: If `huggingface_hub` is not installed.
+        WeightsUnavailableError: If the files cannot be had, or that is no name.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -38,7 +39,7 @@ def fetch_model(name: str) -> Path:
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
-        raise WeightsUnavailableError(
+        raise DependencyError(
             f"model: {name!r} is no folder here and no bundled name; to fetch it from the Hugging Face hub install "
             "huggingface_hub: pip install 'styletryon[hub]'"
         ) from error

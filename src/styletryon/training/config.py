@@ -13,6 +13,7 @@ from styletryon._files import write_atomically
 from styletryon.errors import ConfigError
 from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig
 from styletryon.models.config import from_dict, to_dict
+from styletryon.training.adaptive import AdaptiveAugmentation
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class TrainingConfig:
             generator's learnt shares, against a picture of the person in the other's clothes. Needs a data set with
             ``tryons.json`` and a generator with `garment_shares`.
         flip: Probability of mirroring.
+        geometry: Probability of turning, scaling and shifting what is reconstructed, a little and in stages without a
+            discriminator; see `styletryon.training.augmentation.Augmentation`.
+        colour: Probability of changing its colours, likewise.
+        adaptive: How much what the discriminator sees is changed at random, so that it does not learn a small set by
+            heart; None for not at all.
         r1: Weight of the R1 penalty.
         r1_interval: Steps from one R1 penalty to the next (lazy regularisation).
         path_length: Weight of the path-length penalty.
@@ -74,6 +80,9 @@ class TrainingConfig:
     cross_pose: float = 0.7
     tryons: float = 0.0
     flip: float = 0.5
+    geometry: float = 0.0
+    colour: float = 0.0
+    adaptive: AdaptiveAugmentation | None = None
     r1: float = 2.0
     r1_interval: int = 16
     path_length: float = 0.0
@@ -89,6 +98,9 @@ class TrainingConfig:
             raise ConfigError("stages: expected at least one stage, got none")
         if not 0 <= self.tryons <= 1:
             raise ConfigError(f"tryons: expected a share in [0, 1], got {self.tryons}")
+        for name in ("flip", "geometry", "colour"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: expected a probability in [0, 1], got {getattr(self, name)}")
         if self.tryons and not (self.generator.garment_shares and self.encoder is not None):
             raise ConfigError("tryons: they need an encoder and a generator with garment_shares=True; or set tryons=0")
         for stage in self.stages:
@@ -134,6 +146,7 @@ class TrainingConfig:
         plain["generator"] = to_dict(self.generator)
         plain["encoder"] = None if self.encoder is None else to_dict(self.encoder)
         plain["discriminator"] = to_dict(self.discriminator)
+        plain["adaptive"] = None if self.adaptive is None else asdict(self.adaptive)
         plain["stages"] = [asdict(stage) for stage in self.stages]
         return plain
 
@@ -206,6 +219,8 @@ class TrainingConfig:
             values["generator"] = from_dict(GeneratorConfig, data["generator"])
             values["encoder"] = None if data["encoder"] is None else from_dict(EncoderConfig, data["encoder"])
             values["discriminator"] = from_dict(DiscriminatorConfig, data["discriminator"])
+            adaptive = data.get("adaptive")
+            values["adaptive"] = None if adaptive is None else AdaptiveAugmentation(**adaptive)
             values["stages"] = tuple(Stage(**stage) for stage in data["stages"])
             return cls(**values)
         except (KeyError, TypeError) as error:
@@ -254,6 +269,16 @@ PRESETS: Mapping[str, TrainingConfig] = {
         tryons=0.5,
     ),
     "pictures": TrainingConfig(stages=_reconstruction_then_adversarial(52_000, 285_000, 8_000)),
+    "street": TrainingConfig(
+        generator=GeneratorConfig(garment_shares=True),
+        stages=(
+            Stage(60_000, learning_rate=1e-3, decay=0.4),
+            Stage(20_000, adversarial=0.04, learning_rate=4e-4, discriminator_rate=6e-4, decay=0.5),
+        ),
+        geometry=0.5,
+        colour=0.3,
+        adaptive=AdaptiveAugmentation(pictures=10_000),
+    ),
     "adversarial": TrainingConfig(
         encoder=None,
         stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),
@@ -266,8 +291,10 @@ PRESETS: Mapping[str, TrainingConfig] = {
 """Settings by name.
 
 "paperdoll": reconstruction through an encoder and try-ons of known truth (where the bundled weights end), then an
-adversarial finish. "pictures": the same for pictures of which no try-on is known. "adversarial": the adversarial loss
-alone, as the paper trains. "tiny": seconds long, to try the machinery.
+adversarial finish. "pictures": the same for pictures of which no try-on is known. "street": "pictures" for a small set
+of photographs, about a thousand, that starts from other weights: shorter, and with augmentation of what is
+reconstructed and, adaptively, of what the discriminator sees. "adversarial": the adversarial loss alone, as the paper
+trains. "tiny": seconds long, to try the machinery.
 """
 
 

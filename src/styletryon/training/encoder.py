@@ -20,6 +20,7 @@ from styletryon._files import write_atomically
 from styletryon.data.folder import Batch, FolderDataset, batch_indices
 from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
+from styletryon.images import save_image
 from styletryon.labels import NUM_LABELS
 from styletryon.models import EncoderConfig, GeneratorConfig, ImageEncoder, PoseStyleGAN2
 from styletryon.models.config import level_sizes, to_dict
@@ -28,10 +29,12 @@ from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.interrupts import interrupts
-from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
+from styletryon.training.logging import MetricsLog, ProgressLine
 from styletryon.training.precision import prefers_bf16
+from styletryon.training.sheets import held_out_sheet
 from styletryon.training.trainer import _foreground_psnr, _load_optimizer
 
+_SHOWN = 12  # pictures on a sheet
 _HELD_OUT = 32  # pictures on which a run is judged while it goes on
 _SPREAD = 4096  # random z that tell the spread of w
 _CHANNELS = (8, 12, 16, 24, 48, 96, 128, 160, 160)  # from 1024 pixels of height downwards
@@ -360,11 +363,10 @@ class EncoderTrainer:
 
     @torch.no_grad()
     def draw_samples(self, path: Path) -> None:
-        """Write a sheet: held-out pictures, what the generator draws from the encoder's guesses, and its labels."""
-        batch = self._held_out_batch(self.dataset if self.held_out is None else self.held_out)
-        drawing = self._reconstruct(batch)
-        rows = [batch.images.float() / 127.5 - 1, drawing.image.float().cpu(), drawing.labels.cpu()]
-        save_sample_grid(path, [row[:12] for row in rows])
+        """Write a sheet: held-out pictures, what the generator draws from the encoder's guesses, and labels of both."""
+        dataset = self.dataset if self.held_out is None else self.held_out
+        batch = dataset.batch(np.arange(min(_SHOWN, len(dataset))))
+        save_image(held_out_sheet(batch, self._reconstruct(batch)), path)
 
     def _held_out_batch(self, dataset: FolderDataset) -> Batch:
         return dataset.batch(np.arange(min(_HELD_OUT, len(dataset))))

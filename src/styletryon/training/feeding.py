@@ -172,7 +172,7 @@ class Feeder:
                 targets, sources = targets.copy(), sources.copy()
                 targets[rows], sources[rows] = tryons.truths, tryons.people
         # One change for all that belongs to a sample, so that the mirrored person still wears the mirrored clothes.
-        change = draw_change(size, Augmentation(flip=config.flip), generator=stream(config.seed, step, 0))
+        change = draw_change(size, _augmentation(config, step), generator=stream(config.seed, step, 0))
         shares = []
         for part in self._parts:
             own = np.asarray(self._division.rows(part))
@@ -197,6 +197,13 @@ def read(dataset: FolderDataset, indices: _Rows, change: Change | None = None) -
         images, labels = change.images(images), change.labels(labels)
         keypoints = change.keypoints(keypoints, dataset.size)
     return Examples(images, labels, Pose(keypoints, dataset.size))
+
+
+def _augmentation(config: TrainingConfig, step: int) -> Augmentation:
+    # What the discriminator takes for real is not changed for good: the generator would learn to draw it.
+    adversarial = bool(config.stages[config.stage_at(step * config.batch_size)].adversarial)
+    geometry, colour = (0.0, 0.0) if adversarial else (config.geometry, config.colour)
+    return Augmentation(flip=config.flip, geometry=geometry, colour=colour)
 
 
 def _spread(count: int, size: int) -> _Rows:

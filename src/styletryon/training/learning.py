@@ -17,6 +17,7 @@ from styletryon.latent import Styles
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.pose import Pose
 from styletryon.training import objectives
+from styletryon.training.adaptive import NUMBERS, adaptive_change
 from styletryon.training.compiling import compiled
 from styletryon.training.config import Stage, TrainingConfig
 from styletryon.training.distributed import Division
@@ -24,7 +25,7 @@ from styletryon.training.feeding import Examples, Exchange, Share
 from styletryon.training.precision import Precision
 from styletryon.training.randomness import UnitStreams
 
-_PICTURES, _PATHS = 3, 4  # what random numbers are for; see `UnitStreams`
+_PICTURES, _PATHS, _DRAWN, _REAL = 3, 4, 5, 6  # what random numbers are for; see `UnitStreams`
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,25 @@ class _Drawn(NamedTuple):
     codes: Tensor | None
     code: Tensor | None
     reconstructed: bool
+
+
+class _Disguise(NamedTuple):
+    """What changes at random what the discriminator is about to see."""
+
+    seed: int
+    step: int
+    units: range
+    strength: float
+
+    def apply(
+        self, images: Tensor, labels: Tensor, pose: Pose, *, counts: Sequence[int], purpose: int
+    ) -> tuple[Tensor, Tensor, Pose]:
+        """Change pictures, labels and poses, of which each unit has so many."""
+        if not self.strength:
+            return images, labels, pose
+        # On the CPU: the host asks which pictures are moved.
+        numbers = UnitStreams(self.seed, self.step, purpose, self.units).normal(counts, NUMBERS)
+        return adaptive_change(numbers, self.strength).apply(images, labels, pose)
 
 
 class Learner:
@@ -85,7 +105,9 @@ class Learner:
         self._encode = compiled(encode, "encoding", enabled=compile)
         self._orders: dict[tuple[int, ...], Tensor] = {}
 
-    def learn(self, share: Share, stage: Stage, step: int, *, penalise: bool = False) -> Lesson:
+    def learn(
+        self, share: Share, stage: Stage, step: int, *, penalise: bool = False, strength: float = 0.0
+    ) -> Lesson:
         """Add what a share teaches both networks to their gradients.
 
         Args:
@@ -93,6 +115,8 @@ class Learner:
             stage: What is minimised.
             step: Number of the step; random numbers follow from it.
             penalise: Whether the R1 penalty is due.
+            strength: Probability of each change of what the discriminator sees; see
+                `styletryon.training.adaptive.adaptive_change`.
         """
         drawn = self._draw(share, stage, step)
         weight = self.division.weight
@@ -105,13 +129,16 @@ class Learner:
         gradients: list[Tensor | None] = [None] * len(ends)
         fake: Tensor | None = None
         if stage.adversarial:
-            fake, adversarial, at_drawings = self._fool(drawn.parts, share, stage)
+            disguise = _Disguise(self.config.seed, step, self.division.units(share.part), strength)
+            fake, adversarial, at_drawings = self._fool(drawn.parts, share, stage, disguise)
             losses |= adversarial
             ends += [part for drawing, _ in drawn.parts for part in (drawing.image, drawing.logits)]
             gradients += at_drawings
         torch.autograd.backward(ends, gradients, inputs=_trained(self.generator))
         if fake is not None:
-            losses |= self._tell_apart(share.target, fake, penalise=penalise)
+            losses |= self._tell_apart(
+                share.target, fake, disguise, sizes=self.division.sizes(share.part), penalise=penalise
+            )
         return Lesson({name: loss.detach() for name, loss in losses.items()}, drawn.code)
 
     def learn_paths(self, share: Share, step: int, path_mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,7 +222,7 @@ class Learner:
     # ------------------------------------------------------------------ the discriminator
 
     def _fool(
-        self, parts: Sequence[tuple[Drawing, Pose]], share: Share, stage: Stage
+        self, parts: Sequence[tuple[Drawing, Pose]], share: Share, stage: Stage, disguise: _Disguise
     ) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """Let the discriminator judge the drawings, once.
 
@@ -207,7 +234,7 @@ class Learner:
         """
         leaves = [_leaf(drawing) for drawing, _ in parts]
         with self.precision.autocast():
-            fake = self._judge(leaves, [pose for _, pose in parts], self.division.sizes(share.part))
+            fake = self._judge(leaves, [pose for _, pose in parts], self.division.sizes(share.part), disguise)
         loss = stage.adversarial * self.division.weight * objectives.generator_logistic(fake)
         inputs = [part for leaf in leaves for part in (leaf.image, leaf.logits)]
         gradients = list(torch.autograd.grad(self.precision.scaled(loss), inputs, retain_graph=True))
@@ -217,17 +244,22 @@ class Learner:
         own = self.precision.unscaled(norms.sum()) / stage.adversarial  # the mean norm at drawings of mean loss
         return fake, {"adversarial": loss, "adversarial_gradient": own}, gradients
 
-    def _judge(self, drawings: Sequence[Drawing], poses: Sequence[Pose], sizes: tuple[int, ...]) -> Tensor:
+    def _judge(
+        self, drawings: Sequence[Drawing], poses: Sequence[Pose], sizes: tuple[int, ...], disguise: _Disguise
+    ) -> Tensor:
         """Judge drawings unit by unit: a reconstruction is compared with the imagined people of its unit."""
         images = torch.cat([drawing.image.float() for drawing in drawings])
         labels = torch.cat([objectives.hard_labels(drawing.logits) for drawing in drawings])
         keypoints = torch.cat([pose.keypoints for pose in poses])
-        group = self.discriminator.config.group_size
+        group, counts = self.discriminator.config.group_size, list(sizes)
         if len(drawings) == 2:
             order = self._order(sizes, images.device)
             images, labels, keypoints = images[order], labels[order], keypoints[order]
-            group = sizes[0] + max(sizes[0] // 4, 1)
-        judged: Tensor = self.discriminator(images, labels, Pose(keypoints, poses[0].size), group_size=group)
+            counts = [size + max(size // 4, 1) for size in sizes]
+            group = counts[0]
+        pose = Pose(keypoints, poses[0].size)
+        images, labels, pose = disguise.apply(images, labels, pose, counts=counts, purpose=_DRAWN)
+        judged: Tensor = self.discriminator(images, labels, pose, group_size=group)
         return judged
 
     def _order(self, sizes: tuple[int, ...], device: torch.device) -> Tensor:
@@ -242,21 +274,27 @@ class Learner:
             self._orders[sizes] = torch.tensor(order, device=device)
         return self._orders[sizes]
 
-    def _tell_apart(self, real: Examples, fake: Tensor, *, penalise: bool) -> dict[str, Tensor]:
+    def _tell_apart(
+        self, real: Examples, fake: Tensor, disguise: _Disguise, *, sizes: tuple[int, ...], penalise: bool
+    ) -> dict[str, Tensor]:
         """Add the gradient of the discriminator's loss to its weights' own."""
         weight = self.division.weight
         labels = objectives.one_hot(real.labels, self.generator.num_labels)
+        images, labels, pose = disguise.apply(real.images, labels, real.pose, counts=sizes, purpose=_REAL)
         with self.precision.autocast():
-            logits = self.discriminator(real.images, labels, real.pose)
+            logits = self.discriminator(images, labels, pose)
         losses = {"discriminator": weight * objectives.discriminator_logistic(logits, fake)}
         loss = losses["discriminator"]
         if penalise:
-            inputs = (real.images.detach().requires_grad_(), labels.requires_grad_())
+            inputs = (images.detach().requires_grad_(), labels.requires_grad_())
             # In full precision: second derivatives of half precision are mostly rounding.
-            losses["r1"] = weight * objectives.r1_penalty(self.discriminator(*inputs, real.pose), inputs)
+            losses["r1"] = weight * objectives.r1_penalty(self.discriminator(*inputs, pose), inputs)
             loss = loss + 0.5 * self.config.r1 * self.config.r1_interval * losses["r1"]
         torch.autograd.backward([self.precision.scaled(loss)], inputs=_trained(self.discriminator))
-        return losses | {"real": weight * logits.mean(), "fake": weight * fake.mean()}
+        losses |= {"real": weight * logits.mean(), "fake": weight * fake.mean()}
+        if self.config.adaptive is not None:
+            losses["real_sign"] = weight * logits.sign().mean()
+        return losses
 
 
 def encode(generator: PoseStyleGAN2, source: Examples, exchange: Exchange | None) -> tuple[Tensor, Styles]:

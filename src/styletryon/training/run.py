@@ -14,6 +14,7 @@ from styletryon.models import PoseStyleGAN2
 from styletryon.training import distributed
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import TrainingConfig
+from styletryon.training.curves import CurvesCallback
 from styletryon.training.logging import ProgressLine
 from styletryon.training.precision import choose
 from styletryon.training.trainer import Trainer
@@ -37,6 +38,8 @@ def train(
     cache: bool = True,
     progress: bool = True,
     callbacks: Iterable[TrainingCallback] = (),
+    log_every: int = 100,
+    sample_every: int = 2000,
 ) -> bool:
     """Train a generator on a folder or zip of pictures.
 
@@ -61,7 +64,9 @@ def train(
         workers: Threads that read the next batches meanwhile. None for 2 on a CUDA device, else none.
         cache: Whether all pictures are kept in memory, at the generator's size; else they are read when needed.
         progress: Whether a progress line is shown on standard error.
-        callbacks: What else is told how it goes; see `TrainingCallback`.
+        callbacks: What else is told how it goes; see `TrainingCallback`. The curves are drawn in any case.
+        log_every: Steps from one line of the log to the next, at least 1.
+        sample_every: Steps from one measurement with sample sheets to the next, at least 1.
 
     Returns:
         Whether the run is complete; the finished model then stands in `out/model`.
@@ -77,6 +82,8 @@ def train(
         SaveError: If a file cannot be written.
         KeyboardInterrupt: After an interrupt; a checkpoint stands.
     """
+    if log_every < 1 or sample_every < 1:
+        raise ConfigError(f"log_every, sample_every: expected at least 1, got {log_every} and {sample_every}")
     choose(precision, torch.device("cpu"))  # complains before the data are read
     dataset, held_out = _read(data, config, cache=cache)
     own = distributed.own_device(device)
@@ -92,7 +99,10 @@ def train(
         if progress and trainer.rank == 0:
             shown = ProgressLine(steps, start=trainer.step)
         with shown as line:
-            return trainer.train(minutes=minutes, save_minutes=save_minutes, progress=line, callbacks=callbacks)
+            return trainer.train(
+                minutes=minutes, save_minutes=save_minutes, progress=line, callbacks=(CurvesCallback(), *callbacks),
+                log_every=log_every, sample_every=sample_every,
+            )  # fmt: skip
     finally:
         if joined:
             distributed.leave()

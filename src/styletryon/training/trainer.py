@@ -21,6 +21,7 @@ from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError, ConfigError, ProcessGroupError, TrainingDivergedError
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.training import objectives
+from styletryon.training.adaptive import Steering
 from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder, load_state
 from styletryon.training.config import Stage, TrainingConfig
@@ -29,9 +30,10 @@ from styletryon.training.divergence import Losses, Watch, means
 from styletryon.training.feeding import Exchange, Feeder, Share, read
 from styletryon.training.interrupts import interrupts
 from styletryon.training.learning import Learner, encode
-from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
+from styletryon.training.logging import LOG_NAME, MetricsLog, ProgressLine
 from styletryon.training.precision import Precision, choose
 from styletryon.training.randomness import stream
+from styletryon.training.sheets import save_sheets
 from styletryon.training.starting import take_over
 
 _LOGGER = logging.getLogger(__name__)
@@ -119,6 +121,7 @@ class Trainer:
         self.step = 0
         self.pictures = 0
         self.path_mean = torch.zeros((), device=self.device)
+        self.steering = None if config.adaptive is None else Steering(config.adaptive, self.device)
         self._precision_asked, self._compile = precision, compile
         # The first process measures for all.
         self._use_precision(self.group.from_first(lambda: choose(precision, self.device).encode()).decode())
@@ -249,7 +252,7 @@ class Trainer:
     def _prepare(self, hooks: Callbacks, progress: ProgressLine | None) -> _Run:
         log = None
         if self.group.first:
-            log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
+            log = MetricsLog(self.out / LOG_NAME, resume=self.step)
             self.config.save(self.out / "training.json")
         watch = Watch(skips=self.precision == "fp16")
         return _Run(hooks, log, progress, Losses(), watch, _Clock(self.pictures))
@@ -285,7 +288,7 @@ class Trainer:
         row = {"pictures": self.pictures, "stage": self.stage_index, "rate": run.clock.rate(self.pictures), **found}
         if sample:
             row |= self.judge()
-            self.draw_samples(self.out / "samples" / f"step-{self.step:07d}.png")
+            self.draw_samples()
             run.hooks.call(lambda callback: callback.on_sample(self))
         run.log.append(self.step, row)
         if run.progress is not None:
@@ -320,10 +323,10 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         shares = self._feeder.take(self.step)
+        penalise = self.step % self.config.r1_interval == 0
+        strength = 0.0 if self.steering is None else self.steering.strength
         lessons = [
-            self._learner.learn(
-                share.to(self.device), stage, self.step, penalise=self.step % self.config.r1_interval == 0
-            )
+            self._learner.learn(share.to(self.device), stage, self.step, penalise=penalise, strength=strength)
             for share in shares
         ]
         losses = {name: _sum([lesson.losses[name] for lesson in lessons]) for name in lessons[0].losses}
@@ -336,6 +339,9 @@ class Trainer:
             self._precision.step(self.discriminator_optimizer)
         self._precision.update()
         losses = dict(zip(losses, values, strict=True))
+        if stage.adversarial and self.steering is not None:
+            losses["augmentation"] = values.new_tensor(self.steering.strength)
+            self.steering.see(losses["real_sign"], batch_size=self.config.batch_size)
         if stage.adversarial and self.config.path_length and self.step % self.config.path_interval == 0:
             losses["path_length"] = self._regularise_paths(shares)
         self._update_average(code)
@@ -449,22 +455,9 @@ class Trainer:
             found["val_tryon_psnr"] = _foreground_psnr(worn, truth.images, truth.labels)
         return found
 
-    @torch.no_grad()
-    def draw_samples(self, path: Path) -> None:
-        """Write a sheet: held-out pictures, their reconstructions, labels, random people, one style in many poses."""
-        batch = self._held_out_batch()
-        images = batch.images.float() / 127.5 - 1
-        pose = batch.pose
-        rows: list[Tensor] = [images]
-        if self.average.encoder is not None:
-            drawing = self._reconstruct(batch)
-            styles = tuple(style[:1].expand_as(style) for style in self._styles(batch))
-            same = self.average.synthesize(styles, pose)
-            rows += [drawing.image.float().cpu(), drawing.labels.cpu(), same.image.float().cpu()]
-        z = torch.randn(len(pose), self.average.z_dim, generator=torch.Generator().manual_seed(1))
-        imagined = self.average(z.to(self.device), pose, truncation=0.7)
-        rows += [imagined.image.float().cpu(), imagined.labels.cpu()]
-        save_sample_grid(path, [row[:12] for row in rows])
+    def draw_samples(self) -> None:
+        """Write the sample sheets of this step; see `styletryon.training.sheets.draw_sheets`."""
+        save_sheets(self.average, self._held_out_batch(), self.out, self.step)
 
     def _held_out_batch(self) -> Batch:
         dataset = self.dataset if self.held_out is None else self.held_out
@@ -491,6 +484,7 @@ class Trainer:
             "step": self.step,
             "pictures": self.pictures,
             "path_mean": self.path_mean,
+            "adaptive": None if self.steering is None else self.steering.state(),
             "precision": self._precision.state(),
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -525,6 +519,8 @@ class Trainer:
             _load_optimizer(self.discriminator_optimizer, state["discriminator_optimizer"])
             self.step, self.pictures = int(state["step"]), int(state["pictures"])
             self.path_mean = state["path_mean"].to(self.device)
+            if self.steering is not None and state.get("adaptive") is not None:
+                self.steering.load(state["adaptive"])
             precision = state.get("precision")  # none in checkpoints of version 0.1
             if precision is not None:
                 if self._precision_asked == "auto" and precision["name"] != self.precision:
