@@ -214,22 +214,23 @@ def coefficients(studio: Studio) -> Image.Image:
     """The coefficients of two try-ons, a bar per layer: its channels in order of q, white 0 and dark 1."""
     people = studio.render(list(islice(figures(lambda f: wears(f, "top"), 10), 4)))
     results = studio.dress(studio.project(people[:2]), studio.project(people[2:]), "top")
-    rows = []
+    halves = []
     for result in results:
-        strip = contact_sheet([result.person_image, result.garment_image, result.image], 3, scale=None)
-        rows += [strip, bars(result, strip.width)]
-    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)), "white")
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
+        strip = contact_sheet([result.person_image, result.garment_image, result.image], 3)
+        half = Image.new("RGB", (strip.width, strip.height + _BAR * len(result.coefficients) + 8), "white")
+        half.paste(strip)
+        half.paste(bars(result, strip.width), (0, strip.height))
+        halves.append(half)
+    return contact_sheet(halves, len(halves), scale=1.0)
 
 
-def bars(result: TryOnResult, width: int, height: int = 22) -> Image.Image:
+_BAR = 22
+
+
+def bars(result: TryOnResult, width: int, height: int = _BAR) -> Image.Image:
     """Draw the coefficients of a try-on, one bar per styled layer, coarse layers first."""
     font = ImageFont.load_default(size=13)
-    sheet = Image.new("RGB", (width, height * len(result.coefficients) + 12), "white")
+    sheet = Image.new("RGB", (width, height * len(result.coefficients)), "white")
     pen = ImageDraw.Draw(sheet)
     margin = 8 + max(int(font.getlength(name)) for name in result.coefficients)
     for row, (name, values) in enumerate(result.coefficients.items()):

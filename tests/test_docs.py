@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from styletryon.cli import build_parser
-from tests._support.process import ROOT, run_python
+from tests import make_effects
+from tests._support.process import ROOT, SOURCE, run_python
 from tests.make_reference import PAGE, write
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -141,3 +143,56 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
 def test_every_public_name_says_what_it_is() -> None:
     silent = [line for line in write().splitlines() if line.endswith("|  |")]
     assert not silent
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """The texts of a module as it says them, "\0" where a value is filled in."""
+    parts = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts.update(id(part) for part in node.values)
+            yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.value
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    """Every text in the library."""
+    files = sorted(SOURCE.rglob("*.py"))
+    return [text for path in files for text in texts(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+def is_said(message: str, said: list[str]) -> bool:
+    """Whether the library says a message; "..." stands for one value or more and what is between them."""
+    pattern = re.compile(".*\0.*".join(re.escape(part) for part in re.split(r"\.\.\.", message) if part), re.DOTALL)
+    return any(pattern.search(text) for text in said)
+
+
+MESSAGES = [
+    pytest.param(line, id=line[:50])
+    for block in blocks(ROOT / "docs" / "troubleshooting.md", "text")
+    for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_messages_that_are_quoted_are_those_of_the_library(message: str, said: list[str]) -> None:
+    assert is_said(message, said), "the library says nothing like it; look for its present wording"
+
+
+@pytest.mark.parametrize("message", ["size: got ... of ...", "size: got ..."])
+def test_a_quoted_message_is_recognised(message: str) -> None:
+    assert is_said(message, ["size: got \0 of \0; take fewer"])
+
+
+@pytest.mark.parametrize("message", ["size: got more", "size: got ... in ...", "of ... size"])
+def test_another_message_is_not(message: str) -> None:
+    assert not is_said(message, ["size: got \0 of \0; take fewer"])
+
+
+def test_the_page_on_the_paper_has_the_numbers_of_the_ablation() -> None:
+    page = make_effects.PAGE.read_text(encoding="utf-8")
+    written = make_effects.write(page, make_effects.SOURCE.read_text(encoding="utf-8"))
+    assert page == written, "run python -m tests.make_effects"
+    assert all(f"`{row}`" in page for row in make_effects.ROWS)
