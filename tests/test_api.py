@@ -26,7 +26,6 @@ from styletryon.errors import (
     StyleTryOnError,
 )
 from styletryon.images import Source
-from styletryon.tryon.presets import Preset
 from tests._support.tiny import tiny_generator
 from tests.benchmarks.photographs import check_pixels
 
@@ -193,7 +192,7 @@ class TestProject:
     def test_tuning_on_request_goes_with_the_latent(
         self, figures: Any, model: styletryon.PoseStyleGAN2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        monkeypatch.setattr("styletryon.api._TUNING_STEPS", 5)
+        monkeypatch.setitem(styletryon.LatentProjector.__init__.__kwdefaults__, "tuning_steps", 5)
         before = copy.deepcopy(model.state_dict())
         image, pose = figures[0]
         plain = styletryon.project(image, pose=pose, model=model, preset="fast")
@@ -212,21 +211,6 @@ class TestProject:
         result = styletryon.try_on(tuned, plain, **options)
         assert result.latent.tuning is not None
         assert styletryon.try_on(result.latent, plain, **options).image.size == result.image.size
-
-    def test_the_preset_says_whether_a_photograph_is_tuned_to(
-        self, figures: Any, model: styletryon.PoseStyleGAN2, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        quick = {
-            name: Preset(1, 0.05, False, 2, 0.3, 0.3, 0, steps) for name, steps in (("fast", 0), ("quality", 2))
-        }
-        monkeypatch.setattr("styletryon.tryon.presets.PRESETS", quick)
-        (image, pose), (other, other_pose) = figures
-        options: dict[str, Any] = {"person_pose": pose, "garment_pose": other_pose, "region": ANYTHING, "model": model}
-        found = {name: styletryon.try_on(image, other, preset=name, **options) for name in quick}
-        assert found["fast"].person.tuning is None
-        assert found["quality"].person.report["tuning_steps"] == 2
-        assert found["quality"].garment.tuning is None
-        assert styletryon.project(image, pose=pose, model=model, preset="quality", tune=False).tuning is None
 
 
 class TestTryOn:

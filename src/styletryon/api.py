@@ -57,7 +57,7 @@ def try_on(
         garment_pose: The same for the garment's wearer.
         losses: Name -> (weight, loss), in the place of `styletryon.losses.defaults()`. A loss is a `TryOnLoss` or a
             callable from a `TryOnState` to `(B,)`.
-        preset: "fast", "balanced" or "quality". "quality" tunes a copy of the generator to the person's photograph.
+        preset: "fast", "balanced" or "quality".
         seed: Of everything random.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: Whether to show a progress bar on stderr.
@@ -81,7 +81,7 @@ def try_on(
     optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed)
     projector = _projector(generator, preset, seed)
     with _Progress(progress) as bar:
-        wearer = _as_latent(person, person_pose, "person", projector, bar, find_preset(preset).tuning_steps)
+        wearer = _as_latent(person, person_pose, "person", projector, bar)
         wanted = _as_latent(garment, garment_pose, "garment", projector, bar)
         batch = optimizer.optimize(wearer, wanted, region=region, callback=bar.stage("try-on"))
     return TryOnResult.from_batch(batch, composite=composite)
@@ -96,7 +96,7 @@ def project(
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = False,
-    tune: bool | None = None,
+    tune: bool = False,
 ) -> Latent:
     """Find a person's picture in a generator's latent space.
 
@@ -109,7 +109,8 @@ def project(
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: Whether to show a progress bar on stderr.
         tune: Whether to tune a copy of the generator to the picture, which is then drawn almost exactly; what the
-            weights change by goes with the latent, and the model stays as it is. None: as the preset says ("quality").
+            weights change by goes with the latent, and the model stays as it is. Takes longer than the projection, and a
+            try-on is no better for it: see docs/concepts.md.
 
     Returns:
         A latent that stands wherever a picture of this person is asked for. Its `report` says how good the likeness is.
@@ -121,12 +122,9 @@ def project(
         CheckpointError: If the model cannot be loaded.
         ConfigError: If the preset is unknown.
     """
-    steps = find_preset(preset).tuning_steps
-    if tune is not None:
-        steps = (steps or _TUNING_STEPS) if tune else 0
     generator = load_model("default" if model is None else model, device=device)
     with _Progress(progress) as bar:
-        return _project(image, pose, "image", _projector(generator, preset, seed), bar, steps)
+        return _project(image, pose, "image", _projector(generator, preset, seed), bar, tune=tune)
 
 
 def generate(
@@ -213,7 +211,6 @@ def load_model(source: ModelLike = "default", *, device: torch.device | str | No
     return _load(folder, written, _find_device(device))
 
 
-_TUNING_STEPS = 300  # of a picture that is tuned to on request
 _MODEL_FILES = (".json", ".safetensors")
 
 
@@ -279,10 +276,9 @@ def _as_latent(
     name: str,
     projector: LatentProjector,
     bar: _Progress,
-    tuning_steps: int = 0,
 ) -> Latent:
     if not isinstance(picture, Latent):
-        return _project(picture, pose, name, projector, bar, tuning_steps)
+        return _project(picture, pose, name, projector, bar)
     if len(picture) != 1:
         raise ShapeError(
             f"{name}: expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
@@ -298,7 +294,8 @@ def _project(
     name: str,
     projector: LatentProjector,
     bar: _Progress,
-    tuning_steps: int = 0,
+    *,
+    tune: bool = False,
 ) -> Latent:
     photo = read_image(image, name=name)
     size = (photo.height, photo.width)
@@ -311,8 +308,7 @@ def _project(
         mask=inside,
         callback=bar.stage(name),
     )
-    if tuning_steps:
-        projector.tuning_steps = tuning_steps
+    if tune:
         device = projector.generator.w_mean.device
         latent = projector.tune(latent, picture[None].to(device), mask=inside, callback=bar.stage(f"{name}, tuning"))
     return replace(latent, source=(Source(photo, frame),))

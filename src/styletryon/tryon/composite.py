@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.drawing import Drawing
-from styletryon.images import Frame, crop, from_unit, paste_back, to_unit
+from styletryon.images import Frame, crop, from_unit, matte, paste_back, to_pil, to_unit
 from styletryon.labels import IDENTITY, Label
 from styletryon.losses.base import replaced_classes
 
@@ -155,14 +154,15 @@ class _Layers:
         return ((self.enlarge((soft + chance) / 2, "bicubic") - 0.5) * _EDGE + 0.5).clip(0, 1)
 
     def _matte(self, chance: Tensor) -> Plane:
-        """Lay the edge of what was drawn along the photograph's own edges (guided filter, He et al. 2013)."""
+        """Lay the edge of what was drawn along the photograph's own edges."""
         drawn = self._edge(chance)
         near = self.enlarge(functional.max_pool2d(chance[None, None], 5, 1, 2)[0, 0], "bilinear")
-        matte = (_guided(self.photo, drawn, round(2.5 * self.unit)) - 0.5) * _EDGE + 0.5
-        matte = matte.clip(0, 1) * (near > 0.5)
+        picture = to_pil(from_unit(torch.from_numpy(self.photo.transpose(2, 0, 1))))
+        along = matte(picture, drawn > 0.5, band=max(1, round(2.5 * self.unit)))
+        along = ((along - 0.5) * _EDGE + 0.5).clip(0, 1) * (near > 0.5)
         grain = (max(1, round(0.8 * self.unit)),) * 2  # Specks and holes of a texture, which no garment has.
-        matte = ndimage.grey_closing(ndimage.grey_opening(matte, grain), grain)
-        return np.asarray(np.maximum(drawn, matte), dtype=np.float32)
+        along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
+        return np.asarray(np.maximum(drawn, along), dtype=np.float32)
 
     def _person(self) -> NDArray[np.float32]:
         """Draw the person in the photograph's light, without the drawn background that edges are mixed with."""
@@ -203,7 +203,9 @@ class _Layers:
             theirs, ours = _frequencies(self.photo, around), _frequencies(self.photo, garment)
             odds = ndimage.gaussian_filter(theirs / (theirs + ours), self.unit)
             alike = np.maximum(alike, ((odds - 0.5) * 4 + 0.5).clip(0, 1))
-        return np.asarray(alike, dtype=np.float32)
+        # The blur carries it across the old garment's outline, which would stay as a thin line.
+        alike = ndimage.minimum_filter(alike, 2 * round(1.2 * self.unit) + 1)
+        return np.asarray(ndimage.gaussian_filter(alike, 0.4 * self.unit), dtype=np.float32)
 
     def _backdrop(self) -> NDArray[np.float32] | None:
         """Continue the photograph's background behind the person; None where there is too little of it."""
@@ -264,28 +266,6 @@ def _faded(work: Frame, frame: Frame) -> Plane:
             side = np.minimum(side, (frame.box[axis + 2] - place) * scale / _FADE)
         sides.append(side.clip(0, 1))
     return np.asarray(np.outer(*sides), dtype=np.float32)
-
-
-def _guided(guide: NDArray[np.float32], plane: Plane, radius: int, epsilon: float = 1e-3) -> Plane:
-    """Smooth a plane but keep the edges of a colour picture: the best linear function of its colours nearby."""
-    step = max(1, radius // 4)  # The function varies slowly, so it is found on a coarser grid (He and Sun, 2015).
-    small, low = guide[::step, ::step].astype(np.float64), plane[::step, ::step].astype(np.float64)
-    size = 2 * max(1, radius // step) + 1
-
-    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
-        box = (size, size, *[1] * (values.ndim - 2))
-        return np.asarray(ndimage.uniform_filter(values, box, mode="nearest"))
-
-    colour, level = mean(small), mean(low)
-    together = mean(small * low[..., None]) - colour * level[..., None]
-    spread = mean(small[..., :, None] * small[..., None, :]) - colour[..., :, None] * colour[..., None, :]
-    slope = np.linalg.solve(spread + epsilon * np.eye(3), together[..., None])[..., 0]
-    shift = level - (slope * colour).sum(axis=-1)
-    slope, shift = mean(slope), mean(shift)
-    rows = np.minimum(np.arange(plane.shape[0]) // step, len(low) - 1)
-    columns = np.minimum(np.arange(plane.shape[1]) // step, low.shape[1] - 1)
-    at = np.ix_(rows, columns)
-    return np.asarray((slope[at] * guide).sum(axis=-1) + shift[at], dtype=np.float32)
 
 
 def _frequencies(picture: NDArray[np.float32], chosen: NDArray[np.bool_], bins: int = 16) -> NDArray[np.float64]:

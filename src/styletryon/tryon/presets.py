@@ -21,7 +21,6 @@ class Preset:
         initial: Where the coefficients start if the generator has not learnt which channels belong to the region: a
             number in [0, 1], "attribution" (the region's share of each channel) or "greedy" (`greedy_query`).
         patience: How many steps without progress end the try-on of a pair; 0: never.
-        tuning_steps: Steps of pivotal tuning to the person's photograph; 0: none.
     """
 
     projection_steps: int
@@ -31,14 +30,13 @@ class Preset:
     learning_rate: float
     initial: float | str
     patience: int
-    tuning_steps: int = 0
 
 
 PRESETS = MappingProxyType(
     {
         "fast": Preset(20, 0.08, False, 12, 0.4, "greedy", 0),
         "balanced": Preset(60, 0.05, False, 50, 0.2, 0.3, 15),
-        "quality": Preset(300, 0.03, True, 150, 0.15, 0.3, 30, 300),
+        "quality": Preset(300, 0.03, True, 150, 0.15, 0.3, 30),
     }
 )
 """Name -> settings."""

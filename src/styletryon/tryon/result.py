@@ -19,7 +19,6 @@ from styletryon.images import Frame, Source, paste_back, save_image, to_pil
 from styletryon.labels import IDENTITY
 from styletryon.latent import Latent
 from styletryon.losses import TryOnTargets, class_mask
-from styletryon.tryon.composite import Change, compose
 from styletryon.tryon.optimizer import TryOnBatch
 
 
@@ -111,6 +110,9 @@ class TryOnResult:
         whole = Frame((0.0, 0.0, float(width), float(height)), (height, width), (height, width))
         photo = Source(to_pil(before), whole) if given is None else given
         if composite:
+            # Here, because it brings scipy, which costs more to import than all else.
+            from styletryon.tryon.composite import Change, compose
+
             change = Change(_one(targets.person, at), _one(batch.drawing, at), targets.region, allowed.cpu())
             image, mask = compose(photo.photo, photo.frame, change)
             mask = mask.to(drawn.device)
