@@ -109,8 +109,8 @@ def project(
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: Whether to show a progress bar on stderr.
         tune: Whether to tune a copy of the generator to the picture, which is then drawn almost exactly; what the
-            weights change by goes with the latent, and the model stays as it is. Takes longer than the projection, and a
-            try-on is no better for it: see docs/concepts.md.
+            weights change by goes with the latent, and the model stays as it is. Takes several times as long as the
+            projection; that a try-on gains by it has not been shown.
 
     Returns:
         A latent that stands wherever a picture of this person is asked for. Its `report` says how good the likeness is.
