@@ -104,6 +104,7 @@ def project(
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = False,
+    tune: bool = False,
 ) -> Latent:
     """Find a person's picture in a generator's latent space.
 
@@ -115,6 +116,9 @@ def project(
         seed: Of everything random.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: Whether to show a progress bar on stderr.
+        tune: Whether to tune a copy of the generator to the picture, which is then drawn almost exactly; what the
+            weights change by goes with the latent, and the model stays as it is. Takes several times as long as the
+            projection; that a try-on gains by it has not been shown.
 
     Returns:
         A latent that stands wherever a picture of this person is asked for. Its `report` says how good the likeness is.
@@ -128,7 +132,7 @@ def project(
     """
     generator = load_model("default" if model is None else model, device=device)
     with _Progress(progress) as bar:
-        return _project(image, pose, "image", _projector(generator, preset, seed), bar)
+        return _project(image, pose, "image", _projector(generator, preset, seed), bar, tune=tune)
 
 
 def generate(
@@ -312,6 +316,8 @@ def _project(
     name: str,
     projector: LatentProjector,
     bar: _Progress,
+    *,
+    tune: bool = False,
 ) -> Latent:
     photo = read_image(image, name=name)
     size = (photo.height, photo.width)
@@ -324,6 +330,9 @@ def _project(
         mask=inside,
         callback=bar.stage(name),
     )
+    if tune:
+        device = projector.generator.w_mean.device
+        latent = projector.tune(latent, picture[None].to(device), mask=inside, callback=bar.stage(f"{name}, tuning"))
     return replace(latent, source=(Source(photo, frame),))
 
 
