@@ -30,6 +30,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note one tag."""
         values = {name: value for name, value in attrs if value is not None}
+        if values.get("data-md-component") == "source":  # Material's script asks GitHub about the repository
+            self.fetched.append("https://api.github.com")
         self.anchors.update(values[name] for name in ("id", "name") if name in values)
         for name in ("href", "src", "data"):
             if name not in values:

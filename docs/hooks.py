@@ -108,7 +108,7 @@ def on_files(files: Any, *, config: Any) -> Any:
         files.append(File.generated(config, f"api/{module}.md", content=api_page(module)))
     for source, page in COPIES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
-        files.append(File.generated(config, page, content=relink(text, source, config.repo_url)))
+        files.append(File.generated(config, page, content=relink(text, source, config.extra["repository"])))
     return files
 
 
@@ -118,5 +118,5 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     if page.file.generated_by:
         return markdown
     path = page.file.src_uri
-    text = relink(markdown, f"docs/{path}", config.repo_url)
+    text = relink(markdown, f"docs/{path}", config.extra["repository"])
     return link_names(text) if path == "reference.md" else text

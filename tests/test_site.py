@@ -136,6 +136,10 @@ def test_a_whole_site_passes(tmp_path: Path) -> None:
             {"index": '<h1 id="here"></h1><link rel="stylesheet" href="//fonts.example/x.css">'},
             "fetched from elsewhere: index.html: //fonts.example/x.css",
         ),
+        (
+            {"index": '<h1 id="here"></h1><div data-md-component="source"></div>'},
+            "fetched from elsewhere: index.html: https://api.github.com",
+        ),
         ({"a": '@import "https://fonts.example/y.css";'}, "fetched from elsewhere: a.css: https://fonts.example/y.css"),
     ],
 )
