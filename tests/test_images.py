@@ -34,6 +34,7 @@ from styletryon.images import (
     border_colour,
     contact_sheet,
     crop,
+    crop_labels,
     frame_person,
     from_uint8,
     from_unit,
@@ -788,6 +789,21 @@ def test_crop_puts_pixels_where_the_frame_says() -> None:
     x = 10.5 + (np.arange(60) + 0.5) / 2 - 0.5
     wanted = np.interp(x, np.arange(80), smooth(60, 80)[0, :, 0] / 127.5 - 1)
     assert np.abs(enlarged[0, 30].numpy() - wanted).max() < 0.03
+
+
+def test_labels_are_cropped_like_their_photo() -> None:
+    labels = np.arange(60 * 80, dtype=np.int64).reshape(60, 80) % 12
+    exact = crop_labels(labels.astype(np.uint8), Frame((10, 20, 40, 50), (60, 80), (30, 30)))
+    assert exact.dtype == torch.int64
+    assert np.array_equal(exact[0].numpy(), labels[20:50, 10:40])
+    blocks = np.repeat(np.repeat(np.arange(12, dtype=np.uint8).reshape(3, 4), 20, 0), 20, 1)
+    half = crop_labels(blocks, Frame((0, 0, 80, 60), (60, 80), (30, 40)))
+    assert np.array_equal(half[0].numpy(), blocks[::2, ::2])
+    beyond = crop_labels(blocks + 1, Frame((-20, -20, 100, 80), (60, 80), (50, 60)), outside=255)[0]
+    assert (beyond == 255).sum() == 50 * 60 - 30 * 40
+    assert np.array_equal(beyond[10:40, 10:50].numpy(), blocks[::2, ::2] + 1)
+    with pytest.raises(ShapeError, match="labels: expected those of a photograph of 60x80"):
+        crop_labels(blocks.T, Frame((0, 0, 80, 60), (60, 80), (30, 40)))
 
 
 def test_crop_does_not_alias() -> None:

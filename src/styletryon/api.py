@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from styletryon.errors import ConfigError, PoseError, RangeError, ShapeError
-from styletryon.images import ImageLike, Source, crop, frame_person, read_image
-from styletryon.labels import Region, resolve_region
+from styletryon.images import ImageLike, Source, crop, crop_labels, frame_person, read_image
+from styletryon.labels import NUM_LABELS, Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2, storage
@@ -334,12 +334,20 @@ def _project(
 ) -> Latent:
     photo = read_image(image, name=name)
     size = (photo.height, photo.width)
-    found = _estimator()(photo) if pose is None else _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
+    if pose is None:
+        found, labels = _estimator().parse(photo)
+    else:
+        found = _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
+        labels = _estimator().labels(photo, found)
     frame = frame_person(found, size, projector.generator.image_size)
     picture, inside = crop(photo, frame)
+    classes = crop_labels(labels, frame).to(projector.generator.w_mean.device)
+    # Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no help.
+    helpful = projector.generator.num_labels == NUM_LABELS and bool(classes.any())
     latent = projector.project(
         picture[None].to(projector.generator.w_mean.device),
         frame.to_model(found),
+        labels=classes if helpful else None,
         mask=inside,
         callback=bar.stage(name),
     )

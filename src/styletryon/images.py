@@ -661,6 +661,34 @@ def crop(photo: Image.Image, frame: Frame, *, background: Colour | None = None) 
     return to_tensor(picture), torch.from_numpy(np.outer(down, across)).to(torch.float32)[None]
 
 
+def crop_labels(labels: NDArray[np.uint8], frame: Frame, *, outside: int = 0) -> Tensor:
+    """Cut a frame out of a photograph's labels at the model's size: of each pixel, the class at its centre.
+
+    Args:
+        labels: `(H, W)` classes of the photograph's size.
+        frame: The part to cut out.
+        outside: The class of what is outside the photograph.
+
+    Returns:
+        `(1, H, W)` int64 classes.
+
+    Raises:
+        ShapeError: If the labels are not of the frame's photograph.
+    """
+    if labels.shape != frame.photo_size:
+        raise ShapeError(
+            f"labels: expected those of a photograph of {frame.photo_size[0]}x{frame.photo_size[1]} (height x width), "
+            f"got the shape {labels.shape}"
+        )
+    left, top, right, bottom = frame.box
+    height, width = frame.size
+    columns = np.floor(left + (np.arange(width) + 0.5) * ((right - left) / width)).astype(np.int64)
+    rows = np.floor(top + (np.arange(height) + 0.5) * ((bottom - top) / height)).astype(np.int64)
+    known = ((rows >= 0) & (rows < labels.shape[0]))[:, None] & ((columns >= 0) & (columns < labels.shape[1]))
+    moved = labels[rows.clip(0, labels.shape[0] - 1)][:, columns.clip(0, labels.shape[1] - 1)]
+    return torch.from_numpy(np.where(known, moved, outside).astype(np.int64))[None]
+
+
 def _coverage(start: float, stop: float, count: int, limit: int) -> NDArray[np.float64]:
     """The share of each of `count` equal cells of [start, stop] that lies in [0, limit]."""
     edges = np.linspace(start, stop, count + 1)

@@ -1,7 +1,7 @@
-"""Do labels help projection? ``python -m tests.benchmarks.labels --ccp DIR [--pictures 8] [--preset balanced]``.
+"""Do labels help projection? ``python -m tests.benchmarks.labels [--ccp DIR] [--pictures 8] [--preset balanced]``.
 
-Projects photographs of the validation split without labels, with estimated and with true ones; prints how close
-the picture comes over the person, and how far the drawn clothes agree with the true ones.
+Projects rendered figures, or photographs of the validation split, without labels, with estimated and with true ones;
+prints how close the picture comes over the person, and how far the drawn clothes agree with the true ones.
 """
 
 from __future__ import annotations
@@ -15,25 +15,16 @@ import numpy as np
 import torch
 
 from styletryon import Pose, load_model
-from styletryon.images import Frame, crop, frame_person
+from styletryon.images import crop, crop_labels, frame_person
 from styletryon.labels import GARMENTS
 from styletryon.models import PoseStyleGAN2
 from styletryon.pose import BodyEstimator
 from styletryon.projection import LatentProjector
-from styletryon.training.body.examples import IGNORED, Example, read_split
+from styletryon.training.body.examples import IGNORED, Example, read_split, render_examples
 from styletryon.training.body.measures import class_iou, confusion
 from styletryon.tryon import find_preset
 
-
-def framed(labels: np.ndarray, frame: Frame, beyond: int) -> np.ndarray:
-    """Bring labels of a photograph to a model's frame; what is outside the photograph becomes `beyond`."""
-    left, top, right, bottom = frame.box
-    height, width = frame.size
-    x = np.floor(left + (np.arange(width) + 0.5) * (right - left) / width).astype(int)
-    y = np.floor(top + (np.arange(height) + 0.5) * (bottom - top) / height).astype(int)
-    inside = ((y >= 0) & (y < labels.shape[0]))[:, None] & ((x >= 0) & (x < labels.shape[1]))
-    moved = labels[y.clip(0, labels.shape[0] - 1)][:, x.clip(0, labels.shape[1] - 1)]
-    return np.where(inside, moved, beyond)
+KINDS = ("none", "estimated", "true")
 
 
 def project(
@@ -45,8 +36,8 @@ def project(
     projector = LatentProjector(model, steps=steps, learning_rate=rate, noise=noise, seed=0)
     frame = frame_person(pose, (example.image.height, example.image.width), model.image_size)
     picture, inside = crop(example.image, frame)
-    truth = framed(np.asarray(example.labels), frame, IGNORED)
-    labels = None if guide is None else torch.from_numpy(framed(guide, frame, 0).astype(np.int64))[None]
+    truth = crop_labels(np.asarray(example.labels), frame, outside=IGNORED)[0].numpy().astype(np.uint8)
+    labels = None if guide is None else crop_labels(guide, frame)
     latent = projector.project(picture[None], frame.to_model(pose), labels=labels, mask=inside)
     with torch.no_grad():
         drawing = model.draw(latent)
@@ -65,16 +56,20 @@ def garment_iou(counts: np.ndarray) -> float:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ccp", type=Path, required=True)
+    parser.add_argument("--ccp", type=Path, help="folder of photographs; without it, rendered figures")
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--labels", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     model, estimator = load_model(device="cpu"), BodyEstimator.from_pretrained()
-    examples = read_split(options.ccp, "val", side=None)[: options.pictures]
+    if options.ccp is None:
+        examples = render_examples(range(70_000, 70_000 + options.pictures), (512, 384))
+    else:
+        examples = read_split(options.ccp, "val", side=None)[: options.pictures]
     print(f"{'labels':12s}{'PSNR person':>14s}{'garment IoU':>14s}{'mIoU':>8s}{'seconds':>10s}")
-    for name in ("none", "estimated", "true"):
+    for name in options.labels:
         values, counts, start = [], np.zeros((12, 12), np.int64), time.perf_counter()
         for example in examples:
             pose, found = estimator.parse(example.image)

@@ -223,7 +223,8 @@ class BodyTrainer:
         labels = losses["what"] + self.settings.dice * losses["dice"]
         loss = losses.get("where", 0) + 0.5 * losses.get("whether", 0) + self.settings.label_weight * labels
         if not bool(torch.isfinite(loss)):
-            raise TrainingDivergedError(f"loss: expected a finite number, got {float(loss)} at step {self.step}")
+            value = float(loss.detach())
+            raise TrainingDivergedError(f"loss: expected a finite number, got {value} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
