@@ -21,7 +21,7 @@ SECTIONS = {
     "styletryon.tryon": "The optimisation over coefficients.",
     "styletryon.projection": "From a picture to a latent.",
     "styletryon.models": "The networks and their numbers.",
-    "styletryon.training": "Training of generators.",
+    "styletryon.training": "Training of generators and encoders.",
     "styletryon.data": "Data sets.",
     "styletryon.data.paperdoll": "Drawn people of whom everything is known.",
     "styletryon.metrics": "The benchmark.",

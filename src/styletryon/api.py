@@ -341,7 +341,7 @@ def _project(
         labels = _estimator().labels(photo, found)
     frame = frame_person(found, size, projector.generator.image_size)
     picture, inside = crop(photo, frame)
-    classes = crop_labels(labels, frame).to(projector.generator.w_mean.device)
+    classes = torch.from_numpy(crop_labels(labels, frame)).long()[None].to(projector.generator.w_mean.device)
     # Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no help.
     helpful = projector.generator.num_labels == NUM_LABELS and bool(classes.any())
     latent = projector.project(

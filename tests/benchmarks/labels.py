@@ -36,8 +36,8 @@ def project(
     projector = LatentProjector(model, steps=steps, learning_rate=rate, noise=noise, seed=0)
     frame = frame_person(pose, (example.image.height, example.image.width), model.image_size)
     picture, inside = crop(example.image, frame)
-    truth = crop_labels(np.asarray(example.labels), frame, outside=IGNORED)[0].numpy().astype(np.uint8)
-    labels = None if guide is None else crop_labels(guide, frame)
+    truth = np.where(inside[0].numpy() > 0.5, crop_labels(np.asarray(example.labels), frame), IGNORED)
+    labels = None if guide is None else torch.from_numpy(crop_labels(guide, frame)).long()[None]
     latent = projector.project(picture[None], frame.to_model(pose), labels=labels, mask=inside)
     with torch.no_grad():
         drawing = model.draw(latent)
@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for example in examples:
             pose, found = estimator.parse(example.image)
             known = np.asarray(example.labels)
-            guide = {"none": None, "estimated": found, "true": np.where(known == IGNORED, found, known)}[name]
+            true = np.where(known == IGNORED, found, known).astype(np.uint8)
+            guide = {"none": None, "estimated": found, "true": true}[name]
             psnr, pairs = project(model, example, pose, guide, options.preset)
             values.append(psnr)
             counts += pairs
