@@ -35,6 +35,8 @@ from styletryon.pose import Pose
 from styletryon.projection import LatentProjector
 from styletryon.tryon import TryOnOptimizer, TryOnResult
 
+__all__ = ["BatchRow", "BatchSummary", "RowOutcome", "read_table", "try_on_table"]
+
 Progress = Callable[[int, int], None]
 """Is called with how many of this process's rows are finished, and of how many."""
 
@@ -48,7 +50,7 @@ class BatchRow:
 
     Attributes:
         line: Its line in the file, the heading being line 1.
-        person: The person's photograph.
+        person: Path of the person's photograph.
         garment: That of somebody who wears the garment.
         region: What changes: the name of a region, or label classes separated by "+".
         out: Name of the picture to write, inside the output folder.
@@ -58,12 +60,12 @@ class BatchRow:
     """
 
     line: int
-    person: Path
-    garment: Path
+    person: str | os.PathLike[str]
+    garment: str | os.PathLike[str]
     region: str
     out: str
-    person_pose: Path | None = None
-    garment_pose: Path | None = None
+    person_pose: str | os.PathLike[str] | None = None
+    garment_pose: str | os.PathLike[str] | None = None
     fault: str = ""
 
     @property
@@ -372,12 +374,13 @@ class _Wardrobe:
         self.settings = f"{projector.generator.fingerprint} {settings}"
         self._held: OrderedDict[str, Latent | StyleTryOnError] = OrderedDict()
 
-    def get(self, photo: Path, pose: Path | None) -> Latent:
+    def get(self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None) -> Latent:
         """Return the latent of a photograph, with its source.
 
         Raises:
             StyleTryOnError: If it cannot be projected; what failed once fails again at once.
         """
+        photo, pose = Path(photo), None if pose is None else Path(pose)
         try:
             contents = photo.read_bytes()
             keypoints = None if pose is None else pose.read_bytes()

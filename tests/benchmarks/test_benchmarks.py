@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from styletryon.data.paperdoll import write_dataset
 from tests._support.tiny import tiny_generator
-from tests.benchmarks import encoder, generator, kill_resume, ops, peers, projection, training_step, tryon_step
+from tests.benchmarks import encoder, generator, interop, kill_resume, ops, peers, projection, training_step, tryon_step
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,20 @@ def test_a_folder_that_is_no_peer_is_refused(tmp_path):
 
 def test_widths_are_those_of_stylegan2():
     assert peers.widths(256, 16384, 512) == (512, 512, 512, 512, 256, 128, 64)
+
+
+def test_the_comparison_moves_every_number_but_filters():
+    network = torch.nn.BatchNorm2d(3)
+    network.register_buffer("resample_filter", torch.ones(4))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
+    network.num_batches_tracked = None
+    interop.perturb(network, seed=0)
+    kept = [name for name, tensor in before.items() if torch.equal(tensor, network.state_dict()[name])]
+    assert kept == ["resample_filter"]
+
+
+def test_every_case_of_the_comparison_can_be_built():
+    assert {kind for kind, _ in interop.CASES.values()} == set(interop.BUILDERS)
 
 
 @pytest.fixture
