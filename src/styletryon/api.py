@@ -5,25 +5,27 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from styletryon.errors import ConfigError, PoseError, RangeError, ShapeError
-from styletryon.images import ImageLike, Source, crop, frame_person, read_image
+from styletryon.images import ImageLike, Source, crop, crop_labels, frame_person, read_image
 from styletryon.interop import ParsedDrawer, fetch_model
 from styletryon.interop.hub import is_hub_name
-from styletryon.labels import Region, resolve_region
+from styletryon.labels import NUM_LABELS, Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2, UnconditionalStyleGAN2, storage
 from styletryon.pose import Pose
-from styletryon.pose.estimator import KeypointEstimator
+from styletryon.pose.estimator import BodyEstimator
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
 
@@ -178,20 +180,59 @@ def generate(
     return Latent(styles, fitted.to(generator.device), model=generator.fingerprint)
 
 
-def estimate_pose(image: ImageLike) -> Pose:
-    """Find the keypoints of the person in a picture.
+def estimate_pose(image: ImageLike, *, box: Sequence[float] | None = None) -> Pose:
+    """Find the keypoints of the person in a picture: of several, the largest or the one in a box.
 
     Args:
         image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+        box: Left, top, right and bottom in pixels of what shows the person. None for the whole picture.
 
     Returns:
         17 COCO keypoints in the picture's pixels (after its EXIF orientation is applied).
 
     Raises:
         ImageError: If the picture cannot be read.
-        PersonNotFoundError: If the picture shows nobody.
+        RangeError: If `box` is empty or beside the picture.
+        PersonNotFoundError: If the picture or the box shows nobody.
     """
-    return _estimator()(read_image(image))
+    return _estimator()(read_image(image), box=box)
+
+
+def estimate_labels(
+    image: ImageLike, *, pose: Pose | None = None, box: Sequence[float] | None = None
+) -> NDArray[np.uint8]:
+    """Say what each pixel of a person's picture shows.
+
+    Args:
+        image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+        pose: The person's keypoints in the picture's pixels, which says where to look. None to estimate them.
+        box: Left, top, right and bottom in pixels of what shows the person, where no pose is given. None for the whole
+            picture.
+
+    Returns:
+        `(H, W)` uint8 classes of `styletryon.labels.Label`, of the picture's size (after its EXIF orientation is
+        applied). Whatever is not this person is background.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        PersonNotFoundError: If the picture or the box shows nobody.
+        PoseError: If the given pose does not fit the picture.
+        RangeError: If `box` is empty or beside the picture.
+        ConfigError: If both a pose and a box are given.
+
+    Example:
+        >>> import styletryon
+        >>> from styletryon.data import paperdoll
+        >>> figure = paperdoll.render(paperdoll.sample_figure(3), (256, 192))
+        >>> styletryon.estimate_labels(figure.image).shape
+        (256, 192)
+    """
+    photo = read_image(image)
+    if pose is None:
+        return _estimator().parse(photo, box=box)[1]
+    if box is not None:
+        raise ConfigError("box: expected None beside a pose, which says where the person is, got both; leave one out")
+    return _estimator().labels(photo, _fit(pose, (photo.height, photo.width), "pose"))
 
 
 @overload
@@ -243,8 +284,8 @@ def _load(folder: Path, written: tuple[int, ...], device: torch.device) -> PoseS
 
 
 @lru_cache(maxsize=1)
-def _estimator() -> KeypointEstimator:
-    return KeypointEstimator.from_pretrained()
+def _estimator() -> BodyEstimator:
+    return BodyEstimator.from_pretrained()
 
 
 def _find_device(device: torch.device | str | None) -> torch.device:
@@ -321,12 +362,20 @@ def _project(
 ) -> Latent:
     photo = read_image(image, name=name)
     size = (photo.height, photo.width)
-    found = _estimator()(photo) if pose is None else _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
+    if pose is None:
+        found, labels = _estimator().parse(photo)
+    else:
+        found = _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
+        labels = _estimator().labels(photo, found)
     frame = frame_person(found, size, projector.generator.image_size)
     picture, inside = crop(photo, frame)
+    classes = torch.from_numpy(crop_labels(labels, frame)).long()[None].to(projector.generator.w_mean.device)
+    # Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no help.
+    helpful = projector.generator.num_labels == NUM_LABELS and bool(classes.any())
     latent = projector.project(
         picture[None].to(projector.generator.w_mean.device),
         frame.to_model(found),
+        labels=classes if helpful else None,
         mask=inside,
         callback=bar.stage(name),
     )
