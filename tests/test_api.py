@@ -345,6 +345,29 @@ class TestBundled:
             own, other = labels[:, box[0] : box[2]], labels[:, (1 - index) * width : (2 - index) * width]
             assert (own > 0).mean() > 3 * (other > 0).mean()
 
+    def test_a_box_names_the_person_of_several(self, pictures: list[paperdoll.Rendering]) -> None:
+        width = pictures[0].image.shape[1]
+        scene = np.concatenate([picture.image for picture in pictures], axis=1)
+        boxes = [(index * width, 0, (index + 1) * width, scene.shape[0]) for index in range(2)]
+        result = styletryon.try_on(scene, scene, person_box=boxes[1], garment_box=boxes[0], preset="fast")
+        changed = (np.asarray(result.image) != scene).any(axis=(0, 2))
+        assert changed[width:].any()
+        assert changed[: width - 20].sum() == 0  # the other stays to the pixel
+        latent = styletryon.project(scene, box=boxes[0], preset="fast")
+        assert latent.source is not None
+        left, _, right, _ = latent.source[0].frame.box
+        assert -width < left < (left + right) / 2 < width
+
+    @pytest.mark.parametrize("given", ["pose", "latent"])
+    def test_a_box_beside_what_says_who_it_is(self, pictures: list[paperdoll.Rendering], given: str) -> None:
+        picture, truth = pictures[0].image, pictures[0]
+        pose = styletryon.Pose(torch.from_numpy(truth.keypoints), truth.labels.shape)
+        person = picture if given == "pose" else styletryon.generate(seed=1)
+        with pytest.raises(ConfigError, match="person_box: expected None beside a pose"):
+            styletryon.try_on(person, picture, person_pose=pose if given == "pose" else None, person_box=(0, 0, 9, 9))
+        with pytest.raises(ConfigError, match="box: expected None beside a pose"):
+            styletryon.project(picture, pose=pose, box=(0, 0, 9, 9))
+
     def test_labels_refuse_what_pose_refuses(self, pictures: list[paperdoll.Rendering]) -> None:
         blank = np.full((120, 90, 3), 90, np.uint8)
         with pytest.raises(PersonNotFoundError, match="image: expected a photograph that shows a person"):

@@ -53,6 +53,8 @@ def try_on(
     device: torch.device | str | None = None,
     progress: bool = False,
     composite: bool = True,
+    person_box: Sequence[float] | None = None,
+    garment_box: Sequence[float] | None = None,
 ) -> TryOnResult:
     """Dress a person in the garment that somebody else wears.
 
@@ -73,6 +75,9 @@ def try_on(
         progress: Whether to show a progress bar on stderr.
         composite: Whether pixels outside the changed region are the photograph's own, bit for bit. Otherwise the whole
             frame around the person is the generator's drawing.
+        person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
+            pose is given. None for the largest.
+        garment_box: The same for the garment's wearer.
 
     Returns:
         The picture, in the size of the person's, and how it came about.
@@ -91,8 +96,8 @@ def try_on(
     optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed)
     projector = _projector(generator, preset, seed)
     with _Progress(progress) as bar:
-        wearer = _as_latent(person, person_pose, "person", projector, bar)
-        wanted = _as_latent(garment, garment_pose, "garment", projector, bar)
+        wearer = _as_latent(person, person_pose, person_box, "person", projector, bar)
+        wanted = _as_latent(garment, garment_pose, garment_box, "garment", projector, bar)
         batch = optimizer.optimize(wearer, wanted, region=region, callback=bar.stage("try-on"))
     return TryOnResult.from_batch(batch, composite=composite)
 
@@ -101,6 +106,7 @@ def project(
     image: ImageLike,
     *,
     pose: Pose | None = None,
+    box: Sequence[float] | None = None,
     model: ModelLike | None = None,
     preset: str = "balanced",
     seed: int = 0,
@@ -113,6 +119,8 @@ def project(
     Args:
         image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
         pose: The person's keypoints in the picture's pixels. None to estimate them.
+        box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no pose is
+            given. None for the largest.
         model: The generator: name, folder or object. None for the bundled one.
         preset: "fast", "balanced" or "quality".
         seed: Of everything random.
@@ -134,7 +142,7 @@ def project(
     """
     generator = load_model("default" if model is None else model, device=device)
     with _Progress(progress) as bar:
-        return _project(image, pose, "image", _projector(generator, preset, seed), bar, tune=tune)
+        return _project(image, pose, "image", _projector(generator, preset, seed), bar, box=box, tune=tune)
 
 
 def generate(
@@ -230,8 +238,7 @@ def estimate_labels(
     photo = read_image(image)
     if pose is None:
         return _estimator().parse(photo, box=box)[1]
-    if box is not None:
-        raise ConfigError("box: expected None beside a pose, which says where the person is, got both; leave one out")
+    _check_box(box, pose=True, name="box")
     return _estimator().labels(photo, _fit(pose, (photo.height, photo.width), "pose"))
 
 
@@ -322,6 +329,11 @@ def _fit(pose: Pose, size: tuple[int, int], name: str) -> Pose:
     return pose.resized(size)
 
 
+def _check_box(box: Sequence[float] | None, *, pose: bool, name: str) -> None:
+    if box is not None and pose:
+        raise ConfigError(f"{name}: expected None beside a pose, which says who it is, got both; leave one out")
+
+
 def _projector(generator: Generator, preset: str, seed: int) -> LatentProjector:
     chosen = find_preset(preset)
     return LatentProjector(
@@ -336,12 +348,14 @@ def _projector(generator: Generator, preset: str, seed: int) -> LatentProjector:
 def _as_latent(
     picture: ImageLike | Latent,
     pose: Pose | None,
+    box: Sequence[float] | None,
     name: str,
     projector: LatentProjector,
     bar: _Progress,
 ) -> Latent:
     if not isinstance(picture, Latent):
-        return _project(picture, pose, name, projector, bar)
+        return _project(picture, pose, name, projector, bar, box=box)
+    _check_box(box, pose=True, name=f"{name}_box")
     if len(picture) != 1:
         raise ShapeError(
             f"{name}: expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
@@ -358,12 +372,14 @@ def _project(
     projector: LatentProjector,
     bar: _Progress,
     *,
+    box: Sequence[float] | None = None,
     tune: bool = False,
 ) -> Latent:
+    _check_box(box, pose=pose is not None, name="box" if name == "image" else f"{name}_box")
     photo = read_image(image, name=name)
     size = (photo.height, photo.width)
     if pose is None:
-        found, labels = _estimator().parse(photo)
+        found, labels = _estimator().parse(photo, box=box)
     else:
         found = _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
         labels = _estimator().labels(photo, found)
