@@ -19,11 +19,13 @@ sys.path.insert(0, os.fspath(ROOT))
 
 from tests.make_reference import SECTIONS, names  # noqa: E402
 
+WEIGHTS = "src/styletryon/weights"
+
 COPIES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
-    "src/styletryon/weights/default/README.md": "cards/default.md",
-    "src/styletryon/weights/KEYPOINTS.md": "cards/keypoints.md",
+    f"{WEIGHTS}/default/README.md": "cards/default.md",
+    **{f"{WEIGHTS}/{path.name}": f"cards/{path.stem.lower()}.md" for path in sorted((ROOT / WEIGHTS).glob("*.md"))},
 }
 """Files of the repository that are pages of the site: where they stand -> the page."""
 
