@@ -15,7 +15,7 @@ from styletryon.pose import Pose, body_maps
 
 _SCALES = 4
 _WAVE_HEIGHT = 64  # waves along the body are measured at this height
-_WAVE_WEIGHT = 6.0
+_WAVE_WEIGHT = 9.0
 
 
 def one_hot(labels: Tensor, num_labels: int) -> Tensor:
