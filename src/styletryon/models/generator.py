@@ -25,6 +25,8 @@ from styletryon.pose import NUM_BODY_MAPS, NUM_KEYPOINTS, Pose, body_maps, keypo
 
 # The body covers a small part of the picture: it brings its coordinates to the strength of the features they join.
 _BODY_GAIN = 4.0
+# Few pictures show a given wave: what they say about its style must count.
+_WAVE_RATE = 3.0
 # Shares move from none to all while a weight moves by a quarter: one learning rate suits both.
 _SHARE_RATE = 20.0
 _FIRST_SHARE = -1.0
@@ -68,7 +70,9 @@ class PoseStyleGAN2(nn.Module):
         self.mapper = MappingNetwork(self.config.z_dim, self.config.w_dim, self.config.mapping_layers)
         # The style of a coordinate is the signed strength of a wave: most clothes show none, so it starts around 0.
         self.affines = nn.ModuleList(
-            EqualLinear(self.config.w_dim, layer.weight.shape[1], bias=0.0 if name.endswith(".body") else 1.0)
+            EqualLinear(self.config.w_dim, layer.weight.shape[1], bias=0.0, rate=_WAVE_RATE)
+            if name.endswith(".body")
+            else EqualLinear(self.config.w_dim, layer.weight.shape[1], bias=1.0)
             for name, layer in self._layers.items()
         )
         self._pose_level = sum(size[0] <= self.config.pose_height for size in self.synthesis.sizes) - 1
