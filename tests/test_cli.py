@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import Image
 import styletryon
 from styletryon import cli
 from styletryon.data import paperdoll
+from styletryon.pose import Pose
 from tests._support.process import ROOT, SOURCE, run_python
 from tests._support.tiny import tiny_generator
 
@@ -68,7 +72,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"styletryon {styletryon.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "try-on", "generate", "train", "evaluate", "paperdoll", "info"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo", "try-on", "try-on-batch", "generate", "train", "train-encoder", "curves", "evaluate", "paperdoll",
+        "prepare", "info",
+    ],
+)
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
@@ -220,17 +230,79 @@ class TestTrain:
         data, run = str(tmp_path / "data"), str(tmp_path / "run")
         assert cli.main(["paperdoll", data, "--count", "12", "--size", "64x48"]) == 0
         options = ["--preset", "tiny", "--pictures", "64", "--quiet"]
-        assert cli.main(["train", data, "--out", run, *options]) == 0
+        watching = ["--tensorboard", "--log-every", "4", "--sample-every", "12"]
+        assert cli.main(["train", data, "--out", run, *options, *watching]) == 0
         assert "complete" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+            "checkpoints", "curves.png", "metrics.csv", "metrics.jsonl", "model", "samples", "tensorboard",
+            "training.json",
+        ]  # fmt: skip
+        assert {path.name[:12] for path in (tmp_path / "run" / "samples").iterdir()} == {"step-0000012"}
         assert cli.main(["train", data, "--out", run, *options]) == 2
         assert "resume" in capsys.readouterr().err
         assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--model", f"{run}/model"]) == 0
+        # Its own settings, without being told; and those of the file, changed, from its weights.
+        assert cli.main(["train", data, "--out", run, "--resume", "--quiet"]) == 0
+        other = [
+            "--config", f"{run}/training.json", "--start", f"{run}/model", "--set", "batch_size=2", "--set", "tryons=0",
+            "--accumulate", "1", "--precision", "fp32", "--keep", "1", "--workers", "1", "--no-cache", "--minutes", "0",
+        ]  # fmt: skip
+        assert cli.main(["train", data, "--out", f"{run}2", *other, "--quiet"]) == 0
+        assert "--resume" in capsys.readouterr().out
+        settings = json.loads((tmp_path / "run2" / "training.json").read_text())
+        assert settings["batch_size"] == 2
+        assert [file.name for file in (tmp_path / "run2" / "checkpoints").iterdir()] == ["step-00000000.safetensors"]
 
     def test_wrong_input(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "tiny"]) == 2
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "huge"]) == 2
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--threads", "0"]) == 2
-        assert capsys.readouterr().err.count("\n") == 3
+        assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "batchsize=8"]) == 2
+        assert capsys.readouterr().err.count("\n") == 4
+        with pytest.raises(SystemExit):
+            cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "batch_size"])
+
+
+class TestTrainEncoder:
+    def test_a_model_with_another_encoder(
+        self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data, run = str(tmp_path / "data"), str(tmp_path / "run")
+        assert cli.main(["paperdoll", data, "--count", "12", "--size", "32x24"]) == 0
+        options = ["--pictures", "16", "--batch-size", "4", "--fresh", "--quiet"]
+        capsys.readouterr()
+        assert cli.main(["train-encoder", model, data, "--out", run, *options, "--minutes", "0"]) == 0
+        stopped = capsys.readouterr().out
+        again = shlex.split(stopped[stopped.index("styletryon ") :])[1:]
+        assert again[-1] == "--resume"
+        assert cli.main([*again, "--quiet"]) == 0
+        assert "complete" in capsys.readouterr().out
+        assert cli.main(["train-encoder", model, data, "--out", run, *options]) == 2
+        assert "resume" in capsys.readouterr().err
+        trained = styletryon.load_model(f"{run}/model")
+        assert trained.fingerprint == styletryon.load_model(model).fingerprint
+
+    @pytest.mark.parametrize("options", [["--pictures", "3"], ["--drawings", "2"], ["--learning-rate", "0"]])
+    def test_wrong_input(
+        self, options: list[str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["train-encoder", model, str(tmp_path), "--out", str(tmp_path / "run"), *options]
+        assert cli.main(arguments) == 2
+        name = options[0].removeprefix("--").replace("-", "_")
+        assert name in capsys.readouterr().err
+
+
+class TestCurves:
+    def test_they_are_drawn_from_the_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "metrics.jsonl").write_text('{"step": 100, "pictures": 800, "pixel": 0.5}\n')
+        assert cli.main(["curves", str(tmp_path)]) == 0
+        assert cli.main(["curves", str(tmp_path), "-o", str(tmp_path / "new" / "c.png")]) == 0
+        assert capsys.readouterr().out.split() == [str(tmp_path / "curves.png"), str(tmp_path / "new" / "c.png")]
+        assert size_of(tmp_path / "new" / "c.png") == size_of(tmp_path / "curves.png")
+
+    def test_no_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["curves", str(tmp_path)]) == 2
+        assert "metrics.jsonl" in capsys.readouterr().err
 
 
 class TestEvaluate:
@@ -247,6 +319,69 @@ class TestEvaluate:
         assert cli.main(["evaluate", "--model", model, *options]) == 2
         assert capsys.readouterr().err.startswith("styletryon evaluate: ")
 
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            (["--metrics", "fid"], "--metrics: expected --data with photographs to compare with, got none"),
+            (["--pairs-table", "p.csv", "--pose-following"], "--pose-following: expected one kind of evaluation"),
+            (["--split", "val"], "--split: expected an option that rendered pairs uses"),
+            (["--pose-following", "--methods", "ours"], "--methods: expected an option that --pose-following uses"),
+            (["--data", "d", "--estimate-poses"], "--estimate-poses: expected an option that --data uses"),
+            (["--data", "d", "--metrics", "kid", "--no-cycle"], "--cycle: expected an option that --metrics uses"),
+            (["--pairs-table", "p.csv", "--data", "d"], "--data: expected an option that --pairs-table uses"),
+        ],
+    )
+    def test_options_that_do_not_go_together(
+        self, options: list[str], reason: str, model: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["evaluate", "--model", model, *options]) == 2
+        assert reason in capsys.readouterr().err
+
+    def test_every_kind_reaches_its_function(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        from styletryon import metrics
+
+        called: dict[str, Any] = {}
+
+        def remember(name: str) -> Callable[..., metrics.EvaluationReport]:
+            def function(*arguments: Any, **options: Any) -> metrics.EvaluationReport:
+                called.clear()
+                called.update(options, name=name, arguments=arguments[1:])
+                return metrics.EvaluationReport(name, {}, {})
+
+            return function
+
+        for name in ("evaluate", "evaluate_folder", "evaluate_table", "evaluate_generator", "pose_following"):
+            monkeypatch.setattr(metrics, name, remember(name))
+
+        def run(*options: str) -> dict[str, Any]:
+            assert cli.main(["evaluate", "--model", model, "--quiet", *options]) == 0
+            return called
+
+        assert run("--methods", "ours,swap")["name"] == "evaluate"
+        assert called["methods"] == ["ours", "swap"]
+        assert run("--estimate-poses")["estimate_pose"] is styletryon.estimate_pose
+        assert run("--data", "d", "--split", "test", "--cycle")["name"] == "evaluate_folder"
+        assert (called["data"], called["split"], called["cycle"]) == (Path("d"), "test", True)
+        assert run("--pairs-table", "p.csv", "--no-cycle")["arguments"] == (Path("p.csv"),)
+        assert (called["name"], called["cycle"]) == ("evaluate_table", False)
+        assert "pairs" not in called
+        assert run("--data", "d", "--metrics", "fid,kid", "--samples", "9")["name"] == "evaluate_generator"
+        assert (called["metrics"], called["samples"], called["pairs"]) == (["fid", "kid"], 9, 64)
+        assert run("--data", "d", "--features", "keypoints")["features"].name == "keypoints"
+        assert run("--pose-following", "--data", "d", "--pairs", "3")["name"] == "pose_following"
+        assert (called["data"], called["pairs"]) == (Path("d"), 3)
+
+    def test_bad_rows_of_a_table_are_reported(
+        self, model: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        person, garment, table = pictures / "person.png", pictures / "garment.png", tmp_path / "pairs.csv"
+        table.write_text(f"person,garment,region\n{person},{garment},top\n{person},c.png,top\n")
+        options = ["--model", model, "--preset", "fast", "--methods", "noop", "--pairs-table", str(table)]
+        assert cli.main(["evaluate", *options]) == 0
+        printed = capsys.readouterr().out
+        assert "rows left out: 1" in printed
+        assert "line 3: garment c.png: " in printed
+
 
 class TestPaperdoll:
     def test_a_data_set_that_training_reads(self, tmp_path: Path) -> None:
@@ -258,6 +393,77 @@ class TestPaperdoll:
 
     def test_count_out_of_range(self, tmp_path: Path) -> None:
         assert cli.main(["paperdoll", str(tmp_path / "d"), "--count", "0"]) == 2
+
+
+class TestPrepare:
+    @pytest.fixture
+    def photos(self, tmp_path: Path) -> Path:
+        options = ["--count", "3", "--size", "64x48", "--stances", "1"]
+        assert cli.main(["paperdoll", str(tmp_path / "photos"), *options]) == 0
+        (tmp_path / "photos" / "split.json").unlink()
+        return tmp_path / "photos"
+
+    def test_a_data_set_that_training_reads(
+        self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from styletryon.data import FolderDataset
+
+        (photos / "images" / "broken.jpg").write_text("no picture")
+        out = str(tmp_path / "out")
+        options = ["--size", "64x48", "--background", "keep", "--val", "0.4", "--seed", "2", "--workers", "2"]
+        capsys.readouterr()
+        assert cli.main(["prepare", str(photos), out, *options]) == 0
+        shown = capsys.readouterr().out
+        assert "3  prepared" in shown
+        assert "1  unreadable" in shown
+        assert shown.endswith(f"{out}\n")
+        assert len(FolderDataset(out, size=(64, 48))) == 2
+        assert cli.main(["prepare", str(photos), out, *options, "--quiet"]) == 0
+        assert capsys.readouterr().out == ""
+
+    def test_keypoints_and_labels_from_elsewhere(self, photos: Path, tmp_path: Path) -> None:
+        from styletryon.data import FolderDataset
+
+        table = (photos / "keypoints.json").rename(tmp_path / "mine.json")
+        labels = (photos / "labels").rename(tmp_path / "classes")
+        arguments = ["--labels", str(labels), "--keypoints", str(table), "--size", "64x48", "--background", "102030"]
+        assert cli.main(["prepare", str(photos / "images"), str(tmp_path / "out"), *arguments]) == 0
+        assert len(FolderDataset(tmp_path / "out", size=(64, 48), split="val")) == 1
+
+    def test_wrong_input(self, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out, keypoints = str(tmp_path / "out"), tmp_path / "list.json"
+        keypoints.write_text("[]")
+        for options, said in (
+            (["--keypoints", str(keypoints)], "--keypoints: expected an object"),
+            (["--keypoints", str(tmp_path / "none.json")], "--keypoints: expected a JSON file"),
+            (["--background", "pale"], "background: expected"),
+            (["--workers", "0"], "workers: expected"),
+        ):
+            assert cli.main(["prepare", str(photos), out, *options]) == 2
+            assert said in capsys.readouterr().err
+
+    def test_labels_are_asked_for_where_there_is_no_parser(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.delattr(styletryon, "estimate_labels", raising=False)
+        assert cli.main(["prepare", str(photos / "images"), str(tmp_path / "out")]) == 2
+        assert "labels: expected label pictures or a parser" in capsys.readouterr().err
+
+    def test_the_bundled_parser_finds_labels(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.rmtree(photos / "labels")
+        seen: list[tuple[tuple[int, int], Pose | None]] = []
+
+        def estimate_labels(image: Image.Image, *, pose: Pose | None = None) -> np.ndarray:
+            seen.append((image.size, pose))
+            return np.full((image.height, image.width), 4, np.uint8)
+
+        monkeypatch.setattr(styletryon, "estimate_labels", estimate_labels, raising=False)
+        options = ["--size", "64x48", "--background", "keep", "--keep-side"]
+        assert cli.main(["prepare", str(photos), str(tmp_path / "out"), *options]) == 0
+        assert [size for size, _ in seen] == [(48, 64)] * 3
+        assert all(pose is not None and pose.size == (64, 48) for _, pose in seen)
 
 
 class TestInfo:

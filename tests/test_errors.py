@@ -28,7 +28,9 @@ BUILTINS = {
     "DataError": ValueError,
     "SaveError": OSError,
     "WeightsUnavailableError": RuntimeError,
+    "DependencyError": ImportError,
     "BackendUnavailableError": RuntimeError,
+    "ProcessGroupError": RuntimeError,
     "TrainingDivergedError": RuntimeError,
 }
 

@@ -34,10 +34,14 @@ from styletryon.images import (
     border_colour,
     contact_sheet,
     crop,
+    crop_labels,
+    cut_out,
+    decode_image,
     frame_person,
     from_uint8,
     from_unit,
     labels_to_image,
+    matte,
     paste_back,
     read_image,
     save_image,
@@ -105,6 +109,16 @@ def test_the_result_is_a_copy() -> None:
     original = Image.fromarray(smooth())
     read_image(original).putpixel((0, 0), (9, 9, 9))
     assert original.getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_the_bytes_of_a_file_are_read_as_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(path)
+    assert decode_image(path.read_bytes()).tobytes() == read_image(path).tobytes()
+    with pytest.raises(ImageError, match="mine: the file is not a picture that Pillow can read"):
+        decode_image(b"text", name="mine")
+    with pytest.raises(ImageError, match="mine: the file is damaged or incomplete"):
+        decode_image(path.read_bytes()[:-300], name="mine")
 
 
 def test_reading_twice_changes_nothing() -> None:
@@ -817,6 +831,45 @@ def test_crop_pads_outside() -> None:
     assert partly[0].tolist() == [[0.5, 1.0], [0.5, 1.0]]
 
 
+def test_crop_lets_the_edge_go_on() -> None:
+    photo = Image.fromarray(np.random.default_rng(3).integers(0, 256, (20, 24, 3), dtype=np.uint8))
+    frame = Frame((-8.0, -6.0, 32.0, 34.0), (20, 24), (40, 40))
+    shown = np.asarray(to_pil(crop(photo, frame, background="edge")[0]))
+    expected = np.pad(np.asarray(photo), ((6, 14), (8, 8), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(shown, expected)
+    beside = Frame((30.0, 0.0, 40.0, 20.0), (20, 24), (20, 10))
+    shown = np.asarray(to_pil(crop(photo, beside, background="edge")[0]))
+    np.testing.assert_array_equal(shown, np.repeat(np.asarray(photo)[:, -1:], 10, axis=1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    left=st.integers(-12, 20), top=st.integers(-12, 20), columns=st.integers(1, 6), rows=st.integers(1, 6),
+    step=st.integers(1, 5), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_labels_are_cropped_by_majority(left: int, top: int, columns: int, rows: int, step: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 4, (16, 18)).astype(np.uint8)
+    box = (float(left), float(top), float(left + columns * step), float(top + rows * step))
+    shown = crop_labels(labels, Frame(box, (16, 18), (rows, columns)))
+    padded = np.zeros((80, 80), np.uint8)
+    padded[20:36, 20:38] = labels
+    for row in range(rows):
+        for column in range(columns):
+            y, x = 20 + top + row * step, 20 + left + column * step
+            counts = np.bincount(padded[y : y + step, x : x + step].ravel(), minlength=4)
+            assert counts[shown[row, column]] == counts.max()
+
+
+def test_labels_of_another_photo_are_refused() -> None:
+    frame = Frame((0.0, 0.0, 10.0, 10.0), (16, 18), (4, 4))
+    for labels in (np.zeros((18, 16), np.uint8), np.zeros((16, 18), np.int64)):
+        with pytest.raises(ShapeError, match=r"labels: expected .*16, 18.* uint8"):
+            crop_labels(labels, frame)
+    huge = Frame((0.0, 0.0, 1e6, 1e6), (16, 18), (4, 4))
+    with pytest.raises(ImageError, match="frame: expected a part of the photograph"):
+        crop_labels(np.zeros((16, 18), np.uint8), huge)
+
+
 def test_crop_refuses() -> None:
     photo = Image.fromarray(smooth())
     with pytest.raises(ImageError, match="photo: expected the photograph of the frame, 9x8, got 20x24"):
@@ -936,6 +989,70 @@ def test_paste_back_refuses() -> None:
     for feather in (-1.0, float("nan")):
         with pytest.raises(RangeError, match="feather"):
             paste_back(photo, drawing, mask, frame, feather=feather)
+
+
+def disc_on_texture() -> tuple[Image.Image, np.ndarray, np.ndarray]:
+    """A red person with a soft edge before a green backdrop, the true coverage, and a mask with jagged edges."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :96] + 0.5
+    truth = np.clip(30 - np.hypot(x - 48, y - 48) + 0.5, 0, 1)
+    person = np.array([200, 40, 40]) + rng.normal(0, 6, (96, 96, 1))
+    backdrop = np.array([40, 140, 60]) + rng.normal(0, 6, (96, 96, 1))
+    picture = backdrop + truth[..., None] * (person - backdrop)
+    blocks = rng.integers(-3, 4, (24, 24)).repeat(4, axis=0).repeat(4, axis=1)
+    mask = np.hypot(x - 48, y - 48) < 30 + blocks
+    return Image.fromarray(np.clip(picture, 0, 255).round().astype(np.uint8)), truth, mask
+
+
+def test_a_matte_finds_the_true_edge() -> None:
+    picture, truth, mask = disc_on_texture()
+    coverage = matte(picture, mask, band=5)
+    assert coverage.dtype == np.float32
+    assert np.abs(mask - truth).mean() > 0.02
+    assert np.abs(coverage - truth).mean() < 0.2 * np.abs(mask - truth).mean()
+
+
+def test_a_matte_keeps_to_the_mask_beyond_the_band() -> None:
+    rng = np.random.default_rng(1)
+    picture = Image.fromarray(rng.integers(0, 256, (60, 50, 3), dtype=np.uint8))
+    mask = np.zeros((60, 50), np.bool_)
+    mask[20:, 15:35] = True
+    coverage = matte(picture, mask, band=3)
+    assert (coverage[24:, 19:31] == 1).all()
+    assert (coverage[:16] == 0).all()
+    assert (coverage[:, :11] == 0).all()
+    assert (coverage[59, 19:31] == 1).all(), "the lower edge of the picture is no edge of the person"
+
+
+def test_a_matte_of_all_or_nothing() -> None:
+    picture = Image.new("RGB", (20, 20), (9, 9, 9))
+    assert (matte(picture, np.ones((20, 20), np.bool_), band=2) == 1).all()
+    assert (matte(picture, np.zeros((20, 20), np.bool_), band=2) == 0).all()
+
+
+def test_cutting_out_leaves_no_seam() -> None:
+    picture, truth, _ = disc_on_texture()
+    cut = np.asarray(cut_out(picture, truth.astype(np.float32), (255, 255, 255), band=4)).astype(float)
+    share = truth[..., None]
+    expected = share * np.array([200, 40, 40]) + (1 - share) * 255
+    edge = (truth > 0.05) & (truth < 0.95)
+    naive = share * np.asarray(picture) + (1 - share) * 255
+    assert np.abs(cut - expected)[edge].mean() < 0.35 * np.abs(naive - expected)[edge].mean()
+    np.testing.assert_array_equal(cut[truth == 0], 255)
+    inside = np.hypot(*(np.mgrid[:96, :96] - 47.5)) < 26
+    np.testing.assert_array_equal(cut[inside], np.asarray(picture)[inside])
+
+
+def test_cutting_out_refuses() -> None:
+    picture = Image.new("RGB", (20, 16))
+    with pytest.raises(ShapeError, match="person: expected"):
+        matte(picture, np.zeros((20, 16), np.bool_), band=2)
+    with pytest.raises(RangeError, match="band: expected at least 1"):
+        matte(picture, np.zeros((16, 20), np.bool_), band=0)
+    with pytest.raises(ShapeError, match="coverage: expected"):
+        cut_out(picture, np.zeros((20, 16), np.float32), (0, 0, 0), band=2)
+    with pytest.raises(RangeError, match="coverage: expected values in"):
+        cut_out(picture, np.full((16, 20), 2, np.float32), (0, 0, 0), band=2)
 
 
 def test_source_is_a_value() -> None:

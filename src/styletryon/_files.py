@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one, and lines so that none is glued to half of another."""
 
 from __future__ import annotations
 
@@ -39,3 +39,40 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]
         with contextlib.suppress(OSError, ValueError):  # The failure that matters is already on its way.
             temporary.unlink(missing_ok=True)
     return path
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file, UTF-8, as `write_atomically` does.
+
+    Raises:
+        SaveError: If it cannot be written. What stood at `path` before still stands.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    return write_atomically(path, write)
+
+
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Add a line to a text file; it is on its way to the disk when this returns.
+
+    Args:
+        path: The file; it and its folder are made if missing.
+        line: The text, without a line break.
+
+    Raises:
+        SaveError: If it cannot be written; the file then ends as before.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                file.write(line.encode() + b"\n")
+            except OSError:
+                file.truncate(end)  # The next line must not be glued to half of this one.
+                raise
+    except OSError as error:
+        raise SaveError(f"path: cannot write {str(path)!r}: {error.strerror or error}") from error

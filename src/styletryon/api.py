@@ -9,24 +9,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
 
 from styletryon.errors import ConfigError, PoseError, RangeError, ShapeError
 from styletryon.images import ImageLike, Source, crop, frame_person, read_image
+from styletryon.interop import ParsedDrawer, fetch_model
+from styletryon.interop.hub import is_hub_name
 from styletryon.labels import Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
-from styletryon.models import PoseStyleGAN2, storage
+from styletryon.models import PoseStyleGAN2, UnconditionalStyleGAN2, storage
 from styletryon.pose import Pose
 from styletryon.pose.estimator import KeypointEstimator
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
 
-ModelLike = str | os.PathLike[str] | PoseStyleGAN2
-"""What stands for a generator: the name of bundled weights, a folder of `save_pretrained`, or the generator itself."""
+Generator = PoseStyleGAN2 | UnconditionalStyleGAN2 | ParsedDrawer
+"""What draws: our own, or another project's that `styletryon.interop` made ours."""
+
+ModelLike = str | os.PathLike[str] | Generator
+"""What stands for a generator: the name of bundled weights, a folder of `save_pretrained`, "user/name" of the Hugging
+Face hub, or the generator itself."""
+
+_Given = TypeVar("_Given", bound=Generator)
 
 
 def try_on(
@@ -182,11 +190,23 @@ def estimate_pose(image: ImageLike) -> Pose:
     return _estimator()(read_image(image))
 
 
-def load_model(source: ModelLike = "default", *, device: torch.device | str | None = None) -> PoseStyleGAN2:
+@overload
+def load_model(source: _Given, *, device: torch.device | str | None = None) -> _Given: ...
+
+
+@overload
+def load_model(
+    source: str | os.PathLike[str] = "default", *, device: torch.device | str | None = None
+) -> PoseStyleGAN2: ...
+
+
+def load_model(source: ModelLike = "default", *, device: torch.device | str | None = None) -> Generator:
     """Load a generator, once per process and device.
 
     Args:
-        source: The name of bundled weights, a folder that `save_pretrained` wrote, or a generator.
+        source: The name of bundled weights, a folder that `save_pretrained` wrote, "user/name" or
+            "user/name@revision" of the Hugging Face hub (which needs `styletryon[hub]`; only `config.json` and
+            `model.safetensors` are fetched), or a generator, also one of `styletryon.interop`.
         device: Where it shall be. None for a generator's own device, else for a CUDA device where there is one.
 
     Returns:
@@ -197,11 +217,13 @@ def load_model(source: ModelLike = "default", *, device: torch.device | str | No
         CheckpointNotFoundError: If there is no such folder or name.
         CheckpointError: If files are missing, damaged, or do not fit each other.
         ConfigError: If the device is unknown or not there.
+        DependencyError: If a model of the hub is asked for without `huggingface_hub`.
+        WeightsUnavailableError: If a model of the hub cannot be had.
     """
-    if isinstance(source, PoseStyleGAN2):
+    if isinstance(source, (PoseStyleGAN2, UnconditionalStyleGAN2, ParsedDrawer)):
         target = source.device if device is None else _find_device(device)
         return source if source.device == target else copy.deepcopy(source).to(target)
-    folder = storage.find(source).resolve()
+    folder = (fetch_model(str(source)) if is_hub_name(source) else storage.find(source)).resolve()
     # A folder that was written anew since is another model.
     written = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()) if path.suffix in _MODEL_FILES)
     return _load(folder, written, _find_device(device))
@@ -255,7 +277,7 @@ def _fit(pose: Pose, size: tuple[int, int], name: str) -> Pose:
     return pose.resized(size)
 
 
-def _projector(generator: PoseStyleGAN2, preset: str, seed: int) -> LatentProjector:
+def _projector(generator: Generator, preset: str, seed: int) -> LatentProjector:
     chosen = find_preset(preset)
     return LatentProjector(
         generator,

@@ -42,7 +42,7 @@ class Drawing:
 
 
 class Drawer(Protocol):
-    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it.
+    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it, and so do those of `interop`.
 
     What they do without, at the price of time: `encode_pose`, see `draw_in`, and an attribute `capturable`, true where
     `synthesize` runs the same kernels each time and lets the host wait for none, so that a CUDA graph may replay it.
@@ -55,7 +55,7 @@ class Drawer(Protocol):
 
     @property
     def num_labels(self) -> int:
-        """K, the number of label classes."""
+        """K, the number of label classes; 0 if it draws none, which suffices for projection."""
         ...
 
     @property

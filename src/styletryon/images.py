@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from styletryon.errors import (
     SaveError,
     ShapeError,
 )
-from styletryon.labels import PALETTE
+from styletryon.labels import PALETTE, Label
 from styletryon.pose import Pose
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
@@ -130,25 +130,45 @@ def _read_file(source: str | os.PathLike[str], name: str) -> Image.Image:
         raise ImageError(f"{name}: expected the path of a picture, got the folder {text!r}")
     if not regular:
         raise ImageError(f"{name}: expected the path of a picture, got {text!r}, which is no regular file")
+    return _decode(path, repr(text), name)
+
+
+def decode_image(content: bytes, *, name: str = "image") -> Image.Image:
+    """Read a picture from the bytes of its file, as `read_image` reads the file.
+
+    Args:
+        content: What the file holds.
+        name: What error messages call the picture.
+
+    Returns:
+        A new picture of mode "RGB" without metadata.
+
+    Raises:
+        ImageError: If it is no picture, damaged, too small, too large, or too long and thin.
+    """
+    return _decode(io.BytesIO(content), "the file", name)
+
+
+def _decode(source: Path | io.BytesIO, shown: str, name: str) -> Image.Image:
     with _quietly():
         Image.init()
         formats = [kind for kind in Image.ID if kind not in _BARRED_FORMATS]
         try:
-            with Image.open(path, formats=formats) as picture:
+            with Image.open(source, formats=formats) as picture:
                 _check_size(picture.width, picture.height, name)
                 return _to_rgb(picture, name)
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{name}: {text!r} is too large ({error}); make it smaller first") from error
+            raise ImageError(f"{name}: {shown} is too large ({error}); make it smaller first") from error
         except UnidentifiedImageError as error:
             raise ImageError(
-                f"{name}: {text!r} is not a picture that Pillow can read; save it as PNG or JPEG"
+                f"{name}: {shown} is not a picture that Pillow can read; save it as PNG or JPEG"
             ) from error
         except PermissionError as error:
-            raise ImageError(f"{name}: {text!r} may not be read ({error}); check its permissions") from error
+            raise ImageError(f"{name}: {shown} may not be read ({error}); check its permissions") from error
         except Exception as error:  # Decoders of damaged files raise nearly anything: SyntaxError, struct.error, ...
-            raise ImageError(f"{name}: {text!r} is damaged or incomplete ({_reason(error)}); get it anew") from error
+            raise ImageError(f"{name}: {shown} is damaged or incomplete ({_reason(error)}); get it anew") from error
 
 
 def _read_pil(picture: Image.Image, name: str) -> Image.Image:
@@ -629,13 +649,16 @@ def border_colour(photo: Image.Image) -> Colour:
     return red, green, blue
 
 
-def crop(photo: Image.Image, frame: Frame, *, background: Colour | None = None) -> tuple[Tensor, Tensor]:
+def crop(
+    photo: Image.Image, frame: Frame, *, background: Colour | Literal["edge"] | None = None
+) -> tuple[Tensor, Tensor]:
     """Cut a frame out of a photograph at the model's size, without aliasing.
 
     Args:
         photo: The photograph, mode "RGB".
         frame: The part to cut out.
-        background: The colour outside the photograph. Default: `border_colour(photo)`.
+        background: The colour outside the photograph; "edge" lets the pixels of its edge go on. Default:
+            `border_colour(photo)`.
 
     Returns:
         The picture `(3, H, W)` in [-1, 1], and `(1, H, W)` in [0, 1]: the share of each pixel inside the photograph.
@@ -645,20 +668,71 @@ def crop(photo: Image.Image, frame: Frame, *, background: Colour | None = None) 
     """
     _check_photo(photo, frame)
     left, top, right, bottom = frame.box
-    x0, y0, x1, y1 = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
-    if (x1 - x0) * (y1 - y0) > 4 * MAX_PIXELS:
-        raise ImageError(f"frame: expected a part of the photograph, got a box of {x1 - x0}x{y1 - y0} pixels")
+    x0, y0, x1, y1 = _whole_box(frame)
     height, width = frame.size
     if x0 >= 0 and y0 >= 0 and x1 <= photo.width and y1 <= photo.height:
         canvas, box = photo, frame.box
     else:
-        canvas = Image.new("RGB", (x1 - x0, y1 - y0), border_colour(photo) if background is None else background)
-        canvas.paste(photo, (-x0, -y0))
+        if background == "edge":
+            rows, columns = _nearest(y0, y1, photo.height), _nearest(x0, x1, photo.width)
+            canvas = Image.fromarray(np.asarray(photo)[np.ix_(rows, columns)])
+        else:
+            canvas = Image.new("RGB", (x1 - x0, y1 - y0), border_colour(photo) if background is None else background)
+            canvas.paste(photo, (-x0, -y0))
         box = (left - x0, top - y0, right - x0, bottom - y0)
     picture = canvas.resize((width, height), Image.Resampling.LANCZOS, box=box)
     across = _coverage(left, right, width, photo.width)
     down = _coverage(top, bottom, height, photo.height)
     return to_tensor(picture), torch.from_numpy(np.outer(down, across)).to(torch.float32)[None]
+
+
+def crop_labels(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
+    """Cut a frame out of a segmentation: each pixel takes the class that covers most of it, and none is blended.
+
+    Args:
+        labels: `(H, W)` uint8, label classes at the photograph's size.
+        frame: The part to cut out.
+
+    Returns:
+        `(H, W)` uint8 of the frame's size; background outside the photograph.
+
+    Raises:
+        ShapeError: If the labels are not of the frame's photograph's size, or not uint8.
+        ImageError: If the frame is unreasonably large.
+    """
+    if labels.shape != tuple(frame.photo_size) or labels.dtype != np.uint8:
+        raise ShapeError(f"labels: expected {tuple(frame.photo_size)} uint8, got {labels.shape} {labels.dtype}")
+    x0, y0, x1, y1 = _whole_box(frame)
+    height, width = labels.shape
+    inside = labels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+    across, down = (max(-x0, 0), max(x1 - max(x0, width), 0)), (max(-y0, 0), max(y1 - max(y0, height), 0))
+    if not inside.size:
+        return np.full(frame.size, int(Label.BACKGROUND), np.uint8)
+    classes = np.pad(inside, (down, across), constant_values=int(Label.BACKGROUND))
+    left, top, right, bottom = frame.box
+    box, extent = (left - x0, top - y0, right - x0, bottom - y0), frame.size[::-1]
+    present = np.unique(classes)
+    best = np.zeros(frame.size, np.float32)
+    majority = np.full(frame.size, int(Label.BACKGROUND), np.uint8)
+    for label in present:
+        share = _resample((classes == label), extent, box, Image.Resampling.BOX)
+        majority[share > best] = label
+        best = np.maximum(best, share)
+    return majority
+
+
+def _whole_box(frame: Frame) -> tuple[int, int, int, int]:
+    """The whole pixels that a frame touches."""
+    left, top, right, bottom = frame.box
+    x0, y0, x1, y1 = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+    if (x1 - x0) * (y1 - y0) > 4 * MAX_PIXELS:
+        raise ImageError(f"frame: expected a part of the photograph, got a box of {x1 - x0}x{y1 - y0} pixels")
+    return x0, y0, x1, y1
+
+
+def _nearest(start: int, stop: int, limit: int) -> NDArray[np.int64]:
+    """The pixels of 0..limit-1 that are nearest to start..stop-1."""
+    return np.clip(np.arange(start, stop), 0, limit - 1)
 
 
 def _coverage(start: float, stop: float, count: int, limit: int) -> NDArray[np.float64]:
@@ -815,6 +889,123 @@ def _check_photo(photo: Image.Image, frame: Frame) -> None:
             f"photo: expected the photograph of the frame, {frame.photo_size[1]}x{frame.photo_size[0]}, "
             f"got {photo.width}x{photo.height}"
         )
+
+
+# ----------------------------------------------------------------------------------------------------- cutting out
+
+
+def matte(picture: Image.Image, person: NDArray[np.bool_], *, band: int) -> NDArray[np.float32]:
+    """Turn a rough mask of a person into soft coverage whose edge follows the picture's.
+
+    Within a band on both sides of the mask's edge the coverage is a linear function of the colours nearby (a guided
+    filter: He, Sun and Tang, PAMI 2013); beyond it the mask holds. So a jagged edge is smoothed and drawn to the true
+    one where that lies within the band, and what the mask says elsewhere is never overruled.
+
+    Args:
+        picture: The picture, mode "RGB".
+        person: `(H, W)` bool: where the mask sees the person.
+        band: How far the mask's edge may be wrong, in pixels; at least 1.
+
+    Returns:
+        `(H, W)` float32 in [0, 1]: how much of each pixel the person covers.
+
+    Raises:
+        ShapeError: If the mask is not of the picture's size.
+        RangeError: If the band is less than a pixel.
+    """
+    from scipy import ndimage  # Here, because it costs more to import than all else in this module.
+
+    if person.shape != (picture.height, picture.width):
+        raise ShapeError(f"person: expected {(picture.height, picture.width)} as the picture, got {person.shape}")
+    if band < 1:
+        raise RangeError(f"band: expected at least 1 pixel, got {band}")
+    if person.all() or not person.any():
+        return person.astype(np.float32)
+    colours = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
+    # The edge of the smoothed mask has no corners of superpixels; the guide then moves it to the picture's own edge.
+    smooth = np.asarray(ndimage.gaussian_filter(person.astype(np.float64), 0.5 * band, mode="nearest"))
+    guided = _guided(colours, smooth, radius=2 * band)
+    sharp = np.clip((guided - 0.5) * 2.2 + 0.5, 0, 1)
+    depth = ndimage.distance_transform_edt(np.pad(person, 1, mode="edge"))[1:-1, 1:-1]
+    height = ndimage.distance_transform_edt(np.pad(~person, 1, mode="edge"))[1:-1, 1:-1]
+    # Beyond the band the mask holds; a ramp of a pixel leads there.
+    least = np.clip(depth - band, 0, 1)
+    most = 1 - np.clip(height - band, 0, 1)
+    coverage: NDArray[np.float32] = np.clip(sharp, least, most).astype(np.float32)
+    return coverage
+
+
+def _guided(guide: NDArray[np.float64], values: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
+    """Fit values by the colours of the guide in each window, and average the fits that meet in a pixel."""
+    from scipy import ndimage
+
+    size, epsilon = 2 * radius + 1, 1e-4
+
+    def mean(plane: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(ndimage.uniform_filter(plane, size, mode="nearest"))
+
+    planes = [guide[..., channel] for channel in range(3)]
+    centres = [mean(plane) for plane in planes]
+    level = mean(values)
+    cross = [mean(plane * values) - centre * level for plane, centre in zip(planes, centres, strict=True)]
+    # The covariance of the colours is symmetric: six entries, solved by cofactors for all windows at once.
+    (rr, rg, rb), (gg, gb), (bb,) = (
+        [
+            mean(planes[row] * planes[column]) - centres[row] * centres[column] + (epsilon if row == column else 0)
+            for column in range(row, 3)
+        ]
+        for row in range(3)
+    )
+    first, second, third = gg * bb - gb * gb, rb * gb - rg * bb, rg * gb - rb * gg
+    determinant = rr * first + rg * second + rb * third
+    slopes = (
+        (first * cross[0] + second * cross[1] + third * cross[2]) / determinant,
+        (second * cross[0] + (rr * bb - rb * rb) * cross[1] + (rb * rg - rr * gb) * cross[2]) / determinant,
+        (third * cross[0] + (rb * rg - rr * gb) * cross[1] + (rr * gg - rg * rg) * cross[2]) / determinant,
+    )
+    fitted = mean(level - sum(slope * centre for slope, centre in zip(slopes, centres, strict=True)))
+    for slope, plane in zip(slopes, planes, strict=True):
+        fitted = fitted + mean(slope) * plane
+    return fitted
+
+
+def cut_out(picture: Image.Image, coverage: NDArray[np.float32], background: Colour, *, band: int) -> Image.Image:
+    """Lay what a matte covers on a plain colour, without a seam of the old background.
+
+    Where a pixel is covered in part, its colour is a mixture of the person's and of the old background's; the person's
+    own is taken from the nearby pixels that are covered wholly.
+
+    Args:
+        picture: The picture, mode "RGB".
+        coverage: `(H, W)` in [0, 1]; see `matte`.
+        background: The new colour.
+        band: How far pixels that are covered in part reach, in pixels.
+
+    Returns:
+        A new picture of mode "RGB".
+
+    Raises:
+        ShapeError: If the coverage is not of the picture's size.
+        RangeError: If the coverage is not in [0, 1].
+    """
+    from scipy import ndimage
+
+    if coverage.shape != (picture.height, picture.width):
+        raise ShapeError(f"coverage: expected {(picture.height, picture.width)} as the picture, got {coverage.shape}")
+    if not (coverage.min() >= 0 and coverage.max() <= 1):
+        raise RangeError(f"coverage: expected values in [0, 1], got {coverage.min()} to {coverage.max()}")
+    colours = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    inner = ndimage.minimum_filter(coverage, 3, mode="nearest") ** 4  # The outermost whole pixels are mixed as well.
+    weight = ndimage.gaussian_filter(inner, 0.75 * band, mode="nearest", truncate=6)[..., None]
+    near = np.stack(
+        [ndimage.gaussian_filter(colours[..., c] * inner, 0.75 * band, mode="nearest", truncate=6) for c in range(3)],
+        axis=-1,
+    ) / np.maximum(weight, 1e-9)
+    trust = np.clip(weight * 1e4, 0, 1) * (1 - inner[..., None])  # Where nothing whole is near, the colour is its own.
+    own = colours + trust * (near - colours)
+    share = coverage[..., None]
+    mixed = own * share + np.asarray(background, dtype=np.float32) * (1 - share)
+    return Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8))
 
 
 # --------------------------------------------------------------------------------------------------------- figures

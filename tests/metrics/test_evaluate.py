@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from pathlib import Path
+from collections.abc import Collection
 
 import numpy as np
 import pytest
 import torch
 
-from styletryon.data.paperdoll import render, sample_figure, sample_stance
 from styletryon.drawing import Drawing
-from styletryon.errors import ConfigError, DataError, RangeError, RegionError
-from styletryon.features import PixelFeatures
+from styletryon.errors import ConfigError, RangeError, RegionError
 from styletryon.images import from_uint8
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent
-from styletryon.metrics import evaluate, evaluate_folder, pose_following, sample_pairs
-from styletryon.metrics.evaluate import _check_methods
+from styletryon.metrics import evaluate, measures, sample_pairs
+from styletryon.metrics._shared import check_methods
 from styletryon.metrics.methods import (
     ABLATION_METHODS,
     DEFAULT_METHODS,
@@ -30,17 +27,22 @@ from styletryon.metrics.methods import (
     layer_runs,
 )
 from styletryon.metrics.report import EvaluationReport
-from styletryon.metrics.scoring import MEASURES, Picture, pictures, pooled_features, score_pair, score_photographs
+from styletryon.metrics.scoring import (
+    MEASURES,
+    Picture,
+    pictures,
+    score_cycle,
+    score_keypoints,
+    score_labels,
+    score_pair,
+    score_photographs,
+    score_reconstruction,
+)
 from styletryon.models import PoseStyleGAN2
 from styletryon.pose import Pose
 from tests._support.tiny import tiny_generator, tiny_latent
 
 SIZE = (32, 24)
-
-
-@pytest.fixture(scope="module")
-def model() -> PoseStyleGAN2:
-    return tiny_generator(SIZE, shares=True)
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +119,42 @@ def test_photographs_are_scored_outside_and_inside_the_region() -> None:
     assert found["garment_colour"] > 20
 
 
-def test_features_of_a_picture_are_one_row() -> None:
-    images = torch.rand(3, 3, 32, 24) * 2 - 1
-    assert pooled_features(PixelFeatures(), images).shape == (3, 4 * (3 + 6) * 12)
+def test_reconstruction_is_of_the_person_and_of_the_frame() -> None:
+    labels = np.zeros((32, 24), np.uint8)
+    labels[8:24, 6:18] = 4
+    photo = Picture(np.full((32, 24, 3), 100, np.uint8), labels)
+    drawn = photo.image.copy()
+    drawn[labels == 0] += 51
+    found = score_reconstruction(Picture(drawn, labels), photo)
+    assert found["fg_psnr"] == 60
+    share = (labels == 0).mean()
+    assert found["frame_psnr"] == pytest.approx(-10 * math.log10(0.04 * share))
+    inside = labels != 0
+    assert found["fg_ssim"] == measures.masked_ssim(drawn, photo.image, inside) < 1
+    assert found["frame_ssim"] == measures.masked_ssim(drawn, photo.image, inside | True)
 
-    def deep(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return batch, batch[:, :2]
 
-    deep.deep = True  # type: ignore[attr-defined]
-    assert np.allclose(pooled_features(deep, images), images[:, :2].mean(dim=(2, 3)).numpy())
+def test_the_way_back_is_measured_on_the_person_and_the_region() -> None:
+    labels = np.zeros((32, 24), np.uint8)
+    labels[2:8, 6:18], labels[8:24, 6:18] = 2, 4
+    photo = Picture(np.full((32, 24, 3), 100, np.uint8), labels)
+    back = photo.image.copy()
+    back[labels == 4] += 51
+    back[labels == 0] = 0
+    found = score_cycle(Picture(back, labels), photo, REGIONS["top"])
+    assert found["cycle_region_psnr"] == pytest.approx(-10 * math.log10(0.04))
+    assert found["cycle_psnr"] == pytest.approx(-10 * math.log10(0.04 * 16 / 22))
+
+
+def test_labels_and_keypoints_have_names() -> None:
+    labels = np.full((8, 8), 4, np.uint8)
+    found = score_labels(Picture(np.zeros((8, 8, 3), np.uint8), labels), labels)
+    assert found["label_iou"] == found["iou_top"] == 1
+    assert math.isnan(found["iou_other"])
+    assert len(found) == 12
+    nowhere = score_keypoints(np.zeros((17, 3)), np.zeros((17, 3)), (8, 8))
+    assert set(nowhere) == {"keypoint_error", "pck_10", "pck_20"}
+    assert all(map(math.isnan, nowhere.values()))
 
 
 # ------------------------------------------------------------------------------------------------------- methods
@@ -203,10 +232,21 @@ def test_a_pair_that_the_optimizer_refuses_stays_as_it_is(
     assert not np.array_equal(found["ours"][0].image, batch.photos[0].image)
 
 
-def test_groups_stand_for_their_methods() -> None:
-    assert _check_methods("all", METHODS) == list(METHODS)
-    assert _check_methods(["default", "ours"], METHODS) == list(DEFAULT_METHODS)
-    assert set(_check_methods(["ablations", "oracle"], METHODS)) == {*ABLATION_METHODS, "oracle"}
+def test_groups_stand_for_their_methods(model: PoseStyleGAN2) -> None:
+    def check(methods: str | list[str], known: Collection[str] = METHODS, drawer: PoseStyleGAN2 = model) -> list[str]:
+        return check_methods(methods, known, drawer, REGIONS["top"])
+
+    assert check("all") == list(METHODS)
+    assert check(["default", "ours"]) == list(DEFAULT_METHODS)
+    assert set(check(["ablations", "oracle"])) == {*ABLATION_METHODS, "oracle"}
+    # A group stands for what can be had: neither what needs a truth nor what was not learnt.
+    assert check("default", PHOTO_METHODS) == ["noop_photo", "noop", "swap", "shares", "ours", "ours_per_layer"]
+    assert check("all", PHOTO_METHODS) == list(PHOTO_METHODS)
+    assert "shares" not in check("all", PHOTO_METHODS, tiny_generator(SIZE))
+    with pytest.raises(ConfigError, match=r"methods: expected some of noop_photo, .*, got oracle"):
+        check(["default", "oracle"], PHOTO_METHODS)
+    with pytest.raises(ConfigError, match="got none"):
+        check([])
 
 
 def test_names_of_methods() -> None:
@@ -220,8 +260,7 @@ def test_shares_are_left_out_of_a_group_where_none_are_learnt() -> None:
     plain = tiny_generator(SIZE)
     options = {"pairs": 1, "seed": 4, "preset": "fast", "selection_pairs": 1}
     with pytest.MonkeyPatch.context() as patch:
-        # The function of the same name hides the module.
-        patch.setattr(sys.modules["styletryon.metrics.evaluate"], "GROUPS", {"some": ("noop", "shares")})
+        patch.setattr("styletryon.metrics._shared.GROUPS", {"some": ("noop", "shares")})
         assert set(evaluate(plain, methods=["some"], **options).methods) == {"noop"}  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="has learnt"):
         evaluate(plain, methods=["shares"], **options)  # type: ignore[arg-type]
@@ -274,83 +313,13 @@ def test_poses_may_be_estimated(model: PoseStyleGAN2) -> None:
     assert found.settings["poses"] == "estimated"
 
 
-def test_pose_following(model: PoseStyleGAN2) -> None:
-    found = pose_following(model, pairs=3, seed=1, preset="fast", batch_size=2)
-    assert set(found.methods) == {"own_pose", "new_pose", "photo"}
-    assert found["new_pose"]["label_iou"].n == 3
-    # What a generator that draws the first picture again would get: the same person, in another pose.
-    assert 0.2 < found["photo"]["label_iou"].mean < 0.95
-    assert found.what == "pose"
-
-
-def test_pose_following_keeps_to_the_figures_of_the_benchmark(model: PoseStyleGAN2) -> None:
-    with pytest.raises(RangeError, match="seed: expected a number from 0"):
-        pose_following(model, pairs=1, seed=-1)
-    with pytest.raises(RangeError, match="pairs: expected at most 50000"):
-        pose_following(model, pairs=50_001)
-
-
-# -------------------------------------------------------------------------------------------------------- folder
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from PIL import Image
-
-    root = tmp_path_factory.mktemp("data")
-    keypoints = {}
-    for part in ("images", "labels"):
-        (root / part).mkdir()
-    for number in range(5):
-        rendering = render(sample_figure(number), (64, 48))
-        Image.fromarray(rendering.image).save(root / "images" / f"{number}.png")
-        Image.fromarray(rendering.labels).save(root / "labels" / f"{number}.png")
-        keypoints[str(number)] = rendering.keypoints.tolist()
-    (root / "keypoints.json").write_text(json.dumps(keypoints))
-    (root / "split.json").write_text(json.dumps({"train": [], "val": [str(n) for n in range(5)]}))
-    return root
-
-
-def test_photographs_without_truth(model: PoseStyleGAN2, folder: Path) -> None:
-    found = evaluate_folder(
-        model, folder, pairs=4, preset="fast", methods=["noop_photo", "ours"], features=PixelFeatures()
-    )
-    assert set(found.methods) == {"noop_photo", "ours", "ours_pasted"}
-    photo = found["noop_photo"]
-    assert photo["outside_change"].mean == 0
-    assert photo["identity_psnr"].mean == 60
-    assert photo["garment_colour"].mean > 0
-    for row in found.methods.values():
-        assert row["reconstruction_psnr"].n == 4
-        assert row["kid"].low < row["kid"].mean < row["kid"].high
-    assert photo["kid"].mean < found["ours"]["kid"].mean
-    assert "PixelFeatures" in found.settings["kid_features"]
-    json.loads(found.to_json())
-
-
-def test_a_folder_without_the_region_is_said(model: PoseStyleGAN2, folder: Path) -> None:
-    with pytest.raises(DataError, match="at least two photographs of split 'val' that show the region 'dress'"):
-        evaluate_folder(model, folder, region="dress", features=PixelFeatures())
-    with pytest.raises(ConfigError, match="region: expected one of top"):
-        evaluate_folder(model, folder, region="hat", features=PixelFeatures())
-    with pytest.raises(ConfigError, match="methods: expected some of noop_photo"):
-        evaluate_folder(model, folder, methods=["oracle"], features=PixelFeatures())
-
-
 def test_wrong_arguments_are_named(model: PoseStyleGAN2) -> None:
     with pytest.raises(ConfigError, match=r"methods: expected some of noop_photo, .*, got magic"):
         evaluate(model, methods=["magic"])
+    with pytest.raises(ConfigError, match="region: the benchmark knows 'top'"):
+        evaluate(model, region="hat")
     with pytest.raises(RangeError, match="pairs: expected at least 1, got 0"):
         evaluate(model, pairs=0)
-    with pytest.raises(RangeError, match="batch_size: expected at least 1, got 0"):
-        pose_following(model, batch_size=0)
-    with pytest.raises(ConfigError, match="preset: expected one of"):
-        pose_following(model, preset="best")
-
-
-def test_stances_of_the_pose_benchmark_are_others() -> None:
-    from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM
-
-    first = FIRST_EVALUATION_SEED
-    assert sample_stance(first) != sample_stance(first + SEEDS_PER_STREAM // 2)
 
 
 def test_latents_know_their_photograph(model: PoseStyleGAN2) -> None:

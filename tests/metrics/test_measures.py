@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from styletryon.errors import RangeError, ShapeError, StyleTryOnError
+from styletryon.labels import Label
 from styletryon.metrics import measures
 
 
@@ -246,28 +248,77 @@ def test_texture_distance_sees_strength_and_not_place() -> None:
     assert math.isnan(measures.texture_distance(plain, mask & False, striped, mask))
 
 
-def test_kernel_distance_agrees_with_sums_over_pairs(rng: np.random.Generator) -> None:
-    x, y = rng.standard_normal((6, 4)), rng.standard_normal((7, 4)) + 0.5
-
-    def kernel(a: np.ndarray, b: np.ndarray) -> float:
-        return float((a @ b / 4 + 1) ** 3)
-
-    def distance(a: np.ndarray, b: np.ndarray) -> float:
-        own_a = np.mean([kernel(p, q) for i, p in enumerate(a) for j, q in enumerate(a) if i != j])
-        own_b = np.mean([kernel(p, q) for i, p in enumerate(b) for j, q in enumerate(b) if i != j])
-        return float(own_a + own_b - 2 * np.mean([kernel(p, q) for p in a for q in b]))
-
-    value, error = measures.kernel_distance(x, y)
-    assert value == pytest.approx(distance(x, y))
-    without_x = np.array([distance(np.delete(x, i, 0), y) for i in range(6)])
-    without_y = np.array([distance(x, np.delete(y, i, 0)) for i in range(7)])
-    expected = 5 / 6 * ((without_x - without_x.mean()) ** 2).sum() + 6 / 7 * ((without_y - without_y.mean()) ** 2).sum()
-    assert error == pytest.approx(math.sqrt(expected))
+# --------------------------------------------------------------------------------------------------------- poses
+def _upright() -> np.ndarray:
+    """A person whose torso is 20 pixels long, in a picture of 64x48."""
+    points = np.zeros((17, 3))
+    points[:, 0], points[:, 1], points[:, 2] = 24, np.linspace(4, 60, 17), 1
+    points[[5, 6], 1], points[[11, 12], 1] = 16, 36
+    return points
 
 
-def test_kernel_distance_is_near_zero_for_one_distribution(rng: np.random.Generator) -> None:
-    value, error = measures.kernel_distance(rng.standard_normal((200, 8)), rng.standard_normal((200, 8)))
-    assert abs(value) < 4 * error
+def test_keypoint_errors_are_shares_of_the_torso() -> None:
+    asked = _upright()
+    assert measures.keypoint_errors(asked, asked, (64, 48)) == measures.PoseErrors(0, 1, 1)
+    found = asked.copy()
+    found[0, 0] += 1.9  # within 0.1 of the torso
+    found[1, 1] -= 3.9  # within 0.2
+    found[2, :2] += (6, 8)  # half a torso
+    errors = measures.keypoint_errors(found, asked, (64, 48))
+    assert errors is not None
+    assert errors.error == pytest.approx((1.9 + 3.9 + 10) / 20 / 17)
+    assert errors.pck_10 == pytest.approx(15 / 17)
+    assert errors.pck_20 == pytest.approx(16 / 17)
+
+
+def test_keypoint_errors_agree_with_the_measure_of_training(rng: np.random.Generator) -> None:
+    from styletryon.training.keypoints import pck
+
+    asked = _upright()
+    found = asked + rng.standard_normal(asked.shape) * 3
+    asked[13:, 2] = 0.1
+    errors = measures.keypoint_errors(found, asked, (64, 48))
+    assert errors is not None
+    a, b = torch.from_numpy(found[None, :, :2]), torch.from_numpy(asked[None])
+    assert (errors.pck_10, errors.pck_20) == pytest.approx((pck(a, b, 0.1), pck(a, b, 0.2)))
+
+
+def test_keypoints_count_that_were_asked_for_inside_the_picture() -> None:
+    asked = _upright()
+    found = asked.copy()
+    found[[0, 1, 2], 0] += 100
+    asked[0, 2] = 0.29
+    asked[1, 0] = -1
+    asked[2, 1] = 65
+    errors = measures.keypoint_errors(found, asked, (64, 48))
+    assert errors is not None
+    assert errors.error == 0
+
+
+def test_a_pose_without_a_torso_is_no_measure() -> None:
+    lying, hidden, nothing = _upright(), _upright(), _upright()
+    lying[[11, 12], 1] = 19
+    hidden[5, 2] = 0
+    nothing[:, 2] = 0.2
+    for asked in (lying, hidden, nothing):
+        assert measures.keypoint_errors(_upright(), asked, (64, 48)) is None
+    with pytest.raises(ShapeError, match=r"found, asked: expected \(17, 2\) and \(17, 3\)"):
+        measures.keypoint_errors(_upright()[:5], _upright(), (64, 48))
+
+
+def test_classes_are_told_apart() -> None:
+    truth = np.zeros((20, 10), int)
+    truth[:10], truth[10:14], truth[14, :5] = 4, 6, 1
+    drawn = truth.copy()
+    drawn[5:10] = 6
+    found = measures.class_ious(drawn, truth)
+    assert found[Label.TOP] == 0.5
+    assert found[Label.BOTTOM] == pytest.approx(40 / 90)
+    assert math.isnan(found[Label.HAIR])  # shown with 5 pixels
+    assert math.isnan(found[Label.SHOES])
+    assert Label.BACKGROUND not in found
+    assert measures.mean_iou(drawn, truth) == pytest.approx((0.5 + 40 / 90) / 2)
+    assert math.isnan(measures.mean_iou(drawn, truth * 0))
 
 
 # ---------------------------------------------------------------------------------------------------- statistics
@@ -301,8 +352,6 @@ def test_sizes_that_disagree_are_named() -> None:
         measures.masked_psnr(mask, mask, mask)
     with pytest.raises(ShapeError, match="labels: expected"):
         measures.label_iou(np.zeros((4, 5)), np.zeros((4, 4)), {4})
-    with pytest.raises(ShapeError, match="N, M >= 3"):
-        measures.kernel_distance(np.zeros((2, 4)), np.zeros((5, 4)))
     with pytest.raises(RangeError, match="level: expected"):
         measures.bootstrap([1.0], level=1.0)
     assert issubclass(ShapeError, StyleTryOnError)

@@ -71,7 +71,7 @@ def test_json_holds_everything_and_no_nan(report: EvaluationReport) -> None:
 
 def test_save_makes_the_folder_and_refuses_one(report: EvaluationReport, tmp_path: Path) -> None:
     report.save(tmp_path / "new" / "report.json")
-    assert json.loads((tmp_path / "new" / "report.json").read_text())["format_version"] == 1
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["format_version"] == 2
     with pytest.raises(SaveError, match="path: expected the path of a file"):
         report.save(tmp_path)
 

@@ -1,16 +1,21 @@
-"""`styletryon paperdoll`: data sets."""
+"""`styletryon paperdoll | prepare`: data sets."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
+import styletryon
 from styletryon.cli._common import Commands, Stages, add_command, size, wants_progress
+from styletryon.errors import DataError
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     _add_paperdoll(commands)
+    _add_prepare(commands)
 
 
 def _add_paperdoll(commands: Commands) -> None:
@@ -42,3 +47,59 @@ def _paperdoll(arguments: argparse.Namespace) -> None:
             progress=lambda done, total: stages("figures", done, total),
         )
     print(arguments.out)
+
+
+def _add_prepare(commands: Commands) -> None:
+    parser = add_command(
+        commands, "prepare", _prepare, "make a data set for training out of photographs; run again to go on"
+    )
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder or zip of photographs, or a data set")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, or to go on with")
+    parser.add_argument("--size", default="256x192", type=size, help="HEIGHTxWIDTH in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--background", default="white", help="white, black, RRGGBB, or keep the photograph's own (default: white)"
+    )
+    parser.add_argument("--labels", type=Path, metavar="DIR", help="folder or zip of label PNGs, classes 0..11")
+    parser.add_argument("--keypoints", type=Path, metavar="JSON", help="name -> 17 x [x, y, score]")
+    parser.add_argument("--strict", action="store_true", help="leave out whom the photograph or the frame cuts")
+    parser.add_argument("--keep-side", action="store_true", help="keep people seen from the side or from behind")
+    parser.add_argument("--val", type=float, help="share for validation (default: the given split, else 0.1)")
+    parser.add_argument("--seed", default=0, type=int, help="chooses those for validation (default: %(default)s)")
+    parser.add_argument("--workers", default=1, type=int, help="threads that share the photographs (default: 1)")
+    parser.add_argument("--threads", type=int, help="CPU threads of the networks (default: half of torch's)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from styletryon.data import prepare
+
+    names = ("size", "background", "labels", "strict", "keep_side", "val", "seed", "workers")
+    options = {name: getattr(arguments, name) for name in names}
+    with Stages(shown=wants_progress(arguments)) as stages:
+        result = prepare(
+            arguments.photos,
+            arguments.out,
+            keypoints=None if arguments.keypoints is None else _read_keypoints(arguments.keypoints),
+            parser=_bundled_parser(),
+            progress=stages,
+            **options,
+        )
+    if not arguments.quiet:
+        print(result.table())
+        print(arguments.out)
+
+
+def _bundled_parser() -> Any:
+    """Return the bundled parser of clothes as `prepare` calls it, None where this version has none."""
+    estimate = getattr(styletryon, "estimate_labels", None)
+    return None if estimate is None else lambda image, pose: estimate(image, pose=pose)
+
+
+def _read_keypoints(file: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"--keypoints: expected a JSON file, got {str(file)!r} ({error})") from error
+    if not isinstance(table, dict):
+        raise DataError(f"--keypoints: expected an object of name -> keypoints in {str(file)!r}, got another")
+    return table

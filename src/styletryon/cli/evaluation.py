@@ -11,6 +11,15 @@ from styletryon.cli._common import Commands, Stages, add_command, add_try_on_opt
 from styletryon.errors import ConfigError
 from styletryon.labels import REGIONS
 
+_USES = {
+    "--pose-following": {"data", "split"},
+    "--pairs-table": {"methods", "features", "feature_weights", "cycle"},
+    "--metrics": {"data", "split", "samples", "features", "feature_weights"},
+    "--data": {"data", "split", "methods", "features", "feature_weights", "cycle"},
+    "rendered pairs": {"methods", "estimate_poses"},
+}
+"""What is evaluated -> the options that it knows beside those of every evaluation; the first one asked for wins."""
+
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
@@ -23,36 +32,91 @@ def _add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--pairs", default=64, type=int, help="how many pairs (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
-    parser.add_argument("--data", type=Path, metavar="DATA", help="pairs of photographs from a folder or zip")
-    parser.add_argument("--split", default="val", help="split of --data (default: %(default)s)")
-    parser.add_argument("--pose-following", action="store_true", help="measure new poses instead of try-on")
-    parser.add_argument("--methods", help="names, separated by commas (default: all)")
-    parser.add_argument("--estimate-poses", action="store_true", help="estimate the poses rather than know them")
-    parser.add_argument("--batch-size", default=16, type=int, help="default: %(default)s")
+    what = parser.add_argument_group("what is evaluated (default: pairs of rendered figures)")
+    what.add_argument("--data", type=Path, metavar="DATA", help="pairs of photographs from a folder or zip")
+    what.add_argument(
+        "--metrics",
+        metavar="LIST",
+        help="the generator itself against the photographs of --data: some of fid,kid,reconstruction,pose",
+    )
+    what.add_argument("--pairs-table", type=Path, metavar="CSV", help="pairs of photographs out of a table")
+    what.add_argument("--pose-following", action="store_true", help="new poses, of figures or of --data")
+    how = parser.add_argument_group("how")
+    how.add_argument("--split", help="split of --data (default: val)")
+    how.add_argument("--methods", metavar="LIST", help="names of methods or groups (default: all that can be had)")
+    how.add_argument("--features", metavar="NAME", help="network of fid and kid: keypoints, vgg16, inception")
+    how.add_argument("--feature-weights", type=Path, metavar="FILE", help="weights of vgg16 or inception")
+    how.add_argument("--samples", type=int, help="people to make up for --metrics (default: one per photograph)")
+    how.add_argument(
+        "--cycle", action=argparse.BooleanOptionalAction, help="put the own garment on again (a table does it anyway)"
+    )
+    how.add_argument("--estimate-poses", action="store_true", help="estimate the poses of figures instead")
+    how.add_argument("--batch-size", default=16, type=int, help="default: %(default)s")
     add_try_on_options(parser)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from styletryon import metrics
-
     if not isinstance(arguments.region, str):
         raise ConfigError(f"--region: expected one of {', '.join(REGIONS)}, got a set of classes")
+    what = _what(arguments)
+    given = _given(arguments, what)
     model = styletryon.load_model(arguments.model, device=arguments.device)
-    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("pairs", "seed", "preset", "batch_size")}
-    if arguments.methods is not None and not arguments.pose_following:
-        options["methods"] = arguments.methods.split(",")
     with Stages(shown=wants_progress(arguments)) as stages:
-        if arguments.pose_following:
-            report = metrics.pose_following(model, progress=stages, **options)
-        elif arguments.data is not None:
-            report = metrics.evaluate_folder(
-                model, arguments.data, region=arguments.region, split=arguments.split, progress=stages, **options
-            )
-        else:
-            estimate = styletryon.estimate_pose if arguments.estimate_poses else None
-            report = metrics.evaluate(
-                model, region=arguments.region, estimate_pose=estimate, progress=stages, **options
-            )
+        report = _measure(what, model, {**given, "progress": stages}, arguments)
     if arguments.json is not None:
         report.save(arguments.json)
     print(report.table())
+
+
+def _what(arguments: argparse.Namespace) -> str:
+    asked = {
+        "--pose-following": arguments.pose_following,
+        "--pairs-table": arguments.pairs_table is not None,
+        "--metrics": arguments.metrics is not None,
+        "--data": arguments.data is not None,
+    }
+    if asked["--metrics"] and not asked["--data"]:
+        raise ConfigError("--metrics: expected --data with photographs to compare with, got none")
+    chosen = [name for name, wanted in asked.items() if wanted]
+    alone = [name for name in chosen if name != "--data"]
+    if len(alone) > 1:
+        raise ConfigError(f"{alone[0]}: expected one kind of evaluation, got {' and '.join(alone)}; run them in turn")
+    return chosen[0] if chosen else "rendered pairs"
+
+
+def _given(arguments: argparse.Namespace, what: str) -> dict[str, Any]:
+    """Return the options of one kind of evaluation that were given; raise for those of another kind."""
+    given: dict[str, Any] = {}
+    for name in sorted(set().union(*_USES.values())):
+        value = getattr(arguments, name)
+        if value is None or (value is False and name != "cycle"):
+            continue
+        if name not in _USES[what]:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option}: expected an option that {what} uses, got one that it does not; leave it out")
+        given[name] = value
+    if "methods" in given:
+        given["methods"] = given["methods"].split(",")
+    return given
+
+
+def _measure(what: str, model: Any, given: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    from styletryon import metrics
+
+    options = {**given, **{name: getattr(arguments, name) for name in ("seed", "preset", "batch_size")}}
+    weights = options.pop("feature_weights", None)
+    if weights is not None or "features" in options:
+        options["features"] = metrics.find_set_network(options.get("features", "keypoints"), weights=weights)
+    if what == "--pairs-table":
+        return metrics.evaluate_table(model, arguments.pairs_table, **options)
+    options["pairs"] = arguments.pairs
+    if what == "--pose-following":
+        return metrics.pose_following(model, **options)
+    if what == "--metrics":
+        return metrics.evaluate_generator(model, metrics=arguments.metrics.split(","), **options)
+    options["region"] = arguments.region
+    if what == "--data":
+        return metrics.evaluate_folder(model, **options)
+    if options.pop("estimate_poses", False):
+        options["estimate_pose"] = styletryon.estimate_pose
+    return metrics.evaluate(model, **options)

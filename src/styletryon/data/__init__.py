@@ -1,7 +1,8 @@
-"""Training data: labelled photographs in a folder or a zip."""
+"""Training data: labelled photographs in a folder or a zip, and how they are prepared."""
 
 from __future__ import annotations
 
 from styletryon.data.folder import Batch, FolderDataset, Item, batch_indices, endless_batches
+from styletryon.data.preparation import Outcome, Preparation, prepare
 
-__all__ = ["Batch", "FolderDataset", "Item", "batch_indices", "endless_batches"]
+__all__ = ["Batch", "FolderDataset", "Item", "Outcome", "Preparation", "batch_indices", "endless_batches", "prepare"]

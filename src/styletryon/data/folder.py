@@ -12,12 +12,9 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
-import zipfile
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,9 +29,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from styletryon.data.source import Source, open_source
 from styletryon.errors import DataError, ImageError, RangeError
-from styletryon.images import read_image
-from styletryon.labels import NUM_LABELS, REGIONS, Label
+from styletryon.images import Frame, crop_labels, read_image
+from styletryon.labels import NUM_LABELS, REGIONS
 from styletryon.pose import NUM_KEYPOINTS, Pose
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -155,7 +153,7 @@ class FolderDataset:
         self.size = (int(size[0]), int(size[1]))
         self.split = split
         self._frame = frame
-        self._source = _open_source(path)
+        self._source = open_source(path)
         self.path = Path(path)
         self.ids = self._read_split()
         self._files = self._find_files()
@@ -388,7 +386,7 @@ class FolderDataset:
     def _read_one(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         name, (image_file, label_file) = self.ids[index], self._files[index]
         image = _decode(self._source, image_file, name, _to_rgb)
-        labels = _decode(self._source, label_file, name, _to_labels)
+        labels = read_labels(self._source, label_file, name)
         if image.size != labels.size:
             raise DataError(
                 f"ID {name!r}: expected {self._source.name(label_file)} to have the picture's {image.size[0]}x"
@@ -497,112 +495,7 @@ def endless_batches(
     return map(read, count(start))
 
 
-class _Source(ABC):
-    """The files of a data set, wherever they lie. Names inside it use forward slashes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @abstractmethod
-    def has(self, file: str) -> bool:
-        """Say whether there is such a file."""
-
-    @abstractmethod
-    def list(self, folder: str) -> set[str]:
-        """Return the names of the files in a folder."""
-
-    @abstractmethod
-    def read(self, file: str) -> bytes:
-        """Return what a file holds; safe to call from several threads."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of what is open."""
-
-    def name(self, file: str) -> str:
-        """Return what a message calls a file."""
-        return str(self.path / file)
-
-    def read_json(self, file: str) -> Any:
-        """Return what a JSON file holds."""
-        if not self.has(file):
-            raise DataError(f"{self.name(file)}: no such file; see styletryon.data.folder for the format")
-        try:
-            return json.loads(self.read(file))
-        except ValueError as error:  # Wrong JSON or wrong UTF-8.
-            raise DataError(f"{self.name(file)}: expected JSON, got {error}") from error
-
-
-class _Folder(_Source):
-    def has(self, file: str) -> bool:
-        return (self.path / file).is_file()
-
-    def list(self, folder: str) -> set[str]:
-        try:
-            return set(os.listdir(self.path / folder))
-        except OSError as error:
-            raise DataError(f"{self.name(folder)}: expected a folder, got {error.strerror or error}") from error
-
-    def read(self, file: str) -> bytes:
-        try:
-            return (self.path / file).read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.name(file)}: cannot be read: {error.strerror or error}") from error
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class _Zip(_Source):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"path: expected a folder or a whole zip file, got {str(path)!r}: {error}; was its copy cut short?"
-            ) from error
-        names = self._zip.namelist()
-        # The zip may hold the folder or what is in the folder.
-        roots = [name.removesuffix("split.json") for name in names if name.rpartition("/")[2] == "split.json"]
-        self._root = min(roots, key=len, default="")
-        self._members = {name.removeprefix(self._root) for name in names if name.startswith(self._root)}
-
-    def has(self, file: str) -> bool:
-        return file in self._members
-
-    def list(self, folder: str) -> set[str]:
-        return {name.removeprefix(f"{folder}/") for name in self._members if name.startswith(f"{folder}/")}
-
-    def read(self, file: str) -> bytes:
-        try:
-            return self._zip.read(self._root + file)
-        except (
-            OSError,
-            KeyError,
-            ValueError,
-            EOFError,
-            RuntimeError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise DataError(f"{self.name(file)}: cannot be read from the zip: {error}") from error
-
-    def close(self) -> None:
-        self._zip.close()
-
-
-def _open_source(path: str | os.PathLike[str]) -> _Source:
-    place = Path(path)
-    if place.is_dir():
-        return _Folder(place)
-    if place.is_file():
-        return _Zip(place)
-    raise DataError(f"path: expected a folder or a zip file, got {str(place)!r}: no such file or folder")
-
-
-def _decode(source: _Source, file: str, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _decode(source: Source, file: str, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     content = source.read(file)
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -612,6 +505,11 @@ def _decode(source: _Source, file: str, name: str, convert: Callable[[Image.Imag
     # What Pillow's decoders raise on broken files, as far as it is known.
     except (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError) as error:
         raise DataError(f"ID {name!r}: {source.name(file)} cannot be read as a picture: {error}") from error
+
+
+def read_labels(source: Source, file: str, name: str) -> Image.Image:
+    """Read a picture of label classes as one of mode "L" that holds the classes; raises DataError."""
+    return _decode(source, file, name, _to_labels)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -643,19 +541,7 @@ def _show_labels(labels: Image.Image, box: Box, size: tuple[int, int]) -> npt.ND
     classes = np.asarray(labels)
     if box == (0, 0, *labels.size) and labels.size == size[::-1]:
         return classes
-    (left, top, right, bottom), inside = _fit(labels, box)
-    classes = np.pad(classes, ((top, bottom), (left, right)), constant_values=int(Label.BACKGROUND))
-    present = np.unique(classes)
-    shares = [
-        np.asarray(
-            Image.fromarray((classes == label).astype(np.uint8) * 255).resize(
-                size[::-1], Image.Resampling.BOX, box=inside
-            )
-        )
-        for label in present
-    ]
-    majority: npt.NDArray[np.uint8] = present[np.argmax(shares, axis=0)].astype(np.uint8)
-    return majority
+    return crop_labels(classes, Frame(box, (labels.height, labels.width), size))
 
 
 def _fit(image: Image.Image, box: Box) -> tuple[tuple[int, int, int, int], Box]:

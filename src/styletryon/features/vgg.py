@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError, WeightsUnavailableError
+from styletryon.errors import ConfigError, WeightsUnavailableError
+from styletryon.features._weights import load_state, read_state
 
 _BLOCKS = (2, 2, 3, 3, 3)
 _MEAN = (0.485, 0.456, 0.406)
@@ -123,31 +124,8 @@ def _fill(network: nn.Sequential, weights: str | os.PathLike[str] | None) -> Non
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=rng)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         return
-    state = _download() if weights == "imagenet" else _read(Path(weights))
-    needed = network.state_dict()
-    found = {key.removeprefix("features."): value for key, value in state.items()}
-    broken = [key for key, value in needed.items() if getattr(found.get(key), "shape", None) != value.shape]
-    if broken:
-        raise CheckpointError(
-            f"weights: expected a state dict of torchvision's vgg16; missing or misshaped: {', '.join(broken[:4])}"
-        )
-    network.load_state_dict({key: found[key] for key in needed})
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise CheckpointNotFoundError(f"weights: there is no file {path}; expected 'imagenet', None or a path")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign file does to a reader, the caller needs one kind of error
-        raise CheckpointError(f"weights: {path} cannot be read as a state dict: {error}") from error
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f"weights: {path} holds a {type(state).__name__}, expected a state dict")
-    return state
+    state = _download() if weights == "imagenet" else read_state(Path(weights))
+    load_state(network, {key.removeprefix("features."): value for key, value in state.items()}, "vgg16")
 
 
 def _download() -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from styletryon.errors import RangeError, ShapeError
+from styletryon.labels import Label
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -28,6 +29,12 @@ MIN_UNCOVERED = 20
 
 MIN_CLASS_PIXELS = 30
 """A class that the truth shows with fewer pixels than this is left out of `mean_iou`."""
+
+MIN_KEYPOINT_SCORE = 0.3
+"""A keypoint that was asked for with a lower score is not compared."""
+
+MIN_TORSO_SHARE = 1 / 16
+"""A torso shorter than this share of the picture's height is no measure of distances."""
 
 MIN_TEXTURE_PIXELS = 50
 """An eroded garment smaller than this has no texture to speak of."""
@@ -203,6 +210,29 @@ def label_iou(labels: Array, truth: Array, classes: Iterable[int]) -> float:
     return math.nan if union == 0 else int((drawn & true).sum()) / union
 
 
+def class_ious(labels: Array, truth: Array, *, min_pixels: int = MIN_CLASS_PIXELS) -> dict[Label, float]:
+    """Compute the intersection over union of each foreground class.
+
+    Args:
+        labels: `(H, W)` drawn label classes.
+        truth: `(H, W)` label classes of the truth.
+        min_pixels: A class with fewer pixels in the truth is not measured.
+
+    Returns:
+        Class -> a share in [0, 1], NaN where the class is not measured; every class but the background.
+
+    Raises:
+        ShapeError: If the labels disagree in size.
+    """
+    _same_size("labels", np.shape(labels), np.shape(truth))
+    true = np.asarray(truth)
+    return {
+        label: label_iou(labels, truth, {label}) if (true == label).sum() >= min_pixels else math.nan
+        for label in Label
+        if label != Label.BACKGROUND
+    }
+
+
 def mean_iou(labels: Array, truth: Array, *, min_pixels: int = MIN_CLASS_PIXELS) -> float:
     """Average the intersection over union of each foreground class that the truth shows.
 
@@ -219,10 +249,54 @@ def mean_iou(labels: Array, truth: Array, *, min_pixels: int = MIN_CLASS_PIXELS)
     Raises:
         ShapeError: If the labels disagree in size.
     """
-    _same_size("labels", np.shape(labels), np.shape(truth))
-    classes, counts = np.unique(truth, return_counts=True)
-    shown = [int(c) for c, n in zip(classes, counts, strict=True) if c != 0 and n >= min_pixels]
-    return math.nan if not shown else float(np.mean([label_iou(labels, truth, {c}) for c in shown]))
+    found = [iou for iou in class_ious(labels, truth, min_pixels=min_pixels).values() if not math.isnan(iou)]
+    return math.nan if not found else float(np.mean(found))
+
+
+# --------------------------------------------------------------------------------------------------------- poses
+@dataclass(frozen=True)
+class PoseErrors:
+    """How far the keypoints in a picture are from those that were asked for.
+
+    Attributes:
+        error: Mean distance as a share of the torso's length.
+        pck_10: The share of keypoints within 0.1 of the torso's length.
+        pck_20: The share within 0.2.
+    """
+
+    error: float
+    pck_10: float
+    pck_20: float
+
+
+def keypoint_errors(found: Array, asked: Array, size: tuple[int, int]) -> PoseErrors | None:
+    """Compare the keypoints that were found in a picture with those that it was drawn for.
+
+    Keypoints count that were asked for with a score of at least `MIN_KEYPOINT_SCORE` and inside the picture. The torso
+    reaches from the middle of the shoulders to the middle of the hips of the asked pose.
+
+    Args:
+        found: `(17, 2)` or `(17, 3)` x and y in pixels of the picture.
+        asked: `(17, 3)` x, y and score in the same pixels.
+        size: Height and width of the picture.
+
+    Returns:
+        The errors; None where no keypoint counts, or the asked torso is not there or under `MIN_TORSO_SHARE` of the
+        picture's height.
+
+    Raises:
+        ShapeError: If the keypoints are not 17.
+    """
+    there, want = np.asarray(found, dtype=np.float64), np.asarray(asked, dtype=np.float64)
+    if there.shape[:1] != (17,) or want.shape != (17, 3):
+        raise ShapeError(f"found, asked: expected (17, 2) and (17, 3) keypoints, got {there.shape} and {want.shape}")
+    x, y, score = want.T
+    counts = (score >= MIN_KEYPOINT_SCORE) & (x >= 0) & (y >= 0) & (x <= size[1]) & (y <= size[0])
+    torso = float(np.linalg.norm(want[5:7, :2].mean(axis=0) - want[11:13, :2].mean(axis=0)))
+    if not counts.any() or (score[[5, 6, 11, 12]] <= 0).any() or torso < MIN_TORSO_SHARE * size[0]:
+        return None
+    apart = np.linalg.norm(there[:, :2] - want[:, :2], axis=1)[counts] / torso
+    return PoseErrors(float(apart.mean()), float((apart <= 0.1).mean()), float((apart <= 0.2).mean()))
 
 
 # ------------------------------------------------------------------------------------------------------- texture
@@ -390,46 +464,6 @@ def texture_distance(image: Array, mask: Array, other: Array, other_mask: Array)
         spreads = [levels[0].std(), *((b - a).std() for a, b in pairwise(levels))]
         bands.append(np.asarray(spreads))
     return float(np.abs(bands[0] - bands[1]).mean())
-
-
-def kernel_distance(first: Array, second: Array) -> tuple[float, float]:
-    """Compute the kernel inception distance (KID) of two sets of features, with its standard error.
-
-    The unbiased squared maximum mean discrepancy with the kernel `(x . y / D + 1)**3` (Binkowski et al. 2018), over
-    whole sets instead of subsets; the error is the jackknife's. The features may come from any network: numbers of
-    different networks are not comparable.
-
-    Args:
-        first: `(N, D)` features of the first set, N >= 3.
-        second: `(M, D)` features of the second set, M >= 3.
-
-    Returns:
-        The distance, which may be below 0 for sets that are alike, and its standard error.
-
-    Raises:
-        ShapeError: If a set is too small or their widths differ.
-    """
-    x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 3:
-        raise ShapeError(
-            f"first, second: expected (N, D) and (M, D) features with N, M >= 3, got {x.shape} and {y.shape}; "
-            "ask for more pairs"
-        )
-
-    def kernel(a: Array, b: Array) -> Array:
-        return np.asarray((a @ b.T / a.shape[1] + 1) ** 3)
-
-    xx, yy, xy = kernel(x, x), kernel(y, y), kernel(x, y)
-    np.fill_diagonal(xx, 0)
-    np.fill_diagonal(yy, 0)
-    n, m = len(x), len(y)
-    inside_x, inside_y, across = xx.sum(), yy.sum(), xy.sum()
-    term_x, term_y = inside_x / (n * (n - 1)), inside_y / (m * (m - 1))
-    value = term_x + term_y - 2 * across / (n * m)
-    without_x = (inside_x - 2 * xx.sum(1)) / ((n - 1) * (n - 2)) + term_y - 2 * (across - xy.sum(1)) / ((n - 1) * m)
-    without_y = (inside_y - 2 * yy.sum(1)) / ((m - 1) * (m - 2)) + term_x - 2 * (across - xy.sum(0)) / (n * (m - 1))
-    variance = (n - 1) * without_x.var() + (m - 1) * without_y.var()
-    return float(value), float(math.sqrt(variance))
 
 
 # ---------------------------------------------------------------------------------------------------- statistics

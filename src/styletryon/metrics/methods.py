@@ -133,11 +133,11 @@ class Bench:
         """Mean seconds that projecting one picture took, within its batch."""
         return self._seconds / max(1, self._projected)
 
-    def project(self, images: Tensor, pose: Pose) -> Latent:
-        """Project pictures `(B, 3, H, W)` in [-1, 1]; each is the source of its latent."""
+    def project(self, images: Tensor, pose: Pose, mask: Tensor | None = None) -> Latent:
+        """Project pictures `(B, 3, H, W)` in [-1, 1]; each is the source of its latent. `mask` says what counts."""
         device = self.model.w_mean.device
         started = time.perf_counter()
-        latent = self._projector.project(images.to(device), pose.to(device))
+        latent = self._projector.project(images.to(device), pose.to(device), mask=mask)
         self._seconds += time.perf_counter() - started
         self._projected += len(latent)
         height, width = self.model.image_size
@@ -436,5 +436,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Names that stand for several methods."""
 
-PHOTO_METHODS = ("noop_photo", "noop", "swap", "ours", *(n for n in ABLATION_METHODS if n.startswith("ours_")))
+PHOTO_METHODS = (
+    "noop_photo",
+    "noop",
+    "swap",
+    "shares",
+    "ours",
+    *(name for name in ABLATION_METHODS if name.startswith("ours_")),
+)
 """The methods that need no truth."""

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,8 @@ from styletryon._files import write_atomically
 from styletryon._version import __version__
 from styletryon.metrics.measures import Statistic, bootstrap
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the JSON document. It grows when a field changes its meaning."""
-
-UNITS = {"fg_psnr": "dB", "garment_psnr": "dB", "identity_psnr": "dB", "uncovered_psnr": "dB", "seconds": "s"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class EvaluationReport:
     """The result of an evaluation.
 
     Attributes:
-        what: What was evaluated: "pairs", "pose" or "folder".
+        what: What was evaluated: "pairs", "pose", "pose_folder", "folder", "table" or "generator".
         settings: How: sizes, seeds, counts, versions, the model's fingerprint, the device, the seconds.
         methods: Method -> measure -> mean over pairs with a 95 % bootstrap interval.
         gaps: Name of a comparison -> measure -> mean of the difference on the same pairs, with its interval.
@@ -47,11 +46,21 @@ class EvaluationReport:
         return self.methods[method]
 
     def table(self) -> str:
-        """Lay the means out as plain text: a line per method, `mean ±half` of the 95 % interval."""
-        lines = [self._heading(), ""]
-        lines += _grid(self.methods, "method")
-        if self.gaps:
-            lines += ["", *_grid(self.gaps, "difference on the same pairs")]
+        """Lay the means out as plain text: a line per method, `mean ±half` of the 95 % interval.
+
+        The overlap of single label classes, if there is any, has a table of its own.
+        """
+        lines = [self._heading(), "", *_grid(_columns(self.methods, classes=False), "method")]
+        by_class = _columns(self.methods, classes=True)
+        if by_class:
+            lines += ["", *_grid(by_class, "label classes")]
+        gaps = _columns(self.gaps, classes=False)
+        if gaps:
+            lines += ["", *_grid(gaps, "difference on the same pairs")]
+        faults = self.settings.get("faults", ())
+        if faults:
+            lines += ["", f"rows left out: {len(faults)}"]
+            lines += [f"line {fault['line']}: {fault['reason']}" for fault in faults]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -138,16 +147,25 @@ def compare(
 
 
 def versions() -> dict[str, str]:
-    """Name the software and the machine that numbers depend on."""
+    """Name the software and the machine that numbers depend on; "none" for what is not installed."""
     return {
         "styletryon": __version__,
         "torch": torch.__version__,
+        "torchvision": _installed("torchvision"),
         "numpy": np.__version__,
+        "pillow": _installed("pillow"),
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "machine": platform.machine(),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _statistics(row: Mapping[str, Statistic]) -> dict[str, dict[str, float]]:
@@ -174,8 +192,19 @@ def _grid(rows: Mapping[str, Mapping[str, Statistic]], title: str) -> list[str]:
     return ["  ".join([first.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]).rstrip() for first, *rest in lines]
 
 
+def _columns(rows: Mapping[str, Mapping[str, Statistic]], *, classes: bool) -> dict[str, dict[str, Statistic]]:
+    """Keep the measures of single label classes, or all others; rows that are left with none go if classes are kept."""
+    kept = {
+        name: {measure: found for measure, found in row.items() if measure.startswith("iou_") == classes}
+        for name, row in rows.items()
+    }
+    return {name: row for name, row in kept.items() if row or not classes}
+
+
 def _cell(measure: str, statistic: Statistic | None) -> str:
     if statistic is None:
         return "-"
-    digits = 2 if measure in UNITS else 3
+    digits = 2 if measure.endswith("_psnr") or measure in ("seconds", "fid") else 3
+    if not math.isfinite(statistic.high - statistic.low):
+        return f"{statistic.mean:.{digits}f}"
     return f"{statistic.mean:.{digits}f} ±{(statistic.high - statistic.low) / 2:.{digits}f}"

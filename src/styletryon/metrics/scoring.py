@@ -6,12 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from styletryon.drawing import Drawing
-from styletryon.features import FeatureNetwork
-from styletryon.features.base import is_deep
 from styletryon.images import to_uint8
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
@@ -115,20 +111,69 @@ def score_photographs(drawn: Picture, person: Picture, garment: Picture, classes
     }
 
 
-@torch.no_grad()
-def pooled_features(network: FeatureNetwork, images: Tensor) -> Array:
-    """Summarise pictures for the kernel distance.
+def score_labels(drawn: Picture, truth: Array) -> dict[str, float]:
+    """Measure a segmentation, class by class.
 
     Args:
-        network: A deep network, whose last map is averaged over the picture, or another one, whose maps are averaged
-            over a grid of 4x3 cells.
-        images: `(B, 3, H, W)` in [-1, 1].
+        drawn: What was drawn.
+        truth: `(H, W)` the true label classes.
 
     Returns:
-        `(B, D)` float64.
+        `label_iou`: see `mean_iou`; and `iou_CLASS` for each foreground class, NaN where the truth does not show it.
     """
-    features = network(images)
-    if is_deep(network):
-        return np.asarray(features[-1].double().mean(dim=(2, 3)).cpu().numpy())
-    cells = [torch.nn.functional.adaptive_avg_pool2d(f.double(), (4, 3)).flatten(1) for f in features]
-    return np.asarray(torch.cat(cells, dim=1).cpu().numpy())
+    found = {"label_iou": measures.mean_iou(drawn.labels, truth)}
+    found |= {f"iou_{label.name.lower()}": iou for label, iou in measures.class_ious(drawn.labels, truth).items()}
+    return found
+
+
+def score_keypoints(found: Array, asked: Array, size: tuple[int, int]) -> dict[str, float]:
+    """Measure a pose; see `keypoint_errors`.
+
+    Args:
+        found: `(17, 3)` keypoints found in the picture.
+        asked: `(17, 3)` keypoints that it was to show.
+        size: Height and width of the picture.
+
+    Returns:
+        `keypoint_error`, `pck_10` and `pck_20`; NaN where the asked pose gives no measure.
+    """
+    errors = measures.keypoint_errors(found, asked, size)
+    if errors is None:
+        return {"keypoint_error": math.nan, "pck_10": math.nan, "pck_20": math.nan}
+    return {"keypoint_error": errors.error, "pck_10": errors.pck_10, "pck_20": errors.pck_20}
+
+
+def score_reconstruction(drawn: Picture, photo: Picture) -> dict[str, float]:
+    """Measure how well a picture is drawn again.
+
+    Args:
+        drawn: What was drawn.
+        photo: The picture itself and its labels.
+
+    Returns:
+        `fg_psnr` and `fg_ssim` over the person, `frame_psnr` and `frame_ssim` over the whole frame.
+    """
+    person = measures.foreground(photo.labels)
+    found = {}
+    for name, mask in (("fg", person), ("frame", np.ones_like(person))):
+        found[f"{name}_psnr"] = measures.masked_psnr(drawn.image, photo.image, mask)
+        found[f"{name}_ssim"] = measures.masked_ssim(drawn.image, photo.image, mask)
+    return found
+
+
+def score_cycle(back: Picture, photo: Picture, classes: frozenset[int]) -> dict[str, float]:
+    """Measure what is left of a person who put another's garment on and their own on again.
+
+    Args:
+        back: What was drawn in the end.
+        photo: The photograph that it began with, and its labels.
+        classes: The classes of the region.
+
+    Returns:
+        `cycle_psnr` over the person, `cycle_region_psnr` over the region.
+    """
+    person, region = measures.foreground(photo.labels), measures.class_mask(photo.labels, classes)
+    return {
+        "cycle_psnr": measures.masked_psnr(back.image, photo.image, person),
+        "cycle_region_psnr": measures.masked_psnr(back.image, photo.image, region),
+    }

@@ -34,7 +34,10 @@ _SHOULDERS_PER_TORSO = 0.72  # the usual width between the shoulders, in lengths
 # how that falls off towards the sides, and how it is drawn together there.
 _TURN_SHIFT, _TURN_FALL, _SIDE_STRETCH = 0.268, 1.2, 1.2
 
-NUM_BODY_MAPS = 4 * len(FREQUENCIES) + 8 * len(SLANTED_FREQUENCIES) + 4 * len(LIMB_FREQUENCIES) + 2 + len(_LIMBS)
+NUM_TORSO_WAVES = 4 * len(FREQUENCIES) + 8 * len(SLANTED_FREQUENCIES)
+"""How many of the maps, the first ones, are waves on the torso."""
+
+NUM_BODY_MAPS = NUM_TORSO_WAVES + 4 * len(LIMB_FREQUENCIES) + 2 + len(_LIMBS)
 
 
 def body_maps(

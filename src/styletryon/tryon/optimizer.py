@@ -174,6 +174,11 @@ class TryOnOptimizer:
         graph: bool = True,
     ) -> None:
         chosen = find_preset(preset)
+        if generator.num_labels < 1:
+            raise ConfigError(
+                f"generator: expected one that draws a segmentation, got {type(generator).__name__} with 0 classes; "
+                "give it one: styletryon.interop.ParsedDrawer(generator, parser)"
+            )
         self.generator = generator
         self.steps = chosen.steps if steps is None else steps
         self.learning_rate = chosen.learning_rate if learning_rate is None else learning_rate

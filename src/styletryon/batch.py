@@ -1,0 +1,442 @@
+"""Many people, many garments: a table of try-ons, done in batches, once each, whatever happens on the way.
+
+.. code-block:: text
+
+    OUT/NAME.png              a try-on
+    OUT/rows/RANK.jsonl       what became of each row, a line as soon as it is known
+    OUT/latents/KEY.*         each photograph's projection, so that it is projected once
+    OUT/settings.json         what the results were made with
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from styletryon._files import append_line, write_text
+from styletryon.api import ModelLike, _projector, estimate_pose, load_model
+from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
+from styletryon.images import Frame, Source, crop, frame_person, read_image
+from styletryon.labels import REGIONS, Label, resolve_region
+from styletryon.latent import Latent, stack
+from styletryon.losses import TryOnLoss, TryOnState
+from styletryon.pose import Pose
+from styletryon.projection import LatentProjector
+from styletryon.tryon import TryOnOptimizer, TryOnResult
+
+__all__ = ["BatchRow", "BatchSummary", "RowOutcome", "read_table", "try_on_table"]
+
+Progress = Callable[[int, int], None]
+"""Is called with how many of this process's rows are finished, and of how many."""
+
+_COLUMNS = ("person", "garment", "region", "out", "person_pose", "garment_pose")
+_HELD_PIXELS = 100_000_000  # of photographs that are kept in memory
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """A row of a table of try-ons.
+
+    Attributes:
+        line: Its line in the file, the heading being line 1.
+        person: Path of the person's photograph.
+        garment: That of somebody who wears the garment.
+        region: What changes: the name of a region, or label classes separated by "+".
+        out: Name of the picture to write, inside the output folder.
+        person_pose: A JSON file with the person's keypoints, or None to estimate them.
+        garment_pose: The same for the garment's wearer.
+        fault: Why the row cannot be tried, or empty.
+    """
+
+    line: int
+    person: str | os.PathLike[str]
+    garment: str | os.PathLike[str]
+    region: str
+    out: str
+    person_pose: str | os.PathLike[str] | None = None
+    garment_pose: str | os.PathLike[str] | None = None
+    fault: str = ""
+
+    @property
+    def key(self) -> str:
+        """A text that is equal for equal rows, wherever they stand in the table."""
+        parts = [self.person, self.garment, self.region, self.out, self.person_pose, self.garment_pose]
+        return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class RowOutcome:
+    """What became of a row.
+
+    Attributes:
+        key: The row's.
+        line: Its line in the table.
+        status: "done" or "failed".
+        out: Name of the picture in the output folder; empty if it failed.
+        reason: Why it failed; empty if it did not.
+        report: The numbers of the try-on.
+    """
+
+    key: str
+    line: int
+    status: Literal["done", "failed"]
+    out: str = ""
+    reason: str = ""
+    report: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What became of a table.
+
+    Attributes:
+        outcomes: One per row that is finished, by line.
+        waiting: How many rows are not finished yet: those of other processes, or after an interruption.
+    """
+
+    outcomes: tuple[RowOutcome, ...]
+    waiting: int
+
+    @property
+    def done(self) -> int:
+        """How many try-ons stand."""
+        return sum(outcome.status == "done" for outcome in self.outcomes)
+
+    @property
+    def failed(self) -> tuple[RowOutcome, ...]:
+        """The rows that failed."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status == "failed")
+
+    def table(self) -> str:
+        """Lay out how many are done, and which rows failed and why."""
+        lines = [f"{self.done} done, {len(self.failed)} failed, {self.waiting} waiting"]
+        lines += [f"  line {outcome.line}: {outcome.reason}" for outcome in self.failed]
+        return "\n".join(lines)
+
+
+def read_table(path: str | os.PathLike[str], *, region: str = "top") -> tuple[BatchRow, ...]:
+    """Read a table of try-ons.
+
+    The file is CSV with a heading. Columns `person` and `garment` are needed; `region`, `out`, `person_pose` and
+    `garment_pose` are optional. Names of files are relative to the table's folder. A row with a fault is kept, with
+    the reason.
+
+    Args:
+        path: The table.
+        region: The region of rows that name none.
+
+    Raises:
+        DataError: If the table cannot be read, has no rows, or lacks a column or has one that is unknown.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            heading = [(name or "").strip() for name in reader.fieldnames or ()]
+            missing, unknown = {"person", "garment"} - set(heading), set(heading) - set(_COLUMNS)
+            if missing or unknown:
+                raise DataError(
+                    f"table: expected a heading with person and garment out of {', '.join(_COLUMNS)} in "
+                    f"{str(path)!r}, got {', '.join(heading) or 'nothing'}"
+                )
+            reader.fieldnames = heading
+            rows = [_read_row(reader.line_num, cells, path.parent, region) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"table: expected a CSV file, got {str(path)!r} ({error})") from error
+    if not rows:
+        raise DataError(f"table: expected rows below the heading of {str(path)!r}, got none")
+    return tuple(_without_doubles(rows))
+
+
+def _read_row(line: int, cells: Mapping[str | None, Any], folder: Path, region: str) -> BatchRow:
+    values = {name: str(cells.get(name) or "").strip() for name in _COLUMNS}
+    faults = ["more cells than the heading has"] if cells.get(None) else []
+    faults += [f"no {name} is given" for name in ("person", "garment") if not values[name]]
+    chosen = values["region"] or region
+    try:
+        _region(chosen)
+    except StyleTryOnError as error:
+        faults.append(str(error))
+    stems = [re.sub(r"[^\w.-]+", "_", Path(values[name]).stem) for name in ("person", "garment")]
+    out = values["out"] or f"{line:06d}-{stems[0]}-{stems[1]}.png"
+    if Path(out).is_absolute() or ".." in Path(out).parts:
+        faults.append(f"out: expected a name inside the output folder, got {out!r}")
+    elif Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        faults.append(f"out: expected a name that ends in .png, .jpg or .webp, got {out!r}")
+    poses = {name: folder / values[name] if values[name] else None for name in ("person_pose", "garment_pose")}
+    return BatchRow(line, folder / values["person"], folder / values["garment"], chosen, out, fault="; ".join(faults),
+                    **poses)  # fmt: skip
+
+
+def _without_doubles(rows: Sequence[BatchRow]) -> Iterator[BatchRow]:
+    """Mark rows whose picture an earlier row writes: one of them would be lost."""
+    first: dict[str, int] = {}
+    for row in rows:
+        earlier = first.setdefault(os.path.normpath(row.out), row.line)
+        twice = f"out: expected a name of its own, got {row.out!r}, which line {earlier} writes"
+        yield row if row.fault or earlier == row.line else replace(row, fault=twice)
+
+
+def _region(text: str) -> str | frozenset[Label]:
+    return text if text in REGIONS else resolve_region([int(x) if x.isdigit() else x for x in text.split("+")])
+
+
+def try_on_table(
+    table: str | os.PathLike[str] | Sequence[BatchRow],
+    out: str | os.PathLike[str],
+    *,
+    region: str = "top",
+    model: ModelLike | None = None,
+    losses: Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]] | None = None,
+    preset: str = "balanced",
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    batch_size: int = 8,
+    retry_failed: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+    progress: Progress | None = None,
+) -> BatchSummary:
+    """Try on every row of a table.
+
+    What is done is never done twice: call it again after an interruption, and it goes on. A row that fails does not
+    stop the others. Several processes or machines that see the same folder share the rows: give each its rank.
+
+    Args:
+        table: A CSV file, see `read_table`, or its rows.
+        out: Folder for the pictures and what is needed to go on.
+        region: The region of rows that name none.
+        model: The generator: name, folder or object. None for the bundled one.
+        losses: As for `try_on`.
+        preset: "fast", "balanced" or "quality".
+        seed: Of everything random.
+        device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
+        batch_size: Pairs that are tried on at once.
+        retry_failed: Whether rows that failed before are tried again.
+        rank: Which share of the rows this process does, from 0.
+        world_size: How many processes share the rows.
+        progress: Called after each batch.
+
+    Returns:
+        What became of the rows, those of other processes included as far as they are finished.
+
+    Raises:
+        DataError: If the table cannot be read.
+        ConfigError: If the folder holds results of other settings, or a setting is unknown.
+        RangeError: If a number makes no sense.
+        SaveError: If the folder cannot be written to.
+    """
+    if batch_size < 1 or world_size < 1 or not 0 <= rank < world_size:
+        raise RangeError(
+            "batch_size, rank, world_size: expected at least 1, a rank in [0, world_size) and at least 1, got "
+            f"{batch_size}, {rank} and {world_size}"
+        )
+    rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else tuple(table)
+    generator = load_model("default" if model is None else model, device=device)
+    folder = Path(out)
+    optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed, batch_size=batch_size)
+    wardrobe = _Wardrobe(folder / "latents", _projector(generator, preset, seed), f"{preset} {seed}")
+    _claim(folder, {"model": generator.fingerprint, "preset": preset, "seed": seed})
+    journal = _Journal(folder / "rows", rank)
+    before = {key: outcome for key, outcome in journal.read().items() if outcome.status == "done" or not retry_failed}
+    own = [row for row in rows[rank::world_size] if not _is_finished(before.get(row.key), folder)]
+    finished = 0
+    for part in _parts(own, batch_size):
+        for outcome in _try_rows(part, optimizer, wardrobe, folder):
+            journal.add(outcome)
+        finished += len(part)
+        if progress is not None:
+            progress(finished, len(own))
+    known = journal.read()
+    outcomes = [replace(known[row.key], line=row.line) for row in rows if row.key in known]
+    return BatchSummary(tuple(outcomes), len(rows) - len(outcomes))
+
+
+def _is_finished(outcome: RowOutcome | None, folder: Path) -> bool:
+    return outcome is not None and (outcome.status == "failed" or (folder / outcome.out).is_file())
+
+
+def _parts(rows: Iterable[BatchRow], size: int) -> Iterator[list[BatchRow]]:
+    """Group rows of one region, which can be tried on at once."""
+    groups: dict[str, list[BatchRow]] = {}
+    for row in rows:
+        group = groups.setdefault(row.region, [])
+        group.append(row)
+        if len(group) == size:
+            yield groups.pop(row.region)
+    yield from groups.values()
+
+
+def _try_rows(
+    rows: Sequence[BatchRow], optimizer: TryOnOptimizer, wardrobe: _Wardrobe, folder: Path
+) -> Iterator[RowOutcome]:
+    """Try rows of one region on, at once if that works, else one by one, so that one fails alone."""
+    ready: list[tuple[BatchRow, Latent, Latent]] = []
+    for row in rows:
+        try:
+            if row.fault:
+                raise DataError(row.fault)
+            person = wardrobe.get(row.person, row.person_pose)
+            ready.append((row, person, wardrobe.get(row.garment, row.garment_pose)))
+        except Exception as error:
+            yield _failure(row, error)
+    try:
+        outcomes = _dress(ready, optimizer, folder) if ready else []
+    except Exception as error:
+        if len(ready) == 1:
+            outcomes = [_failure(ready[0][0], error)]
+        else:
+            alone = (_try_rows([row], optimizer, wardrobe, folder) for row, _, _ in ready)
+            outcomes = [outcome for found in alone for outcome in found]
+    yield from outcomes
+
+
+def _dress(
+    ready: Sequence[tuple[BatchRow, Latent, Latent]], optimizer: TryOnOptimizer, folder: Path
+) -> list[RowOutcome]:
+    people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
+    batch = optimizer.optimize(people, garments, region=_region(ready[0][0].region))
+    outcomes = []
+    for place, (row, person, garment) in enumerate(ready):
+        result = TryOnResult.from_batch(batch, place)
+        result.save(folder / row.out)
+        report = dict(result.report)
+        for role, latent in (("person", person), ("garment", garment)):
+            report |= {f"{role}_{name}": value for name, value in latent.report.items()}
+        outcomes.append(RowOutcome(row.key, row.line, "done", row.out, report=report))
+    return outcomes
+
+
+def _failure(row: BatchRow, error: Exception) -> RowOutcome:
+    text = " ".join(str(error).split())
+    reason = text if isinstance(error, StyleTryOnError) else f"{type(error).__name__}: {text}"
+    return RowOutcome(row.key, row.line, "failed", reason=reason)
+
+
+def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Make the folder these settings', unless it is another's."""
+    path = folder / "settings.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        write_text(path, json.dumps(dict(settings), indent=1) + "\n")
+        return
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"out: cannot read {str(path)!r} ({error}); choose another folder") from error
+    if known != dict(settings):
+        raise ConfigError(
+            f"out: expected a folder of results with {dict(settings)}, got {str(folder)!r} with {known}; choose "
+            "another folder, or the same settings"
+        )
+
+
+class _Journal:
+    """What became of each row, a file per process."""
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        self.folder = folder
+        self.file = folder / f"{rank:05d}.jsonl"
+
+    def add(self, outcome: RowOutcome) -> None:
+        append_line(self.file, json.dumps(asdict(outcome)))
+
+    def read(self) -> dict[str, RowOutcome]:
+        """Return the last outcome of each row; half a line, which a killed process leaves, is passed over."""
+        found: dict[str, RowOutcome] = {}
+        for file in sorted(self.folder.glob("*.jsonl")):
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    outcome = RowOutcome(**json.loads(line))
+                except (ValueError, TypeError):
+                    continue
+                if outcome.status == "done" or outcome.key not in found:
+                    found[outcome.key] = outcome
+        return found
+
+
+class _Wardrobe:
+    """Projections of photographs: each is made once, and kept on disk."""
+
+    def __init__(self, folder: Path, projector: LatentProjector, settings: str) -> None:
+        self.folder = folder
+        self.projector = projector
+        self.settings = f"{projector.generator.fingerprint} {settings}"
+        self._held: OrderedDict[str, Latent | StyleTryOnError] = OrderedDict()
+
+    def get(self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None) -> Latent:
+        """Return the latent of a photograph, with its source.
+
+        Raises:
+            StyleTryOnError: If it cannot be projected; what failed once fails again at once.
+        """
+        photo, pose = Path(photo), None if pose is None else Path(pose)
+        try:
+            contents = photo.read_bytes()
+            keypoints = None if pose is None else pose.read_bytes()
+        except OSError as error:
+            raise DataError(f"{error.filename}: {error.strerror or error}") from error
+        digest = hashlib.blake2b(self.settings.encode(), digest_size=16)
+        for content in (contents, keypoints or b""):
+            digest.update(hashlib.blake2b(content).digest())
+        key = digest.hexdigest()
+        if key not in self._held:
+            try:
+                self._held[key] = self._load(key, photo) or self._project(key, photo, pose)
+            except StyleTryOnError as error:
+                self._held[key] = error
+        self._held.move_to_end(key)
+        held = self._held[key]
+        while len(self._held) > 1 and sum(map(_pixels, self._held.values())) > _HELD_PIXELS:
+            self._held.popitem(last=False)
+        if isinstance(held, StyleTryOnError):
+            raise held
+        return held
+
+    def _load(self, key: str, photo: Path) -> Latent | None:
+        file = self.folder / f"{key}.safetensors"
+        try:
+            known = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            frame = Frame(**{name: tuple(value) for name, value in known.items()})
+            latent = Latent.load(file, device=self.projector.generator.w_mean.device)
+        except (OSError, ValueError, TypeError):  # not there, or half of it: it is made anew
+            return None
+        return replace(latent, source=(Source(read_image(photo), frame),))
+
+    def _project(self, key: str, path: Path, pose: Path | None) -> Latent:
+        generator = self.projector.generator
+        photo = read_image(path, name=str(path))
+        size = (photo.height, photo.width)
+        found = estimate_pose(photo) if pose is None else _read_pose(pose, size)
+        frame = frame_person(found, size, generator.image_size)
+        picture, inside = crop(photo, frame)
+        latent = self.projector.project(
+            picture[None].to(generator.w_mean.device), frame.to_model(found), mask=inside
+        )
+        latent.save(self.folder / f"{key}.safetensors")
+        write_text(self.folder / f"{key}.json", json.dumps(asdict(frame)))  # last: it says that the other is whole
+        return replace(latent, source=(Source(photo, frame),))
+
+
+def _pixels(held: Latent | StyleTryOnError) -> int:
+    source = held.source[0] if isinstance(held, Latent) and held.source else None
+    return source.photo.width * source.photo.height if isinstance(source, Source) else 1
+
+
+def _read_pose(file: Path, size: tuple[int, int]) -> Pose:
+    try:
+        return Pose(json.loads(file.read_text(encoding="utf-8")), size)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, StyleTryOnError):
+            raise
+        raise DataError(f"{file}: expected 17 triples [x, y, score] as JSON ({error})") from error

@@ -1,0 +1,60 @@
+"""`styletryon try-on-batch`: a table of try-ons."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from styletryon.cli._common import Commands, Stages, add_command, add_try_on_options, wants_progress, write_json
+from styletryon.errors import ConfigError
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    parser = add_command(commands, "try-on-batch", _try_on_batch, "try on every row of a table, once, in batches")
+    parser.add_argument(
+        "table", type=Path, metavar="TABLE", help="CSV with person and garment (region, out, person_pose, garment_pose)"
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write")
+    parser.add_argument("--batch-size", default=8, type=int, help="pairs at once (default: %(default)s)")
+    parser.add_argument("--retry-failed", action="store_true", help="try rows that failed before again")
+    add_try_on_options(parser)
+
+
+def _try_on_batch(arguments: argparse.Namespace) -> None:
+    from styletryon.batch import try_on_table
+
+    if not isinstance(arguments.region, str):
+        raise ConfigError("--region: expected the name of a region; label classes go into the table's column region")
+    # As torchrun sets them, on one machine or several; the processes share nothing but the folder.
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    with Stages(shown=wants_progress(arguments)) as stages:
+        summary = try_on_table(
+            arguments.table,
+            arguments.out,
+            region=arguments.region,
+            model=arguments.model,
+            preset=arguments.preset,
+            seed=arguments.seed,
+            device=arguments.device or _own_device(),
+            batch_size=arguments.batch_size,
+            retry_failed=arguments.retry_failed,
+            rank=rank,
+            world_size=world_size,
+            progress=lambda done, total: stages("rows", done, total),
+        )
+    if rank == 0 or summary.waiting == 0:
+        write_json(asdict(summary), arguments.out / "summary.json")
+    if not arguments.quiet:
+        print(summary.table())
+        print(arguments.out)
+
+
+def _own_device() -> str | None:
+    """Return the CUDA device of a process of torchrun; None leaves the choice to the library."""
+    import torch
+
+    local = os.environ.get("LOCAL_RANK")
+    return f"cuda:{local}" if local is not None and torch.cuda.is_available() else None

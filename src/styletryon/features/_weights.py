@@ -1,0 +1,76 @@
+"""Weights of torchvision's networks: read from a file, or found where torchvision keeps what it once downloaded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from styletryon.errors import CheckpointError, CheckpointNotFoundError, WeightsUnavailableError
+
+
+def read_state(path: Path) -> Mapping[str, Any]:
+    """Read a state dict from a `.pth` or `.safetensors` file, on the CPU."""
+    if not path.is_file():
+        raise CheckpointNotFoundError(f"weights: there is no file {path}; expected a known name, None or a path")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a foreign file does to a reader, the caller needs one kind of error
+        raise CheckpointError(f"weights: {path} cannot be read as a state dict: {error}") from error
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"weights: {path} holds a {type(state).__name__}, expected a state dict")
+    return state
+
+
+def load_state(network: nn.Module, state: Mapping[str, Any], kind: str) -> None:
+    """Load what a network needs out of a state dict that may hold more."""
+    needed = network.state_dict()
+    broken = [key for key, value in needed.items() if getattr(state.get(key), "shape", None) != value.shape]
+    if broken:
+        raise CheckpointError(
+            f"weights: expected a state dict of torchvision's {kind}; missing or misshaped: {', '.join(broken[:4])}"
+        )
+    network.load_state_dict({key: state[key] for key in needed})
+
+
+def find_cached(url: str) -> Path:
+    """Find the file that torchvision made of a URL, and download nothing.
+
+    Args:
+        url: Where torchvision gets it; the name of the file ends with the beginning of its SHA-256.
+
+    Returns:
+        The file in torch's cache.
+
+    Raises:
+        WeightsUnavailableError: If it is not there.
+        CheckpointError: If its checksum is another than its name says.
+    """
+    name = url.rsplit("/", 1)[-1]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        raise WeightsUnavailableError(
+            f"weights: expected {name} in torch's cache, got no file {path}; fetch {url} yourself and put it there or "
+            "pass its path"
+        )
+    said = re.search(r"-([0-9a-f]{8,})\.", name)
+    if said is not None and not _sha256(path).startswith(said.group(1)):
+        raise CheckpointError(f"weights: expected a SHA-256 of {path} that begins with {said.group(1)}; fetch it again")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
