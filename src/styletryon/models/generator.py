@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from styletryon.drawing import Drawing
-from styletryon.errors import ConfigError
+from styletryon.drawing import Drawing, adapt
+from styletryon.errors import ConfigError, ShapeError
 from styletryon.latent import Latent, Styles
 from styletryon.models import storage
 from styletryon.models.base import StyleGenerator
@@ -28,6 +29,8 @@ _BODY_GAIN = 4.0
 # Shares move from none to all while a weight moves by a quarter: one learning rate suits both.
 _SHARE_RATE = 20.0
 _FIRST_SHARE = -1.0
+# The levels below decide where things are, and say the same of every picture.
+_TUNED_HEIGHT = 16
 
 
 class EncodedPose(NamedTuple):
@@ -81,6 +84,38 @@ class PoseStyleGAN2(StyleGenerator):
     def num_labels(self) -> int:
         """K, the number of label classes."""
         return self.config.num_labels
+
+    @property
+    def tunable(self) -> tuple[str, ...]:
+        """The names of the weights that pivotal tuning may move: those of the levels of 16 pixels and more."""
+        levels = [level for level, size in enumerate(self.synthesis.sizes) if size[0] >= _TUNED_HEIGHT]
+        starts = tuple(f"synthesis.blocks.{level}." for level in levels)
+        return tuple(name for name, _ in self.named_parameters() if name.startswith(starts))
+
+    def tuned(self, changes: Mapping[str, Tensor]) -> PoseStyleGAN2:
+        """Return a copy to whose weights something was added, ready to draw; see `Latent.tuning`.
+
+        Args:
+            changes: Name of one of the `tunable` weights -> what to add to it.
+
+        Returns:
+            A generator of the same latents.
+
+        Raises:
+            ShapeError: If there is no such weight, or its shape is another.
+        """
+        own = {name: self.get_parameter(name) for name in self.tunable}
+        wrong = [name for name, change in changes.items() if name not in own or own[name].shape != change.shape]
+        if wrong:
+            raise ShapeError(
+                f"changes: expected tensors of the shapes of the tunable weights, got {wrong[0]!r} of "
+                f"{tuple(changes[wrong[0]].shape)}; was the latent tuned with another model?"
+            )
+        with torch.inference_mode(False), torch.no_grad():  # as in from_pretrained
+            fresh = copy.deepcopy(self).requires_grad_(False)
+            for name, change in changes.items():
+                fresh.get_parameter(name).add_(change.to(self.device))
+        return fresh
 
     def shares(self, classes: Collection[int]) -> Styles | None:
         """Return how much of each style channel belongs to some label classes, learnt from try-ons of known truth.
@@ -153,8 +188,8 @@ class PoseStyleGAN2(StyleGenerator):
         return self.synthesize(self.affine(self.truncate(self.mapping(z), truncation)), pose)
 
     def draw(self, latent: Latent) -> Drawing:
-        """Draw a latent."""
-        return self.synthesize(latent.styles, latent.pose, noise=latent.noise)
+        """Draw a latent, with the weights that it was tuned to if it was."""
+        return adapt(self, latent).synthesize(latent.styles, latent.pose, noise=latent.noise)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
         """Write `config.json` and `model.safetensors` into a folder, each atomically.
