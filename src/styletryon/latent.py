@@ -20,6 +20,10 @@ from styletryon.pose import Pose
 
 _FORMAT = "styletryon.latent/1"
 
+PORTABLE = 0.7
+"""How much of a projection goes along into another pose or other clothes; the rest is the encoder's. Less shows less
+of a pattern, more is less right: `python -m tests.benchmarks.portable`."""
+
 Styles = tuple[Tensor, ...]
 """The style codes (S-space, the paper's sigma) of a batch: one `(B, C_l)` tensor per styled layer."""
 
@@ -105,14 +109,16 @@ class Latent:
 
     @property
     def portable(self) -> Styles:
-        """The style codes to draw in another pose or in other clothes: halfway between `styles` and `anchor`.
+        """The style codes to draw in another pose or in other clothes: `styles`, drawn back towards `anchor`.
 
-        A projection fits one picture, also where the generator never learnt to go. Halfway back it is less alike in
-        its own picture and better in any other.
+        A projection fits one picture, also where the generator never learnt to go. Drawn back it is less alike
+        in its own picture and better in any other.
         """
         if self.anchor is None:
             return self.styles
-        return tuple((style + anchor) / 2 for style, anchor in zip(self.styles, self.anchor, strict=True))
+        return tuple(
+            torch.lerp(anchor, style, PORTABLE) for style, anchor in zip(self.styles, self.anchor, strict=True)
+        )
 
     def with_pose(self, pose: Pose) -> Latent:
         """Return the person in another pose: the `portable` codes, without noise and tuning, which belong to a pose."""

@@ -9,10 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from styletryon.drawing import Drawing
+from styletryon.labels import Label
 from styletryon.models.mapping import MappingNetwork
-from styletryon.pose import NUM_BODY_MAPS, body_maps
+from styletryon.pose import NUM_BODY_MAPS, NUM_TORSO_WAVES, body_maps
 from styletryon.training import objectives
-from tests._support.tiny import tiny_pose
+from tests._support.tiny import tiny_generator, tiny_pose
 
 
 def test_hard_labels_are_one_hot_with_the_gradient_of_the_probabilities() -> None:
@@ -101,3 +102,40 @@ def test_mapping_is_fitted_to_the_codes() -> None:
     w = mapping(torch.randn(2000, 6, generator=rng)).detach()
     torch.testing.assert_close(w.mean(dim=0), codes.mean(dim=0), atol=0.06, rtol=0)
     assert float(w.detach()[:, 0].std()) == pytest.approx(float(codes[:, 0].std()), rel=0.2)
+
+
+def test_printed_waves_are_the_strengths_of_the_waves_on_the_cloth() -> None:
+    pose = tiny_pose(size=(64, 48))
+    maps = body_maps(pose.keypoints, pose.size, (64, 48))
+    labels = torch.zeros(1, 64, 48, dtype=torch.uint8)
+    labels[:, 12:40, 8:40] = int(Label.TOP)
+    wave = 16  # across the torso, as are all from 14 to 27
+    images = -0.2 + 0.4 * maps[:, wave : wave + 1].expand(-1, 3, -1, -1)
+    found = objectives.printed_waves(images, labels, pose)
+    assert found.shape == (1, NUM_TORSO_WAVES)
+    assert int(found[0].abs().argmax()) == wave
+    assert float(found[0, wave]) == pytest.approx(0.4, abs=0.05)
+    assert float(objectives.printed_waves(images, torch.zeros_like(labels), pose).abs().max()) == 0.0
+    plain = objectives.printed_waves(torch.full_like(images, 0.7), labels, pose)
+    torch.testing.assert_close(plain, torch.zeros_like(plain), atol=1e-5, rtol=0)
+
+
+def test_print_distance_is_zero_where_styles_say_what_is_printed() -> None:
+    waves = torch.randn(2, NUM_TORSO_WAVES)
+    right = torch.cat([8 * waves, torch.randn(2, NUM_BODY_MAPS - NUM_TORSO_WAVES)], dim=1)
+    assert float(objectives.print_distance([right, right], waves)) == pytest.approx(0.0, abs=1e-6)
+    nothing = objectives.print_distance([torch.zeros_like(right)], waves)
+    torch.testing.assert_close(nothing, waves.square().sum(dim=1).mean())
+
+
+def test_prints_are_learnt_by_the_encoder() -> None:
+    """The gradient reaches the encoder through the styles of waves alone, whatever the layers draw of them."""
+    generator = tiny_generator()
+    generator.requires_grad_(True)
+    assert generator.encoder is not None
+    images = torch.rand(2, 3, 32, 24) * 2 - 1
+    styles = generator.wave_styles(generator.encoder(images, tiny_pose(2)))
+    assert all(style.shape == (2, NUM_BODY_MAPS) for style in styles)
+    objectives.print_distance(styles, torch.randn(2, NUM_TORSO_WAVES)).backward()
+    assert generator.encoder.out.weight.grad is not None
+    assert float(generator.encoder.out.weight.grad.abs().max()) > 0

@@ -14,6 +14,9 @@ from styletryon.models.layers import EqualLinear
 from styletryon.models.mapping import MappingNetwork
 from styletryon.models.synthesis import SynthesisNetwork
 
+# Few pictures show a given wave: what they say about its style must count.
+_WAVE_RATE = 3.0
+
 
 class StyleGenerator(nn.Module):
     """Mapping, affine layers and synthesis of a style-based generator; not of use by itself.
@@ -38,7 +41,9 @@ class StyleGenerator(nn.Module):
         )
         # The style of a coordinate is the signed strength of a wave: most clothes show none, so it starts around 0.
         self.affines = nn.ModuleList(
-            EqualLinear(config.w_dim, layer.weight.shape[1], bias=0.0 if name.endswith(".body") else 1.0)
+            EqualLinear(config.w_dim, layer.weight.shape[1], bias=0.0, rate=_WAVE_RATE)
+            if name.endswith(".body")
+            else EqualLinear(config.w_dim, layer.weight.shape[1], bias=1.0)
             for name, layer in self._layers.items()
         )
         self.register_buffer("w_mean", torch.zeros(config.w_dim))

@@ -17,7 +17,7 @@ from styletryon.pose import NUM_BODY_MAPS, Pose, body_maps
 _MIDPOINTS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (12, 14), (5, 6), (11, 12), (5, 11), (6, 12), (5, 12), (6, 11))
 _NUM_POINTS = 17 + len(_MIDPOINTS)
 # They bring waves and the whole picture to the spread of the points, so that one learning rate suits all.
-_WAVE_GAIN = 8.0
+_WAVE_GAIN = 16.0
 _WHOLE_GAIN = 3.0
 
 

@@ -135,6 +135,11 @@ class PoseStyleGAN2(StyleGenerator):
         share = 1 - torch.sigmoid(-chosen).prod(dim=0)
         return tuple(torch.split(share, list(self.style_channels)))
 
+    def wave_styles(self, w: Tensor) -> Styles:
+        """Return the styles of those layers alone that see the body's coordinates, `(B, NUM_BODY_MAPS)` each."""
+        named = zip(self.style_names, self.affines, strict=True)
+        return tuple(affine(w).float() for name, affine in named if name.endswith(".body"))
+
     def synthesize(
         self,
         styles: Styles,

@@ -17,7 +17,7 @@ from styletryon._files import write_atomically
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from styletryon.models.config import AnyConfig, from_dict, to_dict
 
-FORMAT = 1
+FORMAT = 2
 BUNDLED = Path(__file__).parent.parent / "weights"
 
 
@@ -81,6 +81,11 @@ def load_configs(
             raise TypeError(f"a JSON object, got {type(data).__name__}")
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: expected the JSON that save_pretrained writes: {error}") from error
+    if data.get("format") == 1:
+        raise CheckpointError(
+            f"{path}: expected format {FORMAT}, got 1, whose networks see other body coordinates; "
+            "train it again, or draw it with styletryon 0.1"
+        )
     if data.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?")
     unknown = sorted(set(data) - {"format", "class", *kinds})

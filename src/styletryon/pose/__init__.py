@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from styletryon.pose._body_maps import NUM_BODY_MAPS, body_maps
+from styletryon.pose._body_maps import NUM_BODY_MAPS, NUM_TORSO_WAVES, body_maps
 from styletryon.pose._pose import (
     BONES,
     FLIP_ORDER,
@@ -25,6 +25,7 @@ __all__ = [
     "KEYPOINT_NAMES",
     "NUM_BODY_MAPS",
     "NUM_KEYPOINTS",
+    "NUM_TORSO_WAVES",
     "BodyConfig",
     "BodyEstimator",
     "BodyMaps",

@@ -13,20 +13,31 @@ import torch
 from torch import Tensor
 
 from styletryon.pose._pose import keypoint_heatmaps
+from styletryon.pose._turn import torso_turn
 
 FREQUENCIES = (1, 2, 3, 4, 5, 6, 8)
 """Cycles per length of the torso."""
 
+SLANTED_FREQUENCIES = (3, 4, 5, 6)
+"""Cycles per length of the torso of waves that run aslant: diagonals, and dots in staggered rows."""
+
 LIMB_FREQUENCIES = (2, 3, 4, 5, 6, 8)
 
-_LIMBS = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
+_ARMS = ((5, 7), (7, 9), (6, 8), (8, 10))
+_LIMBS = (*_ARMS, (11, 13), (13, 15), (12, 14), (14, 16))
 # A limb seen end-on is short in the picture, so lengths along limbs are nominal, in lengths of the torso.
 _LIMB_LENGTHS = (0.58, 0.50, 0.58, 0.50, 0.85, 0.80, 0.85, 0.80)
 _LIMB_STARTS = (0.0, 0.58, 0.0, 0.58, 0.0, 0.85, 0.0, 0.85)
 _LIMB_WIDTH = 0.17
 _SHOULDERS_PER_TORSO = 0.72  # the usual width between the shoulders, in lengths of the torso
+# Where cloth on a torso shows up, fitted to rendered figures: how far it moves by a turn of one radian in the middle,
+# how that falls off towards the sides, and how it is drawn together there.
+_TURN_SHIFT, _TURN_FALL, _SIDE_STRETCH = 0.268, 1.2, 1.2
 
-NUM_BODY_MAPS = 4 * len(FREQUENCIES) + 4 * len(LIMB_FREQUENCIES) + 2 + len(_LIMBS)
+NUM_TORSO_WAVES = 4 * len(FREQUENCIES) + 8 * len(SLANTED_FREQUENCIES)
+"""How many of the maps, the first ones, are waves on the torso."""
+
+NUM_BODY_MAPS = NUM_TORSO_WAVES + 4 * len(LIMB_FREQUENCIES) + 2 + len(_LIMBS)
 
 
 def body_maps(
@@ -43,20 +54,24 @@ def body_maps(
 
     Returns:
         `(B, NUM_BODY_MAPS, H, W)` float32 in [-1, 1]: sine and cosine of `FREQUENCIES` along and across the torso, of
-        `LIMB_FREQUENCIES` along and across the nearest limb, then how much a pixel belongs to the torso, the head and
-        each limb. Where a body part is missing its maps are zero.
+        `SLANTED_FREQUENCIES` in four slants, of `LIMB_FREQUENCIES` along and across the nearest limb, then how much a
+        pixel belongs to the torso, the head and each limb. Across the torso, coordinates turn with the person, as the
+        cloth does. Where a body part is missing its maps are zero.
     """
     scale = keypoints.new_tensor([size[1] / image_size[1], size[0] / image_size[0]])
     points = keypoints[..., :2] * scale
     present = (keypoints[..., 2] > 0).to(points.dtype)
     pixels = _pixel_centres(size, points)
     along, across, torso, length = _torso_frame(points, present, pixels)
+    sideways = _on_cloth(across, _turn(points, present))
     limb_along, limb_across, limbs = _limb_frames(points, present, pixels, length)
     limb = limbs.amax(dim=1)
+    trunk = torso * (1 - limbs[:, : len(_ARMS)].amax(dim=1))  # a sleeve is printed along the arm
     head = keypoint_heatmaps(keypoints[:, :5], image_size, size, sigma=size[0] / 24).amax(dim=1)
     maps = [
-        _waves(along, torso, FREQUENCIES),
-        _waves(across, torso, FREQUENCIES),
+        _waves(along, trunk, FREQUENCIES),
+        _waves(sideways, trunk, FREQUENCIES),
+        *(_waves(slant, trunk, SLANTED_FREQUENCIES) for slant in _slants(along, sideways)),
         _waves(limb_along, limb, LIMB_FREQUENCIES),
         _waves(limb_across, limb, LIMB_FREQUENCIES),
         torso[:, None],
@@ -72,8 +87,8 @@ def _pixel_centres(size: tuple[int, int], like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(columns, rows, indexing="xy"))  # (2, H, W): x, y
 
 
-def _torso_frame(points: Tensor, present: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return along, across, membership `(B, H, W)` and the torso's length in pixels `(B, 1, 1)`."""
+def _torso_axis(points: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the point between the shoulders `(B, 2)`, the torso's direction and length, and whether it is there."""
     shoulders = (points[:, 5] + points[:, 6]) / 2
     hips = (points[:, 11] + points[:, 12]) / 2
     has_shoulders = present[:, 5] * present[:, 6]
@@ -83,15 +98,39 @@ def _torso_frame(points: Tensor, present: Tensor, pixels: Tensor) -> tuple[Tenso
     down[:, 1] = 1.0
     axis = torch.where(has_hips[:, None] > 0, hips - shoulders, down * width[:, None] / _SHOULDERS_PER_TORSO)
     length = axis.norm(dim=-1).clamp(min=1e-3)
-    axis = axis / length[:, None]
-    # Divided by the width that is seen, a pattern keeps its phase when the person turns.
-    unit = torch.maximum(width / _SHOULDERS_PER_TORSO, 0.45 * length)
-    offset = pixels - shoulders[:, :, None, None]
-    axis = axis[:, :, None, None]
-    along = (offset * axis).sum(dim=1) / length[:, None, None]
-    across = (offset[:, 0] * axis[:, 1] - offset[:, 1] * axis[:, 0]) / unit[:, None, None]
+    return shoulders, axis / length[:, None], length, has_shoulders
+
+
+def _torso_frame(points: Tensor, present: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return along, across, membership `(B, H, W)` and the torso's length in pixels `(B, 1, 1)`."""
+    origin, axis, length, there = _torso_axis(points, present)
+    offset = pixels - origin[:, :, None, None]
+    axis, unit = axis[:, :, None, None], length[:, None, None]
+    along = (offset * axis).sum(dim=1) / unit
+    across = (offset[:, 0] * axis[:, 1] - offset[:, 1] * axis[:, 0]) / unit
     member = torch.exp(-((across / 0.75) ** 4)) * torch.sigmoid((along + 0.25) * 12) * torch.sigmoid((2.2 - along) * 12)
-    return along, across, member * has_shoulders[:, None, None], length[:, None, None]
+    return along, across, member * there[:, None, None], unit
+
+
+def _turn(points: Tensor, present: Tensor) -> Tensor:
+    """Return the turn of each torso about the vertical in radians, `(B,)`."""
+    origin, axis, length, there = _torso_axis(points, present)
+    offset = (points - origin[:, None]) / length[:, None, None]
+    across = offset[..., 0] * axis[:, None, 1] - offset[..., 1] * axis[:, None, 0]
+    along = (offset * axis[:, None]).sum(dim=-1)
+    return torso_turn(torch.stack([across, along], dim=-1), present) * there
+
+
+def _on_cloth(across: Tensor, turn: Tensor) -> Tensor:
+    """Return where on the cloth pixels lie that are so far across `(B, H, W)`, for turns `(B,)`."""
+    shift = (_TURN_SHIFT - _TURN_FALL * across.square()).clamp(min=0.0)
+    place = across - turn[:, None, None] * shift
+    return place * (1 + _SIDE_STRETCH * place.square().clamp(max=0.25))
+
+
+def _slants(along: Tensor, across: Tensor) -> list[Tensor]:
+    """Return coordinates that run aslant: diagonals, and those of dots, whose rows are staggered by half a cycle."""
+    return [along + across, along - across, along / 2 + across, along / 2 - across]
 
 
 def _limb_frames(points: Tensor, present: Tensor, pixels: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -124,6 +124,9 @@ class Learner:
         if drawn.reconstructed:
             drawing = drawn.parts[0][0]
             terms = objectives.reconstruction(drawing, *_at_level(share.target, drawing), share.target.pose)
+            if drawn.codes is not None and self.generator.config.body_maps:
+                waves = objectives.printed_waves(share.source.images, share.source.labels, share.source.pose)
+                terms["print"] = objectives.print_distance(self.generator.wave_styles(drawn.codes), waves)
             losses = {name: stage.reconstruction * weight * term for name, term in terms.items()}
         ends = [self.precision.scaled(term) for term in losses.values() if term.requires_grad]
         gradients: list[Tensor | None] = [None] * len(ends)

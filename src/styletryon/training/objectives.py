@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from styletryon.drawing import Drawing
 from styletryon.labels import Label
-from styletryon.pose import Pose, body_maps
+from styletryon.pose import NUM_TORSO_WAVES, Pose, body_maps
 
 _SCALES = 4
 _WAVE_HEIGHT = 64  # waves along the body are measured at this height
-_WAVE_WEIGHT = 6.0
+_WAVE_WEIGHT = 9.0
+_STYLE_PER_WAVE = 8.0  # the style of a wave whose strength in the picture is 1
+_PRINTED = (Label.TOP, Label.OUTERWEAR, Label.DRESS)
 
 
 def one_hot(labels: Tensor, num_labels: int) -> Tensor:
@@ -83,6 +85,44 @@ def wave_distance(residual: Tensor, pose: Pose) -> Tensor:
     energy: Tensor = torch.linalg.vector_norm(maps, dim=-1).square() + 1.0
     # The few colours first: the gradient is then a product with the maps as they lie in memory.
     return (torch.bmm(small.flatten(2), maps.transpose(1, 2)) / energy[:, None]).abs().mean()
+
+
+@torch.no_grad()
+def printed_waves(images: Tensor, labels: Tensor, pose: Pose) -> Tensor:
+    """Measure how strong each wave on the torso is in the brightness of what is worn there.
+
+    Args:
+        images: `(B, 3, H, W)` in [-1, 1].
+        labels: `(B, H, W)` classes.
+        pose: B poses.
+
+    Returns:
+        `(B, NUM_TORSO_WAVES)`: the coefficients of the sines and cosines along, across and aslant the torso; about zero
+        for plain cloth, and where nothing is worn on the torso.
+    """
+    factor = max(images.shape[2] // _WAVE_HEIGHT, 1)
+    worn = torch.stack([labels == int(label) for label in _PRINTED]).any(dim=0)
+    mask = F.avg_pool2d(worn[:, None].float(), factor)
+    bright = F.avg_pool2d(images.mean(dim=1, keepdim=True), factor)
+    mean = (bright * mask).sum(dim=(2, 3), keepdim=True) / mask.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    maps = body_maps(pose.keypoints, pose.size, (mask.shape[2], mask.shape[3]))[:, :NUM_TORSO_WAVES] * mask
+    detail = ((bright - mean) * mask).flatten(2)  # (B, 1, h * w)
+    energy: Tensor = maps.flatten(2).square().sum(dim=2) + 1.0
+    return torch.bmm(maps.flatten(2), detail.transpose(1, 2))[..., 0] / energy
+
+
+def print_distance(styles: Sequence[Tensor], waves: Tensor) -> Tensor:
+    """Return how far the styles of waves are from what the strength of the waves in the picture asks for.
+
+    Whether a wave is drawn depends on encoder, style and layer at once, and each learns next to nothing while the
+    others have not: stripes across the body never came. The picture itself says what the styles shall be.
+
+    Args:
+        styles: The styles of the layers that see the body's coordinates, each `(B, NUM_BODY_MAPS)`.
+        waves: `(B, NUM_TORSO_WAVES)`: see `printed_waves`.
+    """
+    apart = [style[:, :NUM_TORSO_WAVES].float() / _STYLE_PER_WAVE - waves for style in styles]
+    return torch.stack([difference.square().sum(dim=1) for difference in apart]).mean()
 
 
 def pixel_weights(labels: Tensor) -> Tensor:
