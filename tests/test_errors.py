@@ -28,6 +28,7 @@ BUILTINS = {
     "DataError": ValueError,
     "SaveError": OSError,
     "WeightsUnavailableError": RuntimeError,
+    "ExtraUnavailableError": ImportError,
     "BackendUnavailableError": RuntimeError,
     "TrainingDivergedError": RuntimeError,
 }

@@ -120,7 +120,7 @@ def project(
     """
     generator = load_model("default" if model is None else model, device=device)
     with _Progress(progress) as bar:
-        return _project(image, pose, "image", _projector(generator, preset, seed), bar)
+        return _project(image, pose, "image", _projector(generator, preset, seed), bar.stage("image"))
 
 
 def generate(
@@ -274,7 +274,7 @@ def _as_latent(
     bar: _Progress,
 ) -> Latent:
     if not isinstance(picture, Latent):
-        return _project(picture, pose, name, projector, bar)
+        return _project(picture, pose, name, projector, bar.stage(name))
     if len(picture) != 1:
         raise ShapeError(
             f"{name}: expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
@@ -289,7 +289,7 @@ def _project(
     pose: Pose | None,
     name: str,
     projector: LatentProjector,
-    bar: _Progress,
+    callback: Callable[[ProjectionProgress], None] | None,
 ) -> Latent:
     photo = read_image(image, name=name)
     size = (photo.height, photo.width)
@@ -300,7 +300,7 @@ def _project(
         picture[None].to(projector.generator.w_mean.device),
         frame.to_model(found),
         mask=inside,
-        callback=bar.stage(name),
+        callback=callback,
     )
     return replace(latent, source=(Source(photo, frame),))
 

@@ -17,7 +17,8 @@
      ├── DataError (ValueError)                  a data set is incomplete or inconsistent
      ├── SaveError (OSError)                     a file cannot be written; what stood there before still stands
      ├── WeightsUnavailableError (RuntimeError)  pretrained weights cannot be had
-     ├── BackendUnavailableError (RuntimeError)  a forced backend of the ops cannot run
+     ├── ExtraUnavailableError (ImportError)     an optional dependency is not installed
+ ├── BackendUnavailableError (RuntimeError)  a forced backend of the ops cannot run
      └── TrainingDivergedError (RuntimeError)    training met a loss that is not finite
 
 Each leaf is also the builtin exception that one would catch without knowing this module. Every message names the
@@ -91,6 +92,10 @@ class SaveError(StyleTryOnError, OSError):
 
 class WeightsUnavailableError(StyleTryOnError, RuntimeError):
     """Pretrained weights cannot be had."""
+
+
+class ExtraUnavailableError(StyleTryOnError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
 
 
 class BackendUnavailableError(StyleTryOnError, RuntimeError):
