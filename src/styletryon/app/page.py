@@ -38,7 +38,7 @@ REGION_NAMES = {"top": "Top", "bottom": "Bottom", "dress": "Dress", "full": "Eve
 PRESET_NAMES = {"fast": "Fast", "balanced": "Balanced", "quality": "Best"}
 
 # Fonts of the visitor's own machine: none is fetched.
-THEME = gr.themes.Soft(
+THEME = gr.themes.Default(
     primary_hue="indigo",
     neutral_hue="slate",
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
@@ -46,9 +46,16 @@ THEME = gr.themes.Soft(
 )
 
 CSS = """
-.gradio-container {max-width: 1360px !important; margin: 0 auto !important;}
+.gradio-container {max-width: 1360px !important; margin: 0 auto !important; min-width: 0 !important;}
 footer {display: none !important;}
 #title h1 {margin-bottom: 0.1em;}
+#person-wardrobe .grid-container, #garment-wardrobe .grid-container {
+  grid-template-columns: repeat(6, minmax(0, 1fr)) !important; grid-template-rows: auto !important; height: auto;}
+#poses .grid-container {
+  grid-template-columns: repeat(3, minmax(0, 1fr)) !important; grid-template-rows: auto !important; height: auto;}
+#person-wardrobe button.thumbnail-item, #garment-wardrobe button.thumbnail-item, #poses button.thumbnail-item {
+  aspect-ratio: 3 / 4; min-width: 0; height: auto;}
+#bars img {width: 100%; height: auto;}
 #legend span.swatch {display: inline-block; width: 0.9em; height: 0.9em; border-radius: 3px;
   margin: 0 0.35em 0 0.9em; vertical-align: -0.08em; border: 1px solid rgba(0, 0, 0, 0.2);}
 """
@@ -210,7 +217,9 @@ def build(room: FittingRoom, visits: Visits) -> Any:
                 settings, button, view, labels, downloads = _try_on_column()
         with gr.Row():
             with gr.Column(min_width=300):
-                sliders, reset, bars = _hand_column(room.groups)
+                sliders, reset = _hand_column(room.groups)
+            with gr.Column(min_width=300):
+                bars = _bar_column()
             with gr.Column(min_width=300):
                 gallery, again = _pose_column()
         views = [*view, bars]
@@ -273,7 +282,7 @@ def _picker(name: str, title: str, people: Sequence[Image.Image], first: int, ha
     """A column to choose a picture in; returns the state that holds the choice."""
     with gr.Column(min_width=300):
         picture = gr.Image(
-            people[first], label=title, type="pil", interactive=False, height=420, buttons=["fullscreen"],
+            wardrobe.rendered(first).picture, label=title, type="pil", interactive=False, height=420, buttons=["fullscreen"],
             elem_id=f"{name}-picture",
         )  # fmt: skip
         upload = gr.UploadButton(
@@ -294,7 +303,7 @@ def _picker(name: str, title: str, people: Sequence[Image.Image], first: int, ha
             return handlers.upload(content, name)
 
         gallery.select(told(choose), None, [choice, picture], api_name=False, show_progress="hidden")
-        upload.upload(told(receive), upload, [choice, picture], api_name=f"upload_{name}", show_progress="minimal")
+        upload.upload(told(receive), upload, [choice, picture], api_name=f"upload_{name}", show_progress="hidden")
     return choice
 
 
@@ -334,7 +343,7 @@ def _try_on_column() -> tuple[list[Any], Any, list[Any], Any, list[Any]]:
     return [region, preset], button, [slider, legend_box, line], labels, downloads
 
 
-def _hand_column(groups: Sequence[str]) -> tuple[list[Any], Any, Any]:
+def _hand_column(groups: Sequence[str]) -> tuple[list[Any], Any]:
     gr.Markdown(
         "### Adjust by hand\nHow much of the garment’s style each resolution takes, times what was found: "
         "0 keeps the person’s own, 1 is as found."
@@ -344,11 +353,15 @@ def _hand_column(groups: Sequence[str]) -> tuple[list[Any], Any, Any]:
         for index, group in enumerate(groups)
     ]
     reset = gr.Button("Back to what was found", size="sm", elem_id="reset")
-    bars = gr.Image(
-        label="Share that comes from the garment, per layer", type="pil", interactive=False, buttons=["fullscreen"],
-        elem_id="bars", format="png",
-    )  # fmt: skip
-    return sliders, reset, bars
+    return sliders, reset
+
+
+def _bar_column() -> Any:
+    gr.Markdown(
+        "### What comes from the garment\nThe mean share of each layer’s style that is the garment’s, from the "
+        "coarsest layer to the finest."
+    )
+    return gr.Image(show_label=False, type="pil", interactive=False, buttons=[], elem_id="bars", format="png")
 
 
 def _group_title(index: int, groups: Sequence[str]) -> str:
