@@ -13,7 +13,7 @@ from styletryon.labels import PALETTE, Label
 
 _INK, _SOFT, _BAR = (31, 41, 55), (229, 231, 235), (67, 56, 202)
 _KINDS = {"rgb": "colour", "seg": "labels"}
-_ROW, _LEFT, _WIDTH, _RIGHT = 36, 230, 560, 80
+_ROW, _LEFT, _WIDTH, _RIGHT = 26, 150, 390, 60
 
 
 def show_labels(fitting: Fitting) -> Image.Image:
@@ -37,15 +37,15 @@ def draw_bars(means: Mapping[str, float]) -> Image.Image:
     Returns:
         A picture; layers run from the coarsest at the top to the finest.
     """
-    font = ImageFont.load_default(size=22)
+    font = ImageFont.load_default(size=17)
     sheet = Image.new("RGB", (_LEFT + _WIDTH + _RIGHT, _ROW * len(means) + 8), "white")
     pen = ImageDraw.Draw(sheet)
     for row, (name, value) in enumerate(means.items()):
         top = 4 + row * _ROW
         pen.text((_LEFT - 14, top + _ROW / 2), layer_title(name), _INK, font, anchor="rm")
-        pen.rounded_rectangle((_LEFT, top + 6, _LEFT + _WIDTH, top + _ROW - 6), 6, _SOFT)
+        pen.rounded_rectangle((_LEFT, top + 5, _LEFT + _WIDTH, top + _ROW - 5), 5, _SOFT)
         if value * _WIDTH >= 1:
-            pen.rounded_rectangle((_LEFT, top + 6, _LEFT + value * _WIDTH, top + _ROW - 6), 6, _BAR)
+            pen.rounded_rectangle((_LEFT, top + 5, _LEFT + value * _WIDTH, top + _ROW - 5), 5, _BAR)
         pen.text((_LEFT + _WIDTH + 12, top + _ROW / 2), f"{value:.2f}", _INK, font, anchor="lm")
     return sheet
 

@@ -55,9 +55,13 @@ footer {display: none !important;}
   grid-template-columns: repeat(3, minmax(0, 1fr)) !important; grid-template-rows: auto !important; height: auto;}
 #person-wardrobe button.thumbnail-item, #garment-wardrobe button.thumbnail-item, #poses button.thumbnail-item {
   aspect-ratio: 3 / 4; min-width: 0; height: auto;}
+#person-wardrobe :is(.grid-wrap, .gallery-container), #garment-wardrobe :is(.grid-wrap, .gallery-container),
+#poses :is(.grid-wrap, .gallery-container) {min-height: 0 !important; height: auto !important;}
 #bars img {width: 100%; height: auto;}
+#legend span.entry {white-space: nowrap; display: inline-block; margin-right: 0.9em;}
 #legend span.swatch {display: inline-block; width: 0.9em; height: 0.9em; border-radius: 3px;
-  margin: 0 0.35em 0 0.9em; vertical-align: -0.08em; border: 1px solid rgba(0, 0, 0, 0.2);}
+  margin-right: 0.35em; vertical-align: -0.08em; border: 1px solid rgba(0, 0, 0, 0.2);}
+@media (max-width: 640px) {#person-picture, #garment-picture {height: 260px !important;}}
 """
 
 _log = logging.getLogger(__name__)
@@ -173,7 +177,7 @@ def shown(picture: Image.Image) -> Image.Image:
 def legend(fitting: Fitting) -> str:
     """The colours of the label classes, as HTML."""
     entries = [
-        f'<span class="swatch" style="background: rgb{colour}"></span>{html.escape(name)}'
+        f'<span class="entry"><span class="swatch" style="background: rgb{colour}"></span>{html.escape(name)}</span>'
         for name, colour in label_names(fitting)
     ]
     return "<div>" + " ".join(entries) + "</div>"
