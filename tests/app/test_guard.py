@@ -15,7 +15,9 @@ PAGE = (
 )
 
 
-def ask(guard: Guard, path: str = "/", method: str = "GET", length: object = None) -> tuple[int, dict[bytes, bytes], bytes]:
+def ask(
+    guard: Guard, path: str = "/", method: str = "GET", length: object = None
+) -> tuple[int, dict[bytes, bytes], bytes]:
     """Send a request; return status, headers and body."""
     sent: list[Any] = []
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from styletryon.app import FittingRoom, room as rooms
+from styletryon.app import FittingRoom
+from styletryon.app import room as rooms
 from styletryon.app.figures import draw_bars, label_names, layer_title, show_labels
 from styletryon.app.room import Fitting
 from styletryon.app.visits import Visits
@@ -36,7 +37,8 @@ def test_progress_rises_from_start_to_end(room: FittingRoom, region: str) -> Non
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.1
     assert shares[-1] == 1
-    assert list(dict.fromkeys(text for _, text in heard)) == ["Looking at the person", "Looking at the garment", "Dressing"]
+    stages = list(dict.fromkeys(text for _, text in heard))
+    assert stages == ["Looking at the person", "Looking at the garment", "Dressing"]
 
 
 def test_what_is_told_may_end_the_work(room: FittingRoom, region: str) -> None:

@@ -157,7 +157,7 @@ def test_a_visit_from_try_on_to_download(running: Running, room: FittingRoom, re
     client = running.visitor()
     found, line = dress(client, region)
     assert "Found in" in line
-    slider, _, line, _ = client.predict(False, *[0.0] * len(room.groups), api_name="/redraw")
+    _, _, line, _ = client.predict(False, *[0.0] * len(room.groups), api_name="/redraw")
     assert "Changed by hand" in line
     assert len(client.predict(api_name="/poses")) == 6
     picture, report = client.predict(api_name="/files")

@@ -1,6 +1,6 @@
 """Uses the fitting room as a visitor would, in a real browser: `python -m tests.benchmarks.app_browser OUT`.
 
-Starts `styletryon app`, opens it in Chromium (found by `--chromium`; `pip install playwright`), chooses, tries on, drags a
+Starts `styletryon app`, opens it in Chromium (`--chromium`; `pip install playwright`), chooses, tries on, drags a
 coefficient, draws other poses, uploads a file that is no picture, and downloads. Fails if any request leaves this
 machine. Writes screenshots of a desktop and of a phone, and prints how long each step took.
 """

@@ -187,7 +187,7 @@ def status(fitting: Fitting) -> str:
     """One line about a try-on."""
     report = fitting.report
     share = sum(fitting.layer_means.values()) / len(fitting.layer_means)
-    line = f"{share:.0%} of the style comes from the garment’s picture."
+    line = f"{share:.0%} of the style comes from the garment's picture."
     if report["changed_by_hand"]:
         return f"{line} Changed by hand."
     return f"{line} Found in {float(report['seconds']):.1f} s."
@@ -286,8 +286,8 @@ def _picker(name: str, title: str, people: Sequence[Image.Image], first: int, ha
     """A column to choose a picture in; returns the state that holds the choice."""
     with gr.Column(min_width=300):
         picture = gr.Image(
-            wardrobe.rendered(first).picture, label=title, type="pil", interactive=False, height=420, buttons=["fullscreen"],
-            elem_id=f"{name}-picture",
+            wardrobe.rendered(first).picture, label=title, type="pil", interactive=False, height=420,
+            buttons=["fullscreen"], elem_id=f"{name}-picture",
         )  # fmt: skip
         upload = gr.UploadButton(
             "Upload a photograph", file_types=["image"], type="binary", size="sm", elem_id=f"{name}-upload"
@@ -330,8 +330,9 @@ def _try_on_column() -> tuple[list[Any], Any, list[Any], Any, list[Any]]:
     )  # fmt: skip
     line = gr.Markdown("", elem_id="status")
     region = gr.Radio(
-        [(REGION_NAMES.get(name, name), name) for name in REGIONS], value="top", label="What to try on", elem_id="region"
-    )
+        [(REGION_NAMES.get(name, name), name) for name in REGIONS], value="top", label="What to try on",
+        elem_id="region",
+    )  # fmt: skip
     preset = gr.Radio(
         [(PRESET_NAMES.get(name, name), name) for name in PRESETS], value="balanced", label="How carefully",
         elem_id="preset",
@@ -349,8 +350,8 @@ def _try_on_column() -> tuple[list[Any], Any, list[Any], Any, list[Any]]:
 
 def _hand_column(groups: Sequence[str]) -> tuple[list[Any], Any]:
     gr.Markdown(
-        "### Adjust by hand\nHow much of the garment’s style each resolution takes, times what was found: "
-        "0 keeps the person’s own, 1 is as found."
+        "### Adjust by hand\nHow much of the garment's style each resolution takes, times what was found: "
+        "0 keeps the person's own, 1 is as found."
     )
     sliders = [
         gr.Slider(0, 2, 1, step=0.05, label=_group_title(index, groups), elem_id=f"scale-{group}", buttons=[])
@@ -362,7 +363,7 @@ def _hand_column(groups: Sequence[str]) -> tuple[list[Any], Any]:
 
 def _bar_column() -> Any:
     gr.Markdown(
-        "### What comes from the garment\nThe mean share of each layer’s style that is the garment’s, from the "
+        "### What comes from the garment\nThe mean share of each layer's style that is the garment's, from the "
         "coarsest layer to the finest."
     )
     return gr.Image(show_label=False, type="pil", interactive=False, buttons=[], elem_id="bars", format="png")

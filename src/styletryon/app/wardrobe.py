@@ -1,4 +1,4 @@
-"""The people that the fitting room comes with. They are rendered, so there is something to try on with nothing at hand."""
+"""The people that the fitting room comes with: rendered, so that it works with nothing at hand."""
 
 from __future__ import annotations
 
