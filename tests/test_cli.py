@@ -71,7 +71,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"styletryon {styletryon.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "try-on", "generate", "train", "evaluate", "paperdoll", "prepare", "info", "app"])
+@pytest.mark.parametrize(
+    "command", ["demo", "try-on", "generate", "train", "evaluate", "paperdoll", "prepare", "info", "app"]
+)
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])
