@@ -27,6 +27,9 @@ from styletryon.errors import ConfigError, ExtraUnavailableError, SaveError
 from tests._support.process import run_python
 from tests.app.conftest import png, write_png
 
+# Gradio's client and its server leave sockets and event loops for the garbage collector to close.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -77,6 +80,7 @@ def running(room: FittingRoom, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield running
     running.server.close()
     patch.undo()
+    gc.collect()  # while the filter above holds
     assert not (folder / "work").exists()
 
 

@@ -313,14 +313,17 @@ def _picker(name: str, title: str, people: Sequence[Image.Image], first: int, ha
 
 def _keep_local(component: Any) -> None:
     """Let a component take uploaded files alone: left to itself, Gradio fetches an address that a client names."""
-    take = component.move_resource_to_block_cache
 
-    def move(path: Any) -> Any:
-        if "://" in str(path):
-            raise _sentence("Only files can be uploaded, no addresses; download the picture first.")
-        return take(path)
+    def guarded(take: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def move(path: Any) -> Any:
+            if "://" in str(path):
+                raise _sentence("Only files can be uploaded, no addresses; download the picture first.")
+            return take(path)
 
-    component.move_resource_to_block_cache = move
+        return move
+
+    for name in ("move_resource_to_block_cache", "async_move_resource_to_block_cache"):
+        setattr(component, name, guarded(getattr(component, name)))
 
 
 def _try_on_column() -> tuple[list[Any], Any, list[Any], Any, list[Any]]:
