@@ -13,6 +13,7 @@ PAGE = ROOT / "docs" / "reference.md"
 
 SECTIONS = {
     "styletryon": "The calls, the classes that they build, and the parts of the library.",
+    "styletryon.batch": "A table of many try-ons.",
     "styletryon.losses": "What a try-on minimises, and what a loss of one's own keeps to.",
     "styletryon.features": "The networks in whose eyes pictures are compared.",
     "styletryon.ops": "The operations of the networks.",
@@ -21,7 +22,8 @@ SECTIONS = {
     "styletryon.tryon": "The optimisation over coefficients.",
     "styletryon.projection": "From a picture to a latent.",
     "styletryon.models": "The networks and their numbers.",
-    "styletryon.training": "Training of generators.",
+    "styletryon.interop": "Other projects' generators, and the Hugging Face hub.",
+    "styletryon.training": "Training of generators and encoders.",
     "styletryon.data": "Data sets.",
     "styletryon.data.paperdoll": "Drawn people of whom everything is known.",
     "styletryon.metrics": "The benchmark.",

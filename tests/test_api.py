@@ -19,6 +19,7 @@ from styletryon.errors import (
     ImageError,
     ImageNotFoundError,
     LossError,
+    PersonNotFoundError,
     PoseError,
     RangeError,
     RegionError,
@@ -27,6 +28,7 @@ from styletryon.errors import (
 )
 from styletryon.images import Source
 from tests._support.tiny import tiny_generator
+from tests.benchmarks.photographs import check_pixels
 
 SIZE = (160, 120)
 ANYTHING = range(1, 12)
@@ -188,6 +190,30 @@ class TestProject:
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+    def test_tuning_on_request_goes_with_the_latent(
+        self, figures: Any, model: styletryon.PoseStyleGAN2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setitem(styletryon.LatentProjector.__init__.__kwdefaults__, "tuning_steps", 5)
+        before = copy.deepcopy(model.state_dict())
+        image, pose = figures[0]
+        plain = styletryon.project(image, pose=pose, model=model, preset="fast")
+        tuned = styletryon.project(image, pose=pose, model=model, preset="fast", tune=True)
+        assert plain.tuning is None
+        assert tuned.tuning is not None
+        assert tuned.source is not None
+        assert same(plain, tuned)
+        assert tuned.model == model.fingerprint
+        assert tuned.report["pivot_psnr"] == pytest.approx(plain.report["reconstruction_psnr"], abs=0.01)
+        assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+        tuned.save(tmp_path / "person.safetensors")
+        loaded = styletryon.Latent.load(tmp_path / "person.safetensors")
+        assert torch.equal(model.draw(loaded).image, model.draw(tuned).image)
+        options: dict[str, Any] = {"region": ANYTHING, "model": model, "preset": "fast"}
+        result = styletryon.try_on(tuned, plain, **options)
+        assert result.latent.tuning is not None
+        assert styletryon.try_on(result.latent, plain, **options).image.size == result.image.size
+
+
 class TestTryOn:
     def test_pictures_and_latents_give_the_same_picture(
         self,
@@ -214,11 +240,12 @@ class TestTryOn:
         self, model: styletryon.PoseStyleGAN2, person: styletryon.Latent, garment: styletryon.Latent, figures: Any
     ) -> None:
         options: dict[str, Any] = {"region": ANYTHING, "model": model, "preset": "fast"}
-        pasted = np.asarray(styletryon.try_on(person, garment, **options).image)
-        whole = np.asarray(styletryon.try_on(person, garment, composite=False, **options).image)
-        original = figures[0][0]
-        unchanged = [float((picture == original).all(axis=-1).mean()) for picture in (pasted, whole)]
-        assert unchanged[0] >= unchanged[1]
+        pasted = styletryon.try_on(person, garment, **options)
+        whole = styletryon.try_on(person, garment, composite=False, **options)
+        original = Image.fromarray(figures[0][0])
+        check_pixels(pasted, original)
+        assert 0 < float(pasted.mask.mean()) < float(whole.mask.mean()) == 1
+        assert np.any(np.asarray(whole.image) != np.asarray(pasted.image))
 
     def test_generated_people(self, model: styletryon.PoseStyleGAN2) -> None:
         latents = [styletryon.generate(seed=seed, model=model) for seed in (1, 2)]
@@ -293,6 +320,69 @@ class TestBundled:
         found = styletryon.estimate_pose(pictures[0].image).keypoints[0].numpy()
         seen = truth[:, 2] == 1
         assert np.median(np.linalg.norm(found[seen, :2] - truth[seen, :2], axis=1)) < 512 * 0.03
+
+    def test_labels_are_found(self, pictures: list[paperdoll.Rendering]) -> None:
+        truth = pictures[0].labels
+        found = styletryon.estimate_labels(pictures[0].image)
+        assert found.dtype == np.uint8
+        assert found.shape == truth.shape
+        assert ((found > 0) == (truth > 0)).mean() > 0.9
+        pose = styletryon.estimate_pose(pictures[0].image)
+        posed = styletryon.estimate_labels(pictures[0].image, pose=pose)
+        assert (posed == found).mean() > 0.95
+        small = styletryon.estimate_labels(pictures[0].image, pose=pose.resized((pose.size[0] // 2, pose.size[1] // 2)))
+        assert np.array_equal(small, posed)
+
+    def test_a_box_is_where_the_person_is(self, pictures: list[paperdoll.Rendering]) -> None:
+        height, width = pictures[0].image.shape[:2]
+        scene = np.concatenate([picture.image for picture in pictures], axis=1)
+        for index in range(2):
+            box = (index * width, 0, (index + 1) * width, height)
+            points = styletryon.estimate_pose(scene, box=box).keypoints[0]
+            shown = points[points[:, 2] > 0.3]
+            assert bool(((shown[:, 0] >= box[0] - 1) & (shown[:, 0] <= box[2] + 1)).all())
+            labels = styletryon.estimate_labels(scene, box=box)
+            own, other = labels[:, box[0] : box[2]], labels[:, (1 - index) * width : (2 - index) * width]
+            assert (own > 0).mean() > 3 * (other > 0).mean()
+
+    def test_a_box_names_the_person_of_several(self, pictures: list[paperdoll.Rendering]) -> None:
+        width = pictures[0].image.shape[1]
+        scene = np.concatenate([picture.image for picture in pictures], axis=1)
+        boxes = [(index * width, 0, (index + 1) * width, scene.shape[0]) for index in range(2)]
+        result = styletryon.try_on(scene, scene, person_box=boxes[1], garment_box=boxes[0], preset="fast")
+        changed = (np.asarray(result.image) != scene).any(axis=(0, 2))
+        assert changed[width:].any()
+        assert changed[: width - 20].sum() == 0  # the other stays to the pixel
+        latent = styletryon.project(scene, box=boxes[0], preset="fast")
+        assert latent.source is not None
+        left, _, right, _ = latent.source[0].frame.box
+        assert -width < left < (left + right) / 2 < width
+
+    @pytest.mark.parametrize("given", ["pose", "latent"])
+    def test_a_box_beside_what_says_who_it_is(self, pictures: list[paperdoll.Rendering], given: str) -> None:
+        picture, truth = pictures[0].image, pictures[0]
+        pose = styletryon.Pose(torch.from_numpy(truth.keypoints), truth.labels.shape)
+        person = picture if given == "pose" else styletryon.generate(seed=1)
+        with pytest.raises(ConfigError, match="person_box: expected None beside a pose"):
+            styletryon.try_on(person, picture, person_pose=pose if given == "pose" else None, person_box=(0, 0, 9, 9))
+        with pytest.raises(ConfigError, match="box: expected None beside a pose"):
+            styletryon.project(picture, pose=pose, box=(0, 0, 9, 9))
+
+    def test_labels_refuse_what_pose_refuses(self, pictures: list[paperdoll.Rendering]) -> None:
+        blank = np.full((120, 90, 3), 90, np.uint8)
+        with pytest.raises(PersonNotFoundError, match="image: expected a photograph that shows a person"):
+            styletryon.estimate_labels(blank)
+        with pytest.raises(PersonNotFoundError, match="image: expected a photograph that shows a person"):
+            styletryon.estimate_pose(blank, box=(0, 0, 80, 100))
+        with pytest.raises(RangeError, match="box: expected left < right"):
+            styletryon.estimate_labels(blank, box=(0, 0, 0, 100))
+        pose = styletryon.estimate_pose(pictures[0].image)
+        with pytest.raises(ConfigError, match="box: expected None beside a pose"):
+            styletryon.estimate_labels(pictures[0].image, pose=pose, box=(0, 0, 9, 9))
+        with pytest.raises(PoseError, match="pose: expected keypoints in a picture of"):
+            styletryon.estimate_labels(blank[:, :45], pose=pose)
+        with pytest.raises(ImageError, match="image"):
+            styletryon.estimate_labels(np.zeros((3, 3)))
 
     def test_two_pictures_in_one_picture_out(self, pictures: list[paperdoll.Rendering]) -> None:
         person, garment = (picture.image for picture in pictures)

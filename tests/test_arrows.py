@@ -35,7 +35,8 @@ ARROWS: dict[str, set[str]] = {
     "metrics": VALUES | {"features", "losses", "projection", "tryon", "models", "training", "data", "interop"},
     "interop": VALUES | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics"},
     "weights": set(),
-    "api": VALUES | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics", "weights"},
+    "api": VALUES
+    | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics", "interop", "weights"},
 }
 ARROWS["batch"] = ARROWS["app"] = ARROWS["api"] | {"api"}
 """Part -> the parts that it may import. `cli`, `__init__` and `__main__` stand above all."""

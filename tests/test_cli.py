@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -72,7 +73,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "try-on", "generate", "train", "evaluate", "paperdoll", "prepare", "info", "app"]
+    "command",
+    [
+        "demo", "try-on", "try-on-batch", "generate", "train", "train-encoder", "curves", "evaluate", "paperdoll",
+        "prepare", "info", "app",
+    ],
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -225,17 +230,79 @@ class TestTrain:
         data, run = str(tmp_path / "data"), str(tmp_path / "run")
         assert cli.main(["paperdoll", data, "--count", "12", "--size", "64x48"]) == 0
         options = ["--preset", "tiny", "--pictures", "64", "--quiet"]
-        assert cli.main(["train", data, "--out", run, *options]) == 0
+        watching = ["--tensorboard", "--log-every", "4", "--sample-every", "12"]
+        assert cli.main(["train", data, "--out", run, *options, *watching]) == 0
         assert "complete" in capsys.readouterr().out
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+            "checkpoints", "curves.png", "metrics.csv", "metrics.jsonl", "model", "samples", "tensorboard",
+            "training.json",
+        ]  # fmt: skip
+        assert {path.name[:12] for path in (tmp_path / "run" / "samples").iterdir()} == {"step-0000012"}
         assert cli.main(["train", data, "--out", run, *options]) == 2
         assert "resume" in capsys.readouterr().err
         assert cli.main(["generate", "-o", str(tmp_path / "one.png"), "--model", f"{run}/model"]) == 0
+        # Its own settings, without being told; and those of the file, changed, from its weights.
+        assert cli.main(["train", data, "--out", run, "--resume", "--quiet"]) == 0
+        other = [
+            "--config", f"{run}/training.json", "--start", f"{run}/model", "--set", "batch_size=2", "--set", "tryons=0",
+            "--accumulate", "1", "--precision", "fp32", "--keep", "1", "--workers", "1", "--no-cache", "--minutes", "0",
+        ]  # fmt: skip
+        assert cli.main(["train", data, "--out", f"{run}2", *other, "--quiet"]) == 0
+        assert "--resume" in capsys.readouterr().out
+        settings = json.loads((tmp_path / "run2" / "training.json").read_text())
+        assert settings["batch_size"] == 2
+        assert [file.name for file in (tmp_path / "run2" / "checkpoints").iterdir()] == ["step-00000000.safetensors"]
 
     def test_wrong_input(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "tiny"]) == 2
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--preset", "huge"]) == 2
         assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--threads", "0"]) == 2
-        assert capsys.readouterr().err.count("\n") == 3
+        assert cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "batchsize=8"]) == 2
+        assert capsys.readouterr().err.count("\n") == 4
+        with pytest.raises(SystemExit):
+            cli.main(["train", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "batch_size"])
+
+
+class TestTrainEncoder:
+    def test_a_model_with_another_encoder(
+        self, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data, run = str(tmp_path / "data"), str(tmp_path / "run")
+        assert cli.main(["paperdoll", data, "--count", "12", "--size", "32x24"]) == 0
+        options = ["--pictures", "16", "--batch-size", "4", "--fresh", "--quiet"]
+        capsys.readouterr()
+        assert cli.main(["train-encoder", model, data, "--out", run, *options, "--minutes", "0"]) == 0
+        stopped = capsys.readouterr().out
+        again = shlex.split(stopped[stopped.index("styletryon ") :])[1:]
+        assert again[-1] == "--resume"
+        assert cli.main([*again, "--quiet"]) == 0
+        assert "complete" in capsys.readouterr().out
+        assert cli.main(["train-encoder", model, data, "--out", run, *options]) == 2
+        assert "resume" in capsys.readouterr().err
+        trained = styletryon.load_model(f"{run}/model")
+        assert trained.fingerprint == styletryon.load_model(model).fingerprint
+
+    @pytest.mark.parametrize("options", [["--pictures", "3"], ["--drawings", "2"], ["--learning-rate", "0"]])
+    def test_wrong_input(
+        self, options: list[str], model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["train-encoder", model, str(tmp_path), "--out", str(tmp_path / "run"), *options]
+        assert cli.main(arguments) == 2
+        name = options[0].removeprefix("--").replace("-", "_")
+        assert name in capsys.readouterr().err
+
+
+class TestCurves:
+    def test_they_are_drawn_from_the_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "metrics.jsonl").write_text('{"step": 100, "pictures": 800, "pixel": 0.5}\n')
+        assert cli.main(["curves", str(tmp_path)]) == 0
+        assert cli.main(["curves", str(tmp_path), "-o", str(tmp_path / "new" / "c.png")]) == 0
+        assert capsys.readouterr().out.split() == [str(tmp_path / "curves.png"), str(tmp_path / "new" / "c.png")]
+        assert size_of(tmp_path / "new" / "c.png") == size_of(tmp_path / "curves.png")
+
+    def test_no_log(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["curves", str(tmp_path)]) == 2
+        assert "metrics.jsonl" in capsys.readouterr().err
 
 
 class TestEvaluate:

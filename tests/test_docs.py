@@ -18,7 +18,8 @@ from tests._support.process import ROOT, run_python
 from tests.make_reference import PAGE, write
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-MODULES = ("styletryon", "styletryon.features", "styletryon.losses", "styletryon.ops", "styletryon.pose")
+MODULES = ("styletryon", "styletryon.features", "styletryon.interop", "styletryon.losses", "styletryon.ops",
+           "styletryon.pose")  # fmt: skip
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -28,8 +28,9 @@ BUILTINS = {
     "DataError": ValueError,
     "SaveError": OSError,
     "WeightsUnavailableError": RuntimeError,
-    "ExtraUnavailableError": ImportError,
+    "DependencyError": ImportError,
     "BackendUnavailableError": RuntimeError,
+    "ProcessGroupError": RuntimeError,
     "TrainingDivergedError": RuntimeError,
 }
 

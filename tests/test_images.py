@@ -52,6 +52,7 @@ from styletryon.images import (
 )
 from styletryon.labels import PALETTE
 from styletryon.pose import Pose
+from tests.benchmarks import fuzz_images
 
 HEIGHT, WIDTH = 24, 20
 
@@ -517,6 +518,14 @@ def test_damaged_files_give_a_picture_or_an_image_error(
             outcome = str(error)
     assert outcome == "RGB" or outcome.startswith("image: ")
     assert not heard
+
+
+def test_fuzzed_files_of_every_format(tmp_path: Path) -> None:
+    outcomes, growth = fuzz_images.fuzz(tmp_path, 210, seed=1)
+    assert sum(outcomes.values()) == 210
+    assert outcomes["renamed: a picture"] > 15  # The damage is not so bad that nothing is read.
+    assert outcomes["bomb: ImageError"] > 15
+    assert growth < 1000  # MiB: the largest picture that is let through takes 300
 
 
 def test_warnings_of_decoders_are_held_back_and_filters_stay(tmp_path: Path) -> None:

@@ -179,6 +179,24 @@ def test_saved_and_loaded(tmp_path: Path, noise: bool) -> None:
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
+def test_a_tuning_goes_with_the_latent(tmp_path: Path) -> None:
+    tuning = {"blocks.0.weight": torch.randn(3, 2), "blocks.0.bias": torch.randn(())}
+    latent = replace(some_latent(source=False), tuning=tuning)
+    assert latent[0].tuning is tuning
+    assert stack([latent[0], latent[1]]).tuning is tuning
+    for other in (some_latent(source=False), replace(latent, tuning=dict(tuning))):
+        with pytest.raises(ShapeError, match="latents: expected latents of one tuning"):
+            stack([latent, other])
+    assert latent.with_pose(latent.pose).tuning is None
+    latent.save(tmp_path / "tuned.safetensors")
+    loaded = Latent.load(tmp_path / "tuned.safetensors")
+    assert same(latent, loaded)
+    assert loaded.tuning is not None
+    assert set(loaded.tuning) == set(tuning)
+    assert all(torch.equal(loaded.tuning[name], change) for name, change in tuning.items())
+    assert set(loaded.to("cpu").tuning or {}) == set(tuning)
+
+
 def test_parts_of_a_batch_that_share_memory_can_be_saved(tmp_path: Path) -> None:
     latent = some_latent(3)
     shared = Latent((latent.styles[0], latent.styles[0]), latent.pose)[1]

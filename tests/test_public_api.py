@@ -19,8 +19,8 @@ import pytest
 import styletryon
 
 SNAPSHOT = Path(__file__).with_name("public_api.json")
-MODULES = ("styletryon", "styletryon.errors", "styletryon.features", "styletryon.losses", "styletryon.ops",
-           "styletryon.pose")  # fmt: skip
+MODULES = ("styletryon", "styletryon.errors", "styletryon.features", "styletryon.interop", "styletryon.losses",
+           "styletryon.ops", "styletryon.pose", "styletryon.batch")  # fmt: skip
 
 CONTRACT = {
     "try_on", "project", "generate", "estimate_pose", "load_model", "PoseEncoder", "PoseStyleGAN2", "LatentProjector",
@@ -38,7 +38,8 @@ def describe(value: Any) -> Any:
         if issubclass(value, Exception):
             return "exception " + ", ".join(base.__name__ for base in value.__bases__)
         members = {}
-        for name, member in sorted(vars(value).items()):
+        inherited = [vars(base) for base in reversed(value.__mro__) if base.__module__.startswith("styletryon.")]
+        for name, member in sorted({name: item for own in inherited for name, item in own.items()}.items()):
             if name.startswith("_"):
                 continue
             if isinstance(member, classmethod | staticmethod):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from styletryon import errors, features, losses, ops
 from styletryon._version import __version__
-from styletryon.api import estimate_pose, generate, load_model, project, try_on
+from styletryon.api import estimate_labels, estimate_pose, generate, load_model, project, try_on
 from styletryon.features import VGG16Features
 from styletryon.latent import Latent
 from styletryon.losses import (
@@ -40,6 +40,7 @@ __all__ = [
     "VGG16Features",
     "__version__",
     "errors",
+    "estimate_labels",
     "estimate_pose",
     "features",
     "generate",

@@ -5,28 +5,38 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from styletryon.errors import ConfigError, PoseError, RangeError, ShapeError
-from styletryon.images import ImageLike, Source, crop, frame_person, read_image
-from styletryon.labels import Region, resolve_region
+from styletryon.images import ImageLike, Source, crop, crop_labels, frame_person, read_image
+from styletryon.interop import ParsedDrawer, fetch_model
+from styletryon.interop.hub import is_hub_name
+from styletryon.labels import NUM_LABELS, Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
-from styletryon.models import PoseStyleGAN2, storage
+from styletryon.models import PoseStyleGAN2, UnconditionalStyleGAN2, storage
 from styletryon.pose import Pose
-from styletryon.pose.estimator import KeypointEstimator
+from styletryon.pose.estimator import BodyEstimator
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
 
-ModelLike = str | os.PathLike[str] | PoseStyleGAN2
-"""What stands for a generator: the name of bundled weights, a folder of `save_pretrained`, or the generator itself."""
+Generator = PoseStyleGAN2 | UnconditionalStyleGAN2 | ParsedDrawer
+"""What draws: our own, or another project's that `styletryon.interop` made ours."""
+
+ModelLike = str | os.PathLike[str] | Generator
+"""What stands for a generator: the name of bundled weights, a folder of `save_pretrained`, "user/name" of the Hugging
+Face hub, or the generator itself."""
+
+_Given = TypeVar("_Given", bound=Generator)
 
 
 def try_on(
@@ -43,6 +53,8 @@ def try_on(
     device: torch.device | str | None = None,
     progress: bool = False,
     composite: bool = True,
+    person_box: Sequence[float] | None = None,
+    garment_box: Sequence[float] | None = None,
 ) -> TryOnResult:
     """Dress a person in the garment that somebody else wears.
 
@@ -63,6 +75,9 @@ def try_on(
         progress: Whether to show a progress bar on stderr.
         composite: Whether pixels outside the changed region are the photograph's own, bit for bit. Otherwise the whole
             frame around the person is the generator's drawing.
+        person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
+            pose is given. None for the largest.
+        garment_box: The same for the garment's wearer.
 
     Returns:
         The picture, in the size of the person's, and how it came about.
@@ -81,8 +96,8 @@ def try_on(
     optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed)
     projector = _projector(generator, preset, seed)
     with _Progress(progress) as bar:
-        wearer = _as_latent(person, person_pose, "person", projector, bar)
-        wanted = _as_latent(garment, garment_pose, "garment", projector, bar)
+        wearer = _as_latent(person, person_pose, person_box, "person", projector, bar)
+        wanted = _as_latent(garment, garment_pose, garment_box, "garment", projector, bar)
         batch = optimizer.optimize(wearer, wanted, region=region, callback=bar.stage("try-on"))
     return TryOnResult.from_batch(batch, composite=composite)
 
@@ -91,22 +106,29 @@ def project(
     image: ImageLike,
     *,
     pose: Pose | None = None,
+    box: Sequence[float] | None = None,
     model: ModelLike | None = None,
     preset: str = "balanced",
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = False,
+    tune: bool = False,
 ) -> Latent:
     """Find a person's picture in a generator's latent space.
 
     Args:
         image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
         pose: The person's keypoints in the picture's pixels. None to estimate them.
+        box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no pose is
+            given. None for the largest.
         model: The generator: name, folder or object. None for the bundled one.
         preset: "fast", "balanced" or "quality".
         seed: Of everything random.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: Whether to show a progress bar on stderr.
+        tune: Whether to tune a copy of the generator to the picture, which is then drawn almost exactly; what the
+            weights change by goes with the latent, and the model stays as it is. Takes several times as long as the
+            projection; that a try-on gains by it has not been shown.
 
     Returns:
         A latent that stands wherever a picture of this person is asked for. Its `report` says how good the likeness is.
@@ -120,7 +142,7 @@ def project(
     """
     generator = load_model("default" if model is None else model, device=device)
     with _Progress(progress) as bar:
-        return _project(image, pose, "image", _projector(generator, preset, seed), bar.stage("image"))
+        return _project(image, pose, "image", _projector(generator, preset, seed), bar, box=box, tune=tune)
 
 
 def generate(
@@ -166,27 +188,77 @@ def generate(
     return Latent(styles, fitted.to(generator.device), model=generator.fingerprint)
 
 
-def estimate_pose(image: ImageLike) -> Pose:
-    """Find the keypoints of the person in a picture.
+def estimate_pose(image: ImageLike, *, box: Sequence[float] | None = None) -> Pose:
+    """Find the keypoints of the person in a picture: of several, the largest or the one in a box.
 
     Args:
         image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+        box: Left, top, right and bottom in pixels of what shows the person. None for the whole picture.
 
     Returns:
         17 COCO keypoints in the picture's pixels (after its EXIF orientation is applied).
 
     Raises:
         ImageError: If the picture cannot be read.
-        PersonNotFoundError: If the picture shows nobody.
+        RangeError: If `box` is empty or beside the picture.
+        PersonNotFoundError: If the picture or the box shows nobody.
     """
-    return _estimator()(read_image(image))
+    return _estimator()(read_image(image), box=box)
 
 
-def load_model(source: ModelLike = "default", *, device: torch.device | str | None = None) -> PoseStyleGAN2:
+def estimate_labels(
+    image: ImageLike, *, pose: Pose | None = None, box: Sequence[float] | None = None
+) -> NDArray[np.uint8]:
+    """Say what each pixel of a person's picture shows.
+
+    Args:
+        image: A path, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+        pose: The person's keypoints in the picture's pixels, which says where to look. None to estimate them.
+        box: Left, top, right and bottom in pixels of what shows the person, where no pose is given. None for the whole
+            picture.
+
+    Returns:
+        `(H, W)` uint8 classes of `styletryon.labels.Label`, of the picture's size (after its EXIF orientation is
+        applied). Whatever is not this person is background.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        PersonNotFoundError: If the picture or the box shows nobody.
+        PoseError: If the given pose does not fit the picture.
+        RangeError: If `box` is empty or beside the picture.
+        ConfigError: If both a pose and a box are given.
+
+    Example:
+        >>> import styletryon
+        >>> from styletryon.data import paperdoll
+        >>> figure = paperdoll.render(paperdoll.sample_figure(3), (256, 192))
+        >>> styletryon.estimate_labels(figure.image).shape
+        (256, 192)
+    """
+    photo = read_image(image)
+    if pose is None:
+        return _estimator().parse(photo, box=box)[1]
+    _check_box(box, pose=True, name="box")
+    return _estimator().labels(photo, _fit(pose, (photo.height, photo.width), "pose"))
+
+
+@overload
+def load_model(source: _Given, *, device: torch.device | str | None = None) -> _Given: ...
+
+
+@overload
+def load_model(
+    source: str | os.PathLike[str] = "default", *, device: torch.device | str | None = None
+) -> PoseStyleGAN2: ...
+
+
+def load_model(source: ModelLike = "default", *, device: torch.device | str | None = None) -> Generator:
     """Load a generator, once per process and device.
 
     Args:
-        source: The name of bundled weights, a folder that `save_pretrained` wrote, or a generator.
+        source: The name of bundled weights, a folder that `save_pretrained` wrote, "user/name" or
+            "user/name@revision" of the Hugging Face hub (which needs `styletryon[hub]`; only `config.json` and
+            `model.safetensors` are fetched), or a generator, also one of `styletryon.interop`.
         device: Where it shall be. None for a generator's own device, else for a CUDA device where there is one.
 
     Returns:
@@ -197,11 +269,13 @@ def load_model(source: ModelLike = "default", *, device: torch.device | str | No
         CheckpointNotFoundError: If there is no such folder or name.
         CheckpointError: If files are missing, damaged, or do not fit each other.
         ConfigError: If the device is unknown or not there.
+        DependencyError: If a model of the hub is asked for without `huggingface_hub`.
+        WeightsUnavailableError: If a model of the hub cannot be had.
     """
-    if isinstance(source, PoseStyleGAN2):
+    if isinstance(source, (PoseStyleGAN2, UnconditionalStyleGAN2, ParsedDrawer)):
         target = source.device if device is None else _find_device(device)
         return source if source.device == target else copy.deepcopy(source).to(target)
-    folder = storage.find(source).resolve()
+    folder = (fetch_model(str(source)) if is_hub_name(source) else storage.find(source)).resolve()
     # A folder that was written anew since is another model.
     written = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()) if path.suffix in _MODEL_FILES)
     return _load(folder, written, _find_device(device))
@@ -217,8 +291,8 @@ def _load(folder: Path, written: tuple[int, ...], device: torch.device) -> PoseS
 
 
 @lru_cache(maxsize=1)
-def _estimator() -> KeypointEstimator:
-    return KeypointEstimator.from_pretrained()
+def _estimator() -> BodyEstimator:
+    return BodyEstimator.from_pretrained()
 
 
 def _find_device(device: torch.device | str | None) -> torch.device:
@@ -255,7 +329,12 @@ def _fit(pose: Pose, size: tuple[int, int], name: str) -> Pose:
     return pose.resized(size)
 
 
-def _projector(generator: PoseStyleGAN2, preset: str, seed: int) -> LatentProjector:
+def _check_box(box: Sequence[float] | None, *, pose: bool, name: str) -> None:
+    if box is not None and pose:
+        raise ConfigError(f"{name}: expected None beside a pose, which says who it is, got both; leave one out")
+
+
+def _projector(generator: Generator, preset: str, seed: int) -> LatentProjector:
     chosen = find_preset(preset)
     return LatentProjector(
         generator,
@@ -269,12 +348,14 @@ def _projector(generator: PoseStyleGAN2, preset: str, seed: int) -> LatentProjec
 def _as_latent(
     picture: ImageLike | Latent,
     pose: Pose | None,
+    box: Sequence[float] | None,
     name: str,
     projector: LatentProjector,
     bar: _Progress,
 ) -> Latent:
     if not isinstance(picture, Latent):
-        return _project(picture, pose, name, projector, bar.stage(name))
+        return _project(picture, pose, name, projector, bar, box=box)
+    _check_box(box, pose=True, name=f"{name}_box")
     if len(picture) != 1:
         raise ShapeError(
             f"{name}: expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
@@ -289,19 +370,34 @@ def _project(
     pose: Pose | None,
     name: str,
     projector: LatentProjector,
-    callback: Callable[[ProjectionProgress], None] | None,
+    bar: _Progress,
+    *,
+    box: Sequence[float] | None = None,
+    tune: bool = False,
 ) -> Latent:
+    _check_box(box, pose=pose is not None, name="box" if name == "image" else f"{name}_box")
     photo = read_image(image, name=name)
     size = (photo.height, photo.width)
-    found = _estimator()(photo) if pose is None else _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
+    if pose is None:
+        found, labels = _estimator().parse(photo, box=box)
+    else:
+        found = _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
+        labels = _estimator().labels(photo, found)
     frame = frame_person(found, size, projector.generator.image_size)
     picture, inside = crop(photo, frame)
+    classes = torch.from_numpy(crop_labels(labels, frame)).long()[None].to(projector.generator.w_mean.device)
+    # Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no help.
+    helpful = projector.generator.num_labels == NUM_LABELS and bool(classes.any())
     latent = projector.project(
         picture[None].to(projector.generator.w_mean.device),
         frame.to_model(found),
+        labels=classes if helpful else None,
         mask=inside,
-        callback=callback,
+        callback=bar.stage(name),
     )
+    if tune:
+        device = projector.generator.w_mean.device
+        latent = projector.tune(latent, picture[None].to(device), mask=inside, callback=bar.stage(f"{name}, tuning"))
     return replace(latent, source=(Source(photo, frame),))
 
 

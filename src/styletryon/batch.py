@@ -22,18 +22,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from styletryon._files import append_line, write_text
-from styletryon.api import ModelLike, _projector, estimate_pose, load_model
+from styletryon.api import Generator, ModelLike, load_model, project
 from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
-from styletryon.images import Frame, Source, crop, frame_person, read_image
+from styletryon.images import Frame, Source, read_image
 from styletryon.labels import REGIONS, Label, resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.pose import Pose
-from styletryon.projection import LatentProjector
 from styletryon.tryon import TryOnOptimizer, TryOnResult
+
+__all__ = ["BatchRow", "BatchSummary", "RowOutcome", "read_table", "try_on_table"]
 
 Progress = Callable[[int, int], None]
 """Is called with how many of this process's rows are finished, and of how many."""
@@ -48,7 +50,7 @@ class BatchRow:
 
     Attributes:
         line: Its line in the file, the heading being line 1.
-        person: The person's photograph.
+        person: Path of the person's photograph.
         garment: That of somebody who wears the garment.
         region: What changes: the name of a region, or label classes separated by "+".
         out: Name of the picture to write, inside the output folder.
@@ -58,12 +60,12 @@ class BatchRow:
     """
 
     line: int
-    person: Path
-    garment: Path
+    person: str | os.PathLike[str]
+    garment: str | os.PathLike[str]
     region: str
     out: str
-    person_pose: Path | None = None
-    garment_pose: Path | None = None
+    person_pose: str | os.PathLike[str] | None = None
+    garment_pose: str | os.PathLike[str] | None = None
     fault: str = ""
 
     @property
@@ -244,7 +246,7 @@ def try_on_table(
     generator = load_model("default" if model is None else model, device=device)
     folder = Path(out)
     optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed, batch_size=batch_size)
-    wardrobe = _Wardrobe(folder / "latents", _projector(generator, preset, seed), f"{preset} {seed}")
+    wardrobe = _Wardrobe(folder / "latents", generator, preset, seed)
     _claim(folder, {"model": generator.fingerprint, "preset": preset, "seed": seed})
     journal = _Journal(folder / "rows", rank)
     before = {key: outcome for key, outcome in journal.read().items() if outcome.status == "done" or not retry_failed}
@@ -303,7 +305,7 @@ def _try_rows(
 def _dress(
     ready: Sequence[tuple[BatchRow, Latent, Latent]], optimizer: TryOnOptimizer, folder: Path
 ) -> list[RowOutcome]:
-    people, garments = (stack([entry[side] for entry in ready]) for side in (1, 2))
+    people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
     batch = optimizer.optimize(people, garments, region=_region(ready[0][0].region))
     outcomes = []
     for place, (row, person, garment) in enumerate(ready):
@@ -366,18 +368,21 @@ class _Journal:
 class _Wardrobe:
     """Projections of photographs: each is made once, and kept on disk."""
 
-    def __init__(self, folder: Path, projector: LatentProjector, settings: str) -> None:
+    def __init__(self, folder: Path, generator: Generator, preset: str, seed: int) -> None:
         self.folder = folder
-        self.projector = projector
-        self.settings = f"{projector.generator.fingerprint} {settings}"
+        self.generator = generator
+        self.preset = preset
+        self.seed = seed
+        self.settings = f"{generator.fingerprint} {preset} {seed}"
         self._held: OrderedDict[str, Latent | StyleTryOnError] = OrderedDict()
 
-    def get(self, photo: Path, pose: Path | None) -> Latent:
+    def get(self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None) -> Latent:
         """Return the latent of a photograph, with its source.
 
         Raises:
             StyleTryOnError: If it cannot be projected; what failed once fails again at once.
         """
+        photo, pose = Path(photo), None if pose is None else Path(pose)
         try:
             contents = photo.read_bytes()
             keypoints = None if pose is None else pose.read_bytes()
@@ -405,24 +410,20 @@ class _Wardrobe:
         try:
             known = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
             frame = Frame(**{name: tuple(value) for name, value in known.items()})
-            latent = Latent.load(file, device=self.projector.generator.w_mean.device)
+            latent = Latent.load(file, device=self.generator.w_mean.device)
         except (OSError, ValueError, TypeError):  # not there, or half of it: it is made anew
             return None
         return replace(latent, source=(Source(read_image(photo), frame),))
 
-    def _project(self, key: str, path: Path, pose: Path | None) -> Latent:
-        generator = self.projector.generator
-        photo = read_image(path, name=str(path))
-        size = (photo.height, photo.width)
-        found = estimate_pose(photo) if pose is None else _read_pose(pose, size)
-        frame = frame_person(found, size, generator.image_size)
-        picture, inside = crop(photo, frame)
-        latent = self.projector.project(
-            picture[None].to(generator.w_mean.device), frame.to_model(found), mask=inside
-        )
-        latent.save(self.folder / f"{key}.safetensors")
-        write_text(self.folder / f"{key}.json", json.dumps(asdict(frame)))  # last: it says that the other is whole
-        return replace(latent, source=(Source(photo, frame),))
+    def _project(self, key: str, photo: Path, pose: Path | None) -> Latent:
+        known = None if pose is None else _read_pose(pose, read_image(photo))
+        latent = project(photo, pose=known, model=self.generator, preset=self.preset, seed=self.seed)
+        source = latent.source[0] if latent.source else None
+        if isinstance(source, Source):
+            latent.save(self.folder / f"{key}.safetensors")
+            frame = json.dumps(asdict(source.frame))
+            write_text(self.folder / f"{key}.json", frame)  # last: it says that the other is whole
+        return latent
 
 
 def _pixels(held: Latent | StyleTryOnError) -> int:
@@ -430,9 +431,9 @@ def _pixels(held: Latent | StyleTryOnError) -> int:
     return source.photo.width * source.photo.height if isinstance(source, Source) else 1
 
 
-def _read_pose(file: Path, size: tuple[int, int]) -> Pose:
+def _read_pose(file: Path, photo: Image.Image) -> Pose:
     try:
-        return Pose(json.loads(file.read_text(encoding="utf-8")), size)
+        return Pose(json.loads(file.read_text(encoding="utf-8")), (photo.height, photo.width))
     except (TypeError, ValueError) as error:
         if isinstance(error, StyleTryOnError):
             raise

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from styletryon.errors import ShapeError
-from styletryon.latent import Styles
+from styletryon.errors import ConfigError, ShapeError
+from styletryon.latent import Latent, Styles
 from styletryon.pose import Pose
 
 
@@ -42,7 +42,7 @@ class Drawing:
 
 
 class Drawer(Protocol):
-    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it.
+    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it, and so do those of `interop`.
 
     What they do without, at the price of time: `encode_pose`, see `draw_in`, and an attribute `capturable`, true where
     `synthesize` runs the same kernels each time and lets the host wait for none, so that a CUDA graph may replay it.
@@ -55,7 +55,7 @@ class Drawer(Protocol):
 
     @property
     def num_labels(self) -> int:
-        """K, the number of label classes."""
+        """K, the number of label classes; 0 if it draws none, which suffices for projection."""
         ...
 
     @property
@@ -120,6 +120,49 @@ class Drawer(Protocol):
     ) -> Drawing:
         """Draw styles in a pose. `noise` None means the generator's own fixed noise maps."""
         ...
+
+
+class TunableDrawer(Drawer, Protocol):
+    """A generator that pivotal tuning can adapt to a photograph: a module that says which of its weights may move."""
+
+    @property
+    def tunable(self) -> tuple[str, ...]:
+        """The names of the parameters that may move. Neither latents nor encoded poses depend on them."""
+        ...
+
+    def get_parameter(self, target: str) -> nn.Parameter:
+        """Return a parameter by its name, as `torch.nn.Module` does."""
+        ...
+
+    def tuned(self, changes: Mapping[str, Tensor]) -> TunableDrawer:
+        """Return a copy to whose weights something was added."""
+        ...
+
+
+AnyDrawer = TypeVar("AnyDrawer", bound=Drawer)
+
+
+def adapt(generator: AnyDrawer, latent: Latent) -> AnyDrawer:
+    """Return what draws a latent: the generator, or where the latent is tuned a copy with the weights for it.
+
+    Args:
+        generator: The generator that the latent belongs to. Left as it is.
+        latent: The latent.
+
+    Raises:
+        ConfigError: If the latent is tuned and the generator cannot be.
+        ShapeError: If the tuning belongs to another generator.
+    """
+    if latent.tuning is None:
+        return generator
+    tuned = getattr(generator, "tuned", None)
+    if tuned is None:
+        raise ConfigError(
+            f"latent: expected one without tuning, for {type(generator).__name__} has no method `tuned`; drop it with "
+            "dataclasses.replace(latent, tuning=None)"
+        )
+    copy: AnyDrawer = tuned(latent.tuning)
+    return copy
 
 
 class PosedDrawer(Protocol):

@@ -17,9 +17,10 @@
      ├── DataError (ValueError)                  a data set is incomplete or inconsistent
      ├── SaveError (OSError)                     a file cannot be written; what stood there before still stands
      ├── WeightsUnavailableError (RuntimeError)  pretrained weights cannot be had
-     ├── ExtraUnavailableError (ImportError)     an optional dependency is not installed
- ├── BackendUnavailableError (RuntimeError)  a forced backend of the ops cannot run
-     └── TrainingDivergedError (RuntimeError)    training met a loss that is not finite
+     ├── DependencyError (ImportError)           an optional package is not installed
+     ├── BackendUnavailableError (RuntimeError)  a forced backend of the ops cannot run
+     ├── ProcessGroupError (RuntimeError)        processes that train together lost each other
+     └── TrainingDivergedError (RuntimeError)    training met a loss that is not finite, or no longer learns
 
 Each leaf is also the builtin exception that one would catch without knowing this module. Every message names the
 argument, what was expected, what came instead, and the likely mend.
@@ -94,13 +95,17 @@ class WeightsUnavailableError(StyleTryOnError, RuntimeError):
     """Pretrained weights cannot be had."""
 
 
-class ExtraUnavailableError(StyleTryOnError, ImportError):
-    """An optional dependency is not installed; the message names the extra that brings it."""
+class DependencyError(StyleTryOnError, ImportError):
+    """An optional package that this needs is not installed."""
 
 
 class BackendUnavailableError(StyleTryOnError, RuntimeError):
     """A forced backend of the ops cannot run here."""
 
 
+class ProcessGroupError(StyleTryOnError, RuntimeError):
+    """Of several processes that train together one has died, fallen silent, or has other settings than the rest."""
+
+
 class TrainingDivergedError(StyleTryOnError, RuntimeError):
-    """Training met a loss that is not finite and stopped."""
+    """Training stopped because a loss is not finite, or because the discriminator no longer teaches anything."""

@@ -40,6 +40,9 @@ class Latent:
         anchor: Style codes of the same people, shaped like `styles`, that are less alike but nearer to what the
             generator was trained on: those of the encoder, where the projection began. None where there are none; see
             `portable`.
+        tuning: Name of a weight of the generator -> what to add to it before it draws these people: what pivotal tuning
+            found (`LatentProjector.tune`). None for the generator as it is. The styles belong to the generator as it
+            is in either case, so that clothes go from one latent to another.
     """
 
     styles: Styles
@@ -49,6 +52,7 @@ class Latent:
     report: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
     anchor: Styles | None = None
+    tuning: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.pose)
@@ -96,6 +100,7 @@ class Latent:
             pose=self.pose.to(device),
             noise=None if self.noise is None else tuple(noise.to(device) for noise in self.noise),
             anchor=None if self.anchor is None else tuple(style.to(device) for style in self.anchor),
+            tuning=None if self.tuning is None else {name: item.to(device) for name, item in self.tuning.items()},
         )
 
     @property
@@ -110,8 +115,16 @@ class Latent:
         return tuple((style + anchor) / 2 for style, anchor in zip(self.styles, self.anchor, strict=True))
 
     def with_pose(self, pose: Pose) -> Latent:
-        """Return the person in another pose: the `portable` codes, without noise maps, which belong to a pose."""
-        return replace(self, styles=self.portable, pose=pose.to(self.device), noise=None, source=None, anchor=None)
+        """Return the person in another pose: the `portable` codes, without noise and tuning, which belong to a pose."""
+        return replace(
+            self,
+            styles=self.portable,
+            pose=pose.to(self.device),
+            noise=None,
+            source=None,
+            anchor=None,
+            tuning=None,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the latent as one safetensors file; a reader never meets half of it. The source is not saved.
@@ -125,6 +138,7 @@ class Latent:
         groups = {"styles": self.styles, "noise": self.noise or (), "anchor": self.anchor or ()}
         tensors = {f"{name}.{layer}": item for name, group in groups.items() for layer, item in enumerate(group)}
         tensors["keypoints"] = self.pose.keypoints
+        tensors.update({f"tuning.{name}": change for name, change in (self.tuning or {}).items()})
         # Copies, because the format refuses views of one memory, which the parts of a batch are.
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         try:
@@ -190,6 +204,7 @@ class Latent:
             layers = sum(name.startswith("styles.") for name in tensors)
             maps = sum(name.startswith("noise.") for name in tensors)
             anchors = sum(name.startswith("anchor.") for name in tensors)
+            tuned = [name for name in tensors if name.startswith("tuning.")]
             latent = cls(
                 styles=tuple(tensors.pop(f"styles.{layer}") for layer in range(layers)),
                 pose=pose,
@@ -197,6 +212,7 @@ class Latent:
                 report=json.loads(metadata["report"]),
                 model=metadata["model"],
                 anchor=tuple(tensors.pop(f"anchor.{layer}") for layer in range(anchors)) or None,
+                tuning={name.removeprefix("tuning."): tensors.pop(name) for name in tuned} or None,
             )
         except CheckpointError:
             raise
@@ -219,8 +235,8 @@ def stack(latents: Sequence[Latent]) -> Latent:
         A latent whose batch is the latents' batches one after another.
 
     Raises:
-        ShapeError: If there is none, they belong to different generators or picture sizes, or only some have noise
-            maps, without which those would be drawn differently.
+        ShapeError: If there is none, they belong to different generators or picture sizes, only some have noise
+            maps, without which those would be drawn differently, or they are tuned in different ways.
     """
     if not latents:
         raise ShapeError("latents: expected at least one latent, got none")
@@ -244,6 +260,11 @@ def stack(latents: Sequence[Latent]) -> Latent:
             f"latents: expected noise maps in all or in none, got {len(noises)} of {len(latents)} with some; find them "
             "alike, or drop them with dataclasses.replace(latent, noise=None)"
         )
+    if any(latent.tuning is not first.tuning for latent in latents):
+        raise ShapeError(
+            "latents: expected latents of one tuning, for a generator draws with one set of weights; go on with each "
+            "alone, or drop it with dataclasses.replace(latent, tuning=None)"
+        )
     sources = [latent.source for latent in latents if latent.source is not None]
     anchors = [latent.anchor or latent.styles for latent in latents]
     anchored = any(latent.anchor for latent in latents)
@@ -254,4 +275,5 @@ def stack(latents: Sequence[Latent]) -> Latent:
         source=tuple(item for source in sources for item in source) if len(sources) == len(latents) else None,
         model=first.model,
         anchor=tuple(torch.cat(layer) for layer in zip(*anchors, strict=True)) if anchored else None,
+        tuning=first.tuning,
     )

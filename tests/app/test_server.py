@@ -23,7 +23,7 @@ import styletryon.app
 from styletryon import cli
 from styletryon.app import FittingRoom, serve
 from styletryon.app.wardrobe import uploaded
-from styletryon.errors import ConfigError, ExtraUnavailableError, SaveError
+from styletryon.errors import ConfigError, DependencyError, SaveError
 from tests._support.process import run_python
 from tests.app.conftest import png, write_png
 
@@ -46,7 +46,7 @@ def test_a_missing_extra_is_named(
     room: FittingRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ExtraUnavailableError, match=r'pip install "styletryon\[app\]"'):
+    with pytest.raises(DependencyError, match=r'pip install "styletryon\[app\]"'):
         serve(room, folder=tmp_path / "work")
     assert not (tmp_path / "work").exists()
     monkeypatch.setattr("os.environ", {})

@@ -1,6 +1,6 @@
 """Which features should the try-on compare pictures in? ``python -m tests.benchmarks.features [--pairs 32]``.
 
-Runs the benchmark's pairs with the losses in pixels, in the trunk of the keypoint network, in the trunk of the image
+Runs the benchmark's pairs with the losses in pixels, in the trunk of the network of the body, in the trunk of the image
 encoder and, where its weights are at hand, in VGG-16; prints a table.
 """
 
@@ -17,18 +17,18 @@ from styletryon.errors import ConfigError, WeightsUnavailableError
 from styletryon.features import FeatureNetwork, PixelFeatures, VGG16Features
 from styletryon.metrics import evaluate
 from styletryon.models import ImageEncoder
-from styletryon.pose import KeypointEstimator
+from styletryon.pose import BodyEstimator
 
 MEASURES = ("fg_psnr", "fg_ssim", "garment_psnr", "garment_iou", "identity_psnr", "uncovered_psnr", "texture_drawn")
 
 
-class KeypointTrunk:
-    """The trunk of the keypoint network, which was trained on rendered figures and photographs."""
+class BodyTrunk:
+    """The trunk of the network of the body, which was trained on rendered figures and photographs."""
 
     deep = True
 
     def __init__(self) -> None:
-        self._network = KeypointEstimator.from_pretrained().network
+        self._network = BodyEstimator.from_pretrained().network
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
         return self._network.features(images)[:3]
@@ -76,7 +76,7 @@ def main() -> None:
     model = load_model(arguments.model)
     networks: dict[str, FeatureNetwork] = {
         "pixels": PixelFeatures(),
-        "pixels + keypoint trunk": Joined(KeypointTrunk(), 0.1),
+        "pixels + body trunk": Joined(BodyTrunk(), 0.1),
         "pixels + encoder trunk": Joined(EncoderTrunk(model.encoder), 0.1),
         "encoder trunk": EncoderTrunk(model.encoder),
     }

@@ -272,7 +272,7 @@ def test_keypoint_errors_are_shares_of_the_torso() -> None:
 
 
 def test_keypoint_errors_agree_with_the_measure_of_training(rng: np.random.Generator) -> None:
-    from styletryon.training.keypoints import pck
+    from styletryon.training.body.measures import pck
 
     asked = _upright()
     found = asked + rng.standard_normal(asked.shape) * 3

@@ -14,7 +14,7 @@ from torch.nn import functional
 from styletryon.errors import CheckpointError, ConfigError, ShapeError, WeightsUnavailableError
 from styletryon.features import InceptionV3Features, PixelFeatures, VGG16Features
 from styletryon.metrics.networks import SET_NETWORKS, SetNetwork, find_set_network, fingerprint
-from styletryon.pose import KeypointEstimator
+from styletryon.pose import BodyEstimator
 
 
 def pictures(batch: int = 3, size: tuple[int, int] = (32, 24)) -> torch.Tensor:
@@ -33,7 +33,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_bundled_trunk_is_always_at_hand(empty_cache: Path) -> None:
     found = find_set_network()
-    network = KeypointEstimator.from_pretrained().network
+    network = BodyEstimator.from_pretrained().network
     assert found.describe() == {
         "name": "keypoints",
         "layer": "trunk at stride 16, averaged",

@@ -99,10 +99,10 @@ def test_what_cannot_be_read_is_said(change: dict[str, str], reason: str, folder
 def test_nobody_in_a_photograph_is_said(folder: Path) -> None:
     from PIL import Image
 
-    from styletryon.pose import KeypointEstimator
+    from styletryon.pose import BodyEstimator
 
     Image.new("RGB", (48, 64), "grey").save(folder / "empty.png")
-    reader = PhotographReader(folder, (32, 24), KeypointEstimator.from_pretrained())
+    reader = PhotographReader(folder, (32, 24), BodyEstimator.from_pretrained())
     found = reader.pair(TableRow(3, "empty.png", "images/1.png", "top"))
     assert isinstance(found, RowFault)
     assert found.reason.startswith("person empty.png: image: expected a photograph that shows a person")

@@ -1,17 +1,23 @@
-"""The pose estimators: the bundled network, its training, and the adapter of Keypoint R-CNN."""
+"""The estimators of pose and labels: the bundled network, and the adapter of Keypoint R-CNN."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
+import styletryon
+from styletryon.data import paperdoll
 from styletryon.errors import (
     CheckpointError,
     CheckpointNotFoundError,
@@ -24,40 +30,32 @@ from styletryon.errors import (
     WeightsUnavailableError,
 )
 from styletryon.pose import (
-    KeypointConfig,
-    KeypointEstimator,
-    KeypointNetwork,
+    FLIP_ORDER,
+    BodyConfig,
+    BodyEstimator,
+    BodyMaps,
+    BodyNetwork,
     KeypointRCNNEstimator,
     Pose,
     PoseEstimator,
-    load_keypoint_network,
+    load_body_network,
 )
-from styletryon.pose.estimator import _cut, _peaks
-from styletryon.training.keypoints import (
-    Augmenter,
-    Example,
-    KeypointTrainer,
-    KeypointTraining,
-    background_strips,
-    export,
-    keypoint_loss,
-    pck,
-    read_examples,
-    train,
-)
+from styletryon.pose._photo import cut
+from styletryon.pose.estimator import _between, _peaks
+from styletryon.training.body.trainer import export
 
-TINY = KeypointConfig(size=(64, 48), widths=(4, 8, 8, 8), depths=(1, 1, 1), attention_blocks=1, heads=2, neck_width=8)
+TINY = BodyConfig(size=(64, 48), widths=(4, 8, 8, 8), depths=(1, 1, 1), attention_blocks=1, heads=2, neck_width=8,
+    label_widths=(4, 8, 8, 8))
 
 
 @pytest.fixture(scope="module")
-def bundled() -> KeypointEstimator:
-    return KeypointEstimator.from_pretrained()
+def bundled() -> BodyEstimator:
+    return BodyEstimator.from_pretrained()
 
 
 @pytest.fixture(scope="module")
 def figure() -> tuple[Image.Image, Tensor]:
     """An unseen rendered figure, as a picture and its keypoints."""
-    paperdoll = pytest.importorskip("styletryon.data.paperdoll")
     picture = paperdoll.render(paperdoll.sample_figure(70_001), (256, 192))
     return Image.fromarray(np.asarray(picture.image)), torch.as_tensor(np.asarray(picture.keypoints))
 
@@ -73,39 +71,27 @@ def near(pose: Pose, truth: Tensor, share: float = 0.2) -> float:
     return float((distance <= share * torso(truth))[shown].float().mean())
 
 
-def synthetic_example(generator: np.random.Generator) -> Example:
-    """A standing row of coloured blobs: enough of a person to train on for a few steps."""
-    image = np.full((96, 72, 3), 200, np.uint8)
-    x = np.where(np.arange(17) % 2, 42.0, 30.0)
-    y = np.linspace(10, 86, 17)
-    for index in range(17):
-        image[int(y[index]) - 2 : int(y[index]) + 3, int(x[index]) - 2 : int(x[index]) + 3] = (index * 15, 40, 90)
-    points = np.stack([x, y, np.ones(17)], -1).astype(np.float32)
-    mask = Image.fromarray(np.where(image.min(-1) < 199, 255, 0).astype(np.uint8))
-    del generator
-    return Example(Image.fromarray(image), points, mask)
-
-
 # The network
 
 
 def test_features_are_a_pyramid_of_any_size() -> None:
-    network = KeypointNetwork(TINY).eval()
+    network = BodyNetwork(TINY).eval()
     maps = network.features(torch.zeros(2, 3, 50, 70))
     assert [tuple(m.shape) for m in maps] == [(2, 4, 25, 35), (2, 8, 13, 18), (2, 8, 7, 9), (2, 8, 4, 5)]
     assert all(bool((m >= 0).all()) for m in maps)
 
 
 def test_forward_shapes_and_other_sizes() -> None:
-    network = KeypointNetwork(TINY).eval()
+    network = BodyNetwork(TINY).eval()
     for size in ((64, 48), (96, 64)):
-        logits, presence = network(torch.zeros(2, 3, *size))
+        logits, presence, labels = network(torch.zeros(2, 3, *size))
         assert logits.shape == (2, 17, size[0] // 4, size[1] // 4)
         assert presence.shape == (2, 17)
+        assert labels.shape == (2, 12, size[0] // 2, size[1] // 2)
 
 
 def test_network_refuses_wrong_shapes() -> None:
-    network = KeypointNetwork(TINY)
+    network = BodyNetwork(TINY)
     with pytest.raises(ShapeError, match=r"images: expected \(B, 3, H, W\) with multiples of 16, got"):
         network(torch.zeros(1, 3, 60, 48))
     with pytest.raises(ShapeError, match=r"images: expected shape \(B, 3, H, W\), got \(3, 64, 48\)"):
@@ -113,27 +99,28 @@ def test_network_refuses_wrong_shapes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("changes", "message"),
     [
         ({"size": (60, 48)}, "size: expected two multiples of 16"),
         ({"widths": (4, 8, 8)}, "widths: expected four positive numbers"),
+        ({"label_widths": (4, 8, 8)}, "label_widths: expected four positive numbers"),
         ({"depths": (1, -1, 1)}, "depths: expected three numbers"),
         ({"heads": 7}, "heads: expected a divisor"),
     ],
 )
-def test_config_refuses_nonsense(settings: dict[str, object], message: str) -> None:
+def test_config_refuses_nonsense(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        KeypointConfig.from_dict(settings)
+        BodyConfig.from_dict(changes)
 
 
 def test_config_round_trip_and_unknown_settings() -> None:
-    assert KeypointConfig.from_dict(json.loads(json.dumps(TINY.to_dict()))) == TINY
+    assert BodyConfig.from_dict(json.loads(json.dumps(TINY.to_dict()))) == TINY
     with pytest.raises(ConfigError, match="unknown colour"):
-        KeypointConfig.from_dict({"colour": 3})
+        BodyConfig.from_dict({"colour": 3})
 
 
 def test_folding_changes_nothing(generator: torch.Generator) -> None:
-    network = KeypointNetwork(TINY)
+    network = BodyNetwork(TINY)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(generator=generator)
@@ -154,11 +141,11 @@ def test_folding_changes_nothing(generator: torch.Generator) -> None:
 def test_cut_is_exact_beyond_the_edges() -> None:
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8))
-    part = _cut(photo, (-6.0, -8.0, 42.0, 56.0), (64, 48))  # one pixel is one pixel
+    part = cut(photo, (-6.0, -8.0, 42.0, 56.0), (64, 48))  # one pixel is one pixel
     inside = torch.from_numpy(np.array(photo)).permute(2, 0, 1).float() / 127.5 - 1
     torch.testing.assert_close(part[:, 8:48, 6:36], inside)
     assert float((part[:, :8] - (128 / 127.5 - 1)).abs().max()) < 1e-6
-    away = _cut(photo, (100.0, 100.0, 148.0, 164.0), (64, 48))
+    away = cut(photo, (100.0, 100.0, 148.0, 164.0), (64, 48))
     assert float(away.std()) == 0
 
 
@@ -168,7 +155,8 @@ def test_peaks_are_found_to_a_tenth_of_a_pixel(place: tuple[float, float]) -> No
     bump = torch.exp(-((columns - place[0]) ** 2)[None, :] / 2 - ((rows - place[1]) ** 2)[:, None] / 2)
     far = torch.zeros_like(bump)
     far[16, 12] = 0.4  # another person must not pull
-    x, y = _peaks(torch.stack([torch.maximum(bump, far)]) / bump.sum())
+    x, y, mass = _peaks(torch.stack([torch.maximum(bump, far)]) / bump.sum())
+    assert 0.3 < float(mass) < 1
     tolerance = 0.1 if 2 < place[0] < 22 else 1.0  # at the edge half of the bump is missing
     assert abs(float(x) - place[0]) < tolerance
     assert abs(float(y) - place[1]) < tolerance
@@ -178,16 +166,14 @@ def test_peaks_are_found_to_a_tenth_of_a_pixel(place: tuple[float, float]) -> No
 
 
 def test_bundled_weights_are_small_and_half_precision() -> None:
-    import styletryon
-
     folder = Path(str(styletryon.__path__[0])) / "weights"
-    path = folder / "keypoints.safetensors"
-    assert path.stat().st_size <= 4_000_000
+    path = folder / "body.safetensors"
+    assert path.stat().st_size <= 8_000_000
     assert {value.dtype for value in load_file(path).values()} == {torch.float16}
-    assert (folder / "KEYPOINTS.md").is_file()
+    assert (folder / "BODY.md").is_file()
 
 
-def test_bundled_finds_a_rendered_figure(bundled: KeypointEstimator, figure: tuple[Image.Image, Tensor]) -> None:
+def test_bundled_finds_a_rendered_figure(bundled: BodyEstimator, figure: tuple[Image.Image, Tensor]) -> None:
     image, truth = figure
     estimator: PoseEstimator = bundled
     pose = estimator(image)
@@ -200,7 +186,7 @@ def test_bundled_finds_a_rendered_figure(bundled: KeypointEstimator, figure: tup
     assert torch.equal(pose.keypoints, estimator(image).keypoints)
 
 
-def test_bundled_follows_scale_place_and_mode(bundled: KeypointEstimator, figure: tuple[Image.Image, Tensor]) -> None:
+def test_bundled_follows_scale_place_and_mode(bundled: BodyEstimator, figure: tuple[Image.Image, Tensor]) -> None:
     image, truth = figure
     scene = Image.new("RGB", (900, 400), (150, 160, 170))
     scene.paste(image.resize((300, 400)), (500, 0))
@@ -212,7 +198,7 @@ def test_bundled_follows_scale_place_and_mode(bundled: KeypointEstimator, figure
 
 
 def test_mirrored_picture_gives_the_mirrored_pose(
-    bundled: KeypointEstimator, figure: tuple[Image.Image, Tensor]
+    bundled: BodyEstimator, figure: tuple[Image.Image, Tensor]
 ) -> None:
     image, _ = figure
     pose = bundled(image)
@@ -224,7 +210,7 @@ NOBODY = ["flat", "white", "black", "noise", "grey_noise", "gradient", "stripes"
 
 
 @pytest.mark.parametrize("kind", NOBODY)
-def test_nobody_is_found_in_pictures_of_nobody(bundled: KeypointEstimator, kind: str) -> None:
+def test_nobody_is_found_in_pictures_of_nobody(bundled: BodyEstimator, kind: str) -> None:
     rng = np.random.default_rng(1)
     array = np.full((320, 240, 3), 90, np.uint8)
     if kind == "white":
@@ -251,27 +237,195 @@ def test_nobody_is_found_in_pictures_of_nobody(bundled: KeypointEstimator, kind:
         bundled(Image.fromarray(array))
 
 
-def test_estimator_refuses_what_is_no_picture(bundled: KeypointEstimator) -> None:
+def test_estimator_refuses_what_is_no_picture(bundled: BodyEstimator) -> None:
     with pytest.raises(ImageError, match="image: expected a PIL image, got ndarray"):
         bundled(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
     with pytest.raises(RangeError, match="least_score: expected a number in"):
-        KeypointEstimator(KeypointNetwork(TINY), least_score=1.5)
+        BodyEstimator(BodyNetwork(TINY), least_score=1.5)
     assert issubclass(PersonNotFoundError, PoseError)
 
 
 def test_untrained_network_runs_without_threshold() -> None:
-    pose = KeypointEstimator(KeypointNetwork(TINY), least_score=0.0)(Image.new("RGB", (30, 90)))
+    pose = BodyEstimator(BodyNetwork(TINY), least_score=0.0)(Image.new("RGB", (30, 90)))
     assert pose.size == (90, 30)
     assert bool(((pose.keypoints[0, :, 0] >= 0) & (pose.keypoints[0, :, 0] <= 30)).all())
+
+
+# Labels, several people, boxes
+
+
+class Painted(BodyNetwork):
+    """Takes red for class 4, and its upper and its lower edge for the keypoints by turns."""
+
+    def encode(self, images: Tensor) -> BodyMaps:
+        return BodyMaps(images, images, images, images)
+
+    def find(self, maps: BodyMaps) -> tuple[Tensor, Tensor]:
+        lit = F.avg_pool2d((maps.f2[:, :1] > 0.1).float(), 4)
+        upwards = torch.tensor([1.0 if (index + 1) // 2 % 2 else -1.0 for index in range(17)])  # alike on both sides
+        rows = torch.arange(lit.shape[2]).float()
+        there = torch.where(lit.sum((2, 3)) > 0, 4.0, -4.0)
+        logits = (lit - 1) * 100 + 4 * upwards[None, :, None, None] * rows[:, None]
+        return logits, there.expand(-1, 17)
+
+    def parse(self, maps: BodyMaps) -> Tensor:
+        red = F.avg_pool2d(maps.f2[:, :1], 2)
+        shown = torch.where(red > 0.5, 10.0, -10.0)
+        logits = shown.new_zeros(1).expand(len(red), 12, *red.shape[2:]).clone()
+        logits[:, 0:1], logits[:, 4:5] = -shown, shown
+        return logits
+
+
+def painted_scene(left: int, top: int, right: int, bottom: int, size: tuple[int, int] = (300, 260)) -> Image.Image:
+    array = np.full((*size, 3), 128, np.uint8)
+    array[top:bottom, left:right, 0] = 255
+    return Image.fromarray(array)
+
+
+def spanning(left: float, top: float, right: float, bottom: float, size: tuple[int, int]) -> Pose:
+    """A pose whose keypoints stand along the diagonal of a box."""
+    t = torch.linspace(0, 1, 17)
+    points = torch.stack([left + t * (right - left), top + t * (bottom - top), torch.ones(17)], -1)
+    return Pose(points[None], size)
+
+
+@pytest.mark.parametrize("box", [(80, 60, 170, 240), (0, 0, 60, 130), (150, 170, 260, 300)])
+def test_labels_lie_where_the_picture_shows_it(box: tuple[int, int, int, int]) -> None:
+    estimator = BodyEstimator(Painted(TINY))
+    labels = estimator.labels(painted_scene(*box), spanning(*box, (300, 260)))
+    assert labels.dtype == np.uint8
+    assert labels.shape == (300, 260)
+    truth = np.zeros((300, 260), bool)
+    truth[box[1] : box[3], box[0] : box[2]] = True
+    assert set(np.unique(labels)) == {0, 4}
+    wrong = (labels == 4) != truth
+    perimeter = 2 * (box[2] - box[0] + box[3] - box[1])
+    assert wrong.sum() < 4 * perimeter  # a sample of the label map is some eight pixels wide here
+
+
+def test_labels_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator, box = BodyEstimator(Painted(TINY)), (80, 60, 170, 240)
+    scene, pose = painted_scene(*box), spanning(*box, (300, 260))
+    whole = estimator.labels(scene, pose)
+    monkeypatch.setattr("styletryon.pose.estimator._BLOCK", 12 * 260 * 7)
+    assert np.array_equal(estimator.labels(scene, pose), whole)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.floats(-30, 30), st.floats(1, 300))
+def test_interpolation_keeps_constants_and_straight_lines(count: int, low: float, length: float) -> None:
+    first = max(0, math.ceil(low))
+    last = max(first, math.floor(low + length))
+    weights = _between(first, last, low, low + length, count)
+    torch.testing.assert_close(weights.sum(1), torch.ones(max(0, last - first)))
+    centres = low + (torch.arange(count) + 0.5) * (length / count)
+    places = (torch.arange(first, last) + 0.5).clamp(float(centres[0]), float(centres[-1]))
+    torch.testing.assert_close(weights @ centres, places, rtol=1e-3, atol=2e-3)
+
+
+def test_labels_want_the_pose_of_one_person_in_this_picture() -> None:
+    estimator, scene = BodyEstimator(Painted(TINY)), painted_scene(80, 60, 170, 240)
+    good = spanning(80, 60, 170, 240, (300, 260))
+    hidden = good.keypoints.clone()
+    hidden[..., 2] = 0
+    for pose in (good.resized((150, 130)), Pose(good.keypoints.repeat(2, 1, 1), good.size), Pose(hidden, good.size)):
+        with pytest.raises(PoseError, match="pose: expected the keypoints of one person in a picture of 300x260"):
+            estimator.labels(scene, pose)
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_parse_gives_the_pose_of_a_call_and_labels(refine: bool) -> None:
+    estimator = BodyEstimator(Painted(TINY), refine=refine)
+    scene = painted_scene(80, 60, 170, 240)
+    pose, labels = estimator.parse(scene)
+    assert torch.equal(pose.keypoints, estimator(scene).keypoints)
+    assert labels.shape == (300, 260)
+    assert (labels[120:180, 100:150] == 4).mean() > 0.9
+
+
+def test_a_frame_that_lost_the_person_still_gives_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = BodyEstimator(Painted(TINY))
+    monkeypatch.setattr(estimator, "_frame", lambda points: (-500.0, -500.0, -400.0, -400.0))
+    _, labels = estimator.parse(painted_scene(80, 60, 170, 240))
+    assert (labels[120:180, 100:150] == 4).all()
+
+
+def test_bundled_labels_a_rendered_figure(bundled: BodyEstimator, figure: tuple[Image.Image, Tensor]) -> None:
+    image, _ = figure
+    pose, labels = bundled.parse(image)
+    assert torch.equal(pose.keypoints, bundled(image).keypoints)
+    truth = paperdoll.render(paperdoll.sample_figure(70_001), (256, 192)).labels
+    assert ((labels > 0) == (truth > 0)).mean() > 0.9
+    assert (labels == truth).mean() > 0.8
+
+
+@pytest.fixture(scope="module")
+def couple(figure: tuple[Image.Image, Tensor]) -> tuple[Image.Image, Tensor, Tensor]:
+    """Two figures side by side, the right one smaller, with the keypoints of both."""
+    image, left = figure
+    other = paperdoll.render(paperdoll.sample_figure(70_004), (256, 192))
+    small = Image.fromarray(other.image).resize((144, 192))
+    scene = Image.new("RGB", (192 + 144, 256), (128, 128, 128))
+    scene.paste(image, (0, 0))
+    scene.paste(small, (192, 64))
+    right = torch.from_numpy(other.keypoints).float() * torch.tensor([0.75, 0.75, 1])
+    return scene, left, right + torch.tensor([192.0, 64.0, 0.0])
+
+
+def test_of_two_people_the_larger_counts(
+    bundled: BodyEstimator, couple: tuple[Image.Image, Tensor, Tensor]
+) -> None:
+    scene, left, _ = couple
+    assert near(bundled(scene), left) >= 0.8
+    mirrored = left.clone()
+    mirrored[:, 0] = scene.width - left[:, 0]
+    pose = bundled(scene.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    assert near(pose, mirrored[list(FLIP_ORDER)]) >= 0.8
+
+
+def test_a_box_chooses_the_person(bundled: BodyEstimator, couple: tuple[Image.Image, Tensor, Tensor]) -> None:
+    scene, left, right = couple
+    for box, truth in (((0, 0, 192, 256), left), ((192, 64, 336, 256), right)):
+        pose, labels = bundled.parse(scene, box=box)
+        assert near(pose, truth) >= 0.8
+        shown = pose.keypoints[0][pose.keypoints[0, :, 2] > 0.3]
+        assert bool((shown[:, 0] >= box[0] - 3).all())
+        assert bool((shown[:, 0] <= box[2] + 3).all())
+        beside = labels[:, : box[0] - 20] if box[0] else labels[:, box[2] + 20 :]
+        assert (beside == 0).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 0, 10), (10, 10, 5, 20), (400, 0, 500, 100), (0, 0, 10), (0, 0, float("nan"), 10), (-9, -9, -1, -1)]
+)
+def test_boxes_that_show_nothing_are_refused(bundled: BodyEstimator, box: tuple[float, ...]) -> None:
+    with pytest.raises(RangeError, match="box: expected"):
+        bundled(Image.new("RGB", (60, 80)), box=box)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("KeypointConfig", BodyConfig),
+        ("KeypointEstimator", BodyEstimator),
+        ("KeypointNetwork", BodyNetwork),
+        ("load_keypoint_network", load_body_network),
+    ],
+)
+def test_names_of_the_first_release_still_lead_there(old: str, new: object) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"styletryon\.pose\.{old} is called .* the old name goes in 0\.3"):
+        assert getattr(styletryon.pose, old) is new
+    with pytest.raises(AttributeError, match="no attribute 'KeypointHat'"):
+        _ = styletryon.pose.KeypointHat
 
 
 # Files
 
 
 def test_export_and_load_round_trip(tmp_path: Path, generator: torch.Generator) -> None:
-    network = KeypointNetwork(TINY).eval()
+    network = BodyNetwork(TINY).eval()
     export(network, tmp_path)
-    loaded = load_keypoint_network(tmp_path)
+    loaded = load_body_network(tmp_path)
     images = torch.rand(1, 3, 64, 48, generator=generator) * 2 - 1
     for a, b in zip(network(images), loaded(images), strict=True):
         torch.testing.assert_close(a, b, rtol=0.02, atol=0.02)  # half precision
@@ -279,142 +433,34 @@ def test_export_and_load_round_trip(tmp_path: Path, generator: torch.Generator) 
 
 
 def test_broken_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointNotFoundError, match=r"folder: expected the file .*keypoints\.json"):
-        load_keypoint_network(tmp_path)
-    export(KeypointNetwork(TINY), tmp_path)
-    settings, tensors = tmp_path / "keypoints.json", tmp_path / "keypoints.safetensors"
-    text, good = settings.read_text(), load_file(tensors)
+    with pytest.raises(CheckpointNotFoundError, match=r"folder: expected the file .*body\.json"):
+        load_body_network(tmp_path)
+    export(BodyNetwork(TINY), tmp_path)
+    described, tensors = tmp_path / "body.json", tmp_path / "body.safetensors"
+    text, good = described.read_text(), load_file(tensors)
 
     save_file({key: value for key, value in good.items() if key != "heatmap.bias"}, tensors)
     with pytest.raises(CheckpointError, match=r"missing \['heatmap.bias'\]"):
-        KeypointEstimator.from_pretrained(tmp_path)
+        BodyEstimator.from_pretrained(tmp_path)
     save_file({**good, "more": torch.zeros(1)}, tensors)
     with pytest.raises(CheckpointError, match=r"unexpected \['more'\]"):
-        KeypointEstimator.from_pretrained(tmp_path)
+        BodyEstimator.from_pretrained(tmp_path)
     save_file({**good, "heatmap.bias": torch.zeros(3)}, tensors)
     with pytest.raises(CheckpointError, match=r"heatmap.bias \(3,\) for \(17,\)"):
-        KeypointEstimator.from_pretrained(tmp_path)
+        BodyEstimator.from_pretrained(tmp_path)
     tensors.write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match="expected safetensors"):
-        KeypointEstimator.from_pretrained(tmp_path)
+        BodyEstimator.from_pretrained(tmp_path)
 
-    settings.write_text("{")
+    described.write_text("{")
     with pytest.raises(CheckpointError, match="expected JSON"):
-        load_keypoint_network(tmp_path)
-    settings.write_text(text.replace("KeypointNetwork", "Other"))
-    with pytest.raises(CheckpointError, match="expected the class KeypointNetwork"):
-        load_keypoint_network(tmp_path)
-    settings.write_text(text.replace('"heads"', '"hats"'))
+        load_body_network(tmp_path)
+    described.write_text(text.replace("BodyNetwork", "Other"))
+    with pytest.raises(CheckpointError, match="expected the class BodyNetwork"):
+        load_body_network(tmp_path)
+    described.write_text(text.replace('"heads"', '"hats"'))
     with pytest.raises(CheckpointError, match="unknown hats"):
-        load_keypoint_network(tmp_path)
-
-
-# The training
-
-
-def test_augmentation_moves_picture_and_keypoints_together(rng: np.random.Generator) -> None:
-    example = synthetic_example(rng)
-    augmenter = Augmenter([], seed=3)
-    hits = total = 0
-    for _ in range(40):
-        picture, points = augmenter.draw(example, (96, 72))
-        assert picture.shape == (96, 72, 3)
-        for index in range(1, 17):
-            if points[index, 2] and 4 < points[index, 0] < 68 and 4 < points[index, 1] < 92:
-                # The blob's colour tells which keypoint it is, and a mirror image swaps left and right.
-                options = {index, index + 1 if index % 2 else index - 1}
-                red = int(picture[int(points[index, 1]), int(points[index, 0]), 0])
-                hits += any(abs(red - 15 * option) < 40 for option in options)
-                total += 1
-    assert total > 200
-    assert hits / total > 0.8  # the rest is erased or blurred by shrinking
-
-
-def test_pictures_of_nobody_have_no_keypoints(rng: np.random.Generator) -> None:
-    strips = background_strips([synthetic_example(rng)], least=8)
-    assert len(strips) == 2
-    augmenter = Augmenter(strips, seed=0)
-    nobody = Example(Image.new("RGB", (8, 8)), None)
-    for _ in range(20):
-        picture, points = augmenter.draw(nobody, (64, 48))
-        assert picture.dtype == np.uint8
-        assert picture.shape == (64, 48, 3)
-        assert not points[:, 2].any()
-    images = augmenter.recolour(torch.rand(8, 3, 64, 48))
-    assert float(images.min()) >= -1
-    assert float(images.max()) <= 1
-
-
-def test_loss_is_zero_at_the_truth_and_ignores_the_missing() -> None:
-    points = torch.rand(2, 17, 3) * torch.tensor([48.0, 64.0, 1.0])
-    points[..., 2] = 1
-    points[0, 3, 2] = 0
-    maps = Pose(points, (64, 48)).heatmaps((16, 12), sigma=1.0).clamp(min=1e-30).log()
-    maps[0, 3] = 7.0  # would cost, if it counted
-    where, whether = keypoint_loss(maps, torch.where(points[..., 2] > 0, 20.0, -20.0), points, (64, 48))
-    assert float(where) == pytest.approx(0, abs=1e-4)
-    assert float(whether) == pytest.approx(0, abs=1e-4)
-    assert float(keypoint_loss(maps.flip(-1), points[..., 2], points, (64, 48))[0]) > 1
-
-
-def test_pck_counts_by_the_torso_or_the_box() -> None:
-    truth = torch.ones(1, 17, 3)
-    truth[0, :, 1] = torch.linspace(0, 160, 17)  # shoulders at 55, hips at 115: a torso of 60
-    found = truth[..., :2].clone()
-    found[0, :10, 0] += 9
-    assert pck(found, truth, 0.1) == pytest.approx(7 / 17)
-    assert pck(found, truth, 0.2) == 1
-    assert pck(found, truth, 0.05, by="box") == pytest.approx(7 / 17)
-    truth[0, :5, 2] = 0
-    assert pck(found, truth, 0.1) == pytest.approx(7 / 12)
-    with pytest.raises(ConfigError, match="by: expected 'torso' or 'box', got 'head'"):
-        pck(found, truth, 0.1, by="head")
-
-
-def test_training_learns_saves_and_resumes(tmp_path: Path, rng: np.random.Generator) -> None:
-    settings = KeypointTraining(minutes=0.03, batch=4, small_share=0.0, small_size=(32, 32), learning_rate=5e-3)
-    trainer = KeypointTrainer(settings, TINY, tmp_path)
-    train(trainer, [(1.0, [synthetic_example(rng)])], {})
-    assert trainer.step > 3
-    assert trainer.progress == 1
-    again = KeypointTrainer(settings, TINY, tmp_path)
-    again.resume()
-    assert again.step == trainer.step
-    for a, b in zip(again.average.state_dict().values(), trainer.average.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-    assert set(again.optimizer.state_dict()["state"]) == set(trainer.optimizer.state_dict()["state"])
-    assert KeypointEstimator.from_pretrained(tmp_path).network.config.folded
-    with pytest.raises(CheckpointNotFoundError, match="out: expected"):
-        KeypointTrainer(settings, TINY, tmp_path / "none").resume()
-
-
-def test_one_batch_is_learnt_by_heart(rng: np.random.Generator, tmp_path: Path) -> None:
-    example = synthetic_example(rng)
-    trainer = KeypointTrainer(KeypointTraining(minutes=60, learning_rate=1e-2), TINY, tmp_path)
-    image = torch.from_numpy(np.array(example.image.resize((48, 64)))).permute(2, 0, 1).float()[None] / 127.5 - 1
-    points = torch.from_numpy(np.array(example.keypoints))[None] * torch.tensor([48 / 72, 64 / 96, 1.0])
-    images, points = image.repeat(2, 1, 1, 1), points.repeat(2, 1, 1)
-    losses = [trainer.train_step(images, points)[0] for _ in range(60)]
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_photographs_are_read_small_with_their_keypoints(tmp_path: Path) -> None:
-    Image.new("RGB", (600, 900), (9, 9, 9)).save(tmp_path / "a.jpg")
-    points = [[300.0, 450.0, 1.0]] * 17
-    (example,) = read_examples(tmp_path, {"a": points})
-    assert example.image.size == (192, 288)
-    np.testing.assert_allclose(np.asarray(example.keypoints)[0], [96, 144, 1])
-    with pytest.raises(Exception, match=r"keypoints: expected a picture b\.jpg"):
-        read_examples(tmp_path, {"b": points})
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"minutes": 0}, "minutes:"), ({"batch": 1}, "batch:"), ({"ema": 1.0}, "ema:"), ({"empty_share": -1}, "empty_")],
-)
-def test_training_settings_are_checked(settings: dict[str, float], message: str) -> None:
-    with pytest.raises(RangeError, match=message):
-        KeypointTraining(**settings)  # type: ignore[arg-type]
+        load_body_network(tmp_path)
 
 
 # Keypoint R-CNN
@@ -473,6 +519,29 @@ def test_rcnn_takes_the_largest_sure_person(tmp_path: Path, rcnn_state: dict[str
         estimator(Image.new("RGB", (90, 120)))
 
 
+def test_rcnn_takes_the_person_in_the_box(tmp_path: Path, rcnn_state: dict[str, Tensor]) -> None:
+    path = tmp_path / "rcnn.pth"
+    torch.save(rcnn_state, path)
+    estimator = KeypointRCNNEstimator(path, side=64)
+    points = torch.arange(2 * 17 * 3, dtype=torch.float32).reshape(2, 17, 3) / 10
+    found = {
+        "boxes": torch.tensor([[0.0, 0, 40, 60], [50, 20, 70, 80]]),
+        "labels": torch.tensor([1, 1]),
+        "scores": torch.tensor([0.99, 0.8]),
+        "keypoints": points,
+        "keypoints_scores": torch.full((2, 17), 9.0),
+    }
+    estimator.network.forward = lambda images: [found]  # type: ignore[method-assign]
+    picture = Image.new("RGB", (90, 120))
+    pose = estimator(picture, box=(45, 10, 80, 90))
+    torch.testing.assert_close(pose.keypoints[0, :, :2], points[1, :, :2])
+    torch.testing.assert_close(estimator(picture).keypoints[0, :, :2], points[0, :, :2])
+    with pytest.raises(PersonNotFoundError, match="image: expected a photograph that shows a person"):
+        estimator(picture, box=(75, 100, 90, 120))
+    with pytest.raises(RangeError, match="box: expected left < right"):
+        estimator(picture, box=(9, 9, 9, 9))
+
+
 def test_rcnn_says_what_to_do_without_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights as Weights
 
@@ -480,7 +549,7 @@ def test_rcnn_says_what_to_do_without_weights(monkeypatch: pytest.MonkeyPatch, t
         raise OSError("no route to host")
 
     monkeypatch.setattr(Weights, "get_state_dict", offline)
-    with pytest.raises(WeightsUnavailableError, match=r"no route to host.*weights=PATH, or use KeypointEstimator"):
+    with pytest.raises(WeightsUnavailableError, match=r"no route to host.*weights=PATH, or use BodyEstimator"):
         KeypointRCNNEstimator()
     with pytest.raises(CheckpointNotFoundError, match="weights: expected 'coco' or the path of a file"):
         KeypointRCNNEstimator(tmp_path / "none.pth")

@@ -243,6 +243,8 @@ def test_folder_keeps_the_newest(tmp_path: Path) -> None:
     assert folder.steps() == [5, 20, 100]  # 100 is later than 20 and so is never in the way of it.
     assert folder.latest() == (100, {"step": 100})
     assert "keep=2" in repr(folder)
+    folder.save(101, {"step": 101}, replace=False)
+    assert folder.steps() == [5, 20, 100, 101]
 
 
 def test_folder_passes_over_a_damaged_newest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import errno
 import io
 import json
@@ -9,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from styletryon.errors import DataError, RangeError, SaveError, ShapeError
-from styletryon.labels import PALETTE
-from styletryon.training.logging import MetricsLog, ProgressLine, save_sample_grid
+from styletryon.errors import DataError, SaveError
+from styletryon.training.logging import MetricsLog, ProgressLine, read_log
 
 
 class Terminal(io.StringIO):
@@ -93,6 +92,55 @@ def test_a_row_that_does_not_fit_on_the_disk_leaves_no_half(tmp_path: Path, monk
             log.append(2, {"x": 2})
     log.append(2, {"x": 3})
     assert log.rows() == [{"step": 1, "x": 1}, {"step": 2, "x": 3}]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_holds_the_rows_and_grows_columns(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "m.jsonl")
+    assert not (tmp_path / "m.csv").exists()
+    log.append(1, {"loss": 0.1, "stage": 0})
+    log.append(2, {"loss": math.nan, "stage": 0})
+    log.append(3, {"stage": 1, "real": 0.5, "note": 'a "b", c'})
+    log.append(4, {"loss": 0.3})
+    assert table(tmp_path / "m.csv") == [
+        {"step": "1", "loss": "0.1", "stage": "0", "real": "", "note": ""},
+        {"step": "2", "loss": "", "stage": "0", "real": "", "note": ""},
+        {"step": "3", "loss": "", "stage": "1", "real": "0.5", "note": 'a "b", c'},
+        {"step": "4", "loss": "0.3", "stage": "", "real": "", "note": ""},
+    ]
+
+
+def test_after_a_resume_the_table_is_that_of_the_rows_that_stay(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "m.jsonl")
+    for step in (10, 20, 30):
+        log.append(step, {"x": step, **({"late": 1} if step > 20 else {})})
+    with open(tmp_path / "m.csv", "a") as file:
+        file.write("40,")  # a machine that stopped while it wrote
+    resumed = MetricsLog(tmp_path / "m.jsonl", resume=20)
+    assert table(tmp_path / "m.csv") == [{"step": "10", "x": "10"}, {"step": "20", "x": "20"}]
+    resumed.append(30, {"x": -30, "other": 2})
+    assert table(tmp_path / "m.csv")[2] == {"step": "30", "x": "-30", "other": "2"}
+    (tmp_path / "m.csv").unlink()
+    MetricsLog(tmp_path / "m.jsonl")  # a run from before there were tables
+    assert [row["x"] for row in table(tmp_path / "m.csv")] == ["10", "20", "-30"]
+
+
+def test_reading_a_log_that_is_being_written_leaves_it_alone(tmp_path: Path) -> None:
+    text = '{"step": 1, "x": 2}\n{"step": 2, "x"'
+    (tmp_path / "m.jsonl").write_text(text)
+    assert read_log(tmp_path / "m.jsonl") == [{"step": 1, "x": 2}]
+    assert (tmp_path / "m.jsonl").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]
+    assert read_log(tmp_path / "none.jsonl") == []
+    with pytest.raises(SaveError, match="cannot read"):
+        read_log(tmp_path)
+    (tmp_path / "m.jsonl").write_text("a,b\n")
+    with pytest.raises(DataError, match="line 1"):
+        read_log(tmp_path / "m.jsonl")
 
 
 def test_line_on_a_terminal_is_rewritten_in_place() -> None:
@@ -189,42 +237,3 @@ def test_line_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("step 1/1 100% | 1 pictures")
-
-
-def test_grid_shows_pictures_and_labels(tmp_path: Path) -> None:
-    images = torch.stack([torch.full((3, 4, 3), value) for value in (-1.0, 0.0, 5.0)])
-    labels = torch.tensor([4, 11], dtype=torch.uint8)[:, None, None].expand(2, 4, 3)
-    save_sample_grid(tmp_path / "deep" / "grid.png", [images, labels], margin=2, scale=2)
-    with Image.open(tmp_path / "deep" / "grid.png") as file:
-        grid = np.asarray(file)
-    assert grid.shape == (2 * 8 + 2, 3 * 6 + 2 * 2, 3)
-    assert grid[0, 0].tolist() == [0, 0, 0]
-    assert grid[7, 8].tolist() == [128, 128, 128]
-    assert grid[0, 21].tolist() == [255, 255, 255]
-    assert tuple(grid[10, 0]) == PALETTE[4]
-    assert tuple(grid[17, 13]) == PALETTE[11]
-    assert grid[8:10].min() == 255
-    assert grid[10:, 16:].min() == 255
-
-
-def test_grid_draws_a_model_that_has_diverged(tmp_path: Path) -> None:
-    save_sample_grid(tmp_path / "grid.jpg", [torch.full((1, 3, 4, 3), math.nan, requires_grad=True)])
-    with Image.open(tmp_path / "grid.jpg") as grid:
-        assert grid.size == (3, 4)
-
-
-def test_grid_errors(tmp_path: Path) -> None:
-    images, labels = torch.zeros(2, 3, 4, 3), torch.zeros(2, 4, 3, dtype=torch.int64)
-    with pytest.raises(ShapeError, match="rows: expected pictures of one height and width"):
-        save_sample_grid(tmp_path / "g.png", [images, labels[:, :2]])
-    with pytest.raises(ShapeError, match="rows: expected"):
-        save_sample_grid(tmp_path / "g.png", [])
-    with pytest.raises(ShapeError, match=r"rows\[1\]: expected"):
-        save_sample_grid(tmp_path / "g.png", [images, labels.float()])
-    with pytest.raises(RangeError, match="expected classes"):
-        save_sample_grid(tmp_path / "g.png", [labels + 12])
-    with pytest.raises(RangeError, match="margin, scale"):
-        save_sample_grid(tmp_path / "g.png", [images], scale=0)
-    with pytest.raises(SaveError, match="path: expected"):
-        save_sample_grid(tmp_path / "g.xyz", [images])
-    assert not list(tmp_path.iterdir())

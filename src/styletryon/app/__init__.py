@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from styletryon.app.room import Fitting, FittingRoom
-from styletryon.errors import ExtraUnavailableError
+from styletryon.errors import DependencyError
 
 if TYPE_CHECKING:
     from styletryon.app.server import Server
@@ -43,12 +43,12 @@ def serve(room: FittingRoom, *, host: str = "127.0.0.1", port: int = 7860, folde
         The running server; `close()` ends it.
 
     Raises:
-        ExtraUnavailableError: If Gradio is not installed.
+        DependencyError: If Gradio is not installed.
         ConfigError: If the server cannot listen there.
         SaveError: If the folder cannot be cleared and made.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise ExtraUnavailableError(
+        raise DependencyError(
             'gradio: the fitting room needs it, but it is not installed; run pip install "styletryon[app]"'
         )
     from styletryon.app.server import Server

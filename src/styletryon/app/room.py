@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from PIL import Image
@@ -122,7 +122,7 @@ class FittingRoom:
         with self._busy:
             wearer = self._project(person, preset, "person", Share(tell, 0.0, 0.35))
             wanted = self._project(garment, preset, "garment", Share(tell, 0.35, 0.7))
-            batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("Dressing"))
+            batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("try-on"))
         settings = {"region": region, "preset": preset}
         scales = dict.fromkeys(self.groups, 1.0)
         return Fitting(
@@ -161,7 +161,7 @@ class FittingRoom:
         """Draw the dressed person in a row of usual poses."""
         latent = replace(fitting.result.latent, report={}, source=None)
         people = stack([latent.with_pose(pose) for pose in self.poses])
-        return [to_pil(picture) for picture in self.model.draw(people).image]
+        return [to_pil(picture) for picture in self.model.synthesize(people.styles, people.pose).image]
 
     @cached_property
     def poses(self) -> list[Pose]:
@@ -177,7 +177,7 @@ class FittingRoom:
         key = (choice.key, preset)
         if key not in self._latents:
             projector = _projector(self.model, preset, self.seed)
-            latent = _project(choice.picture, choice.pose, name, projector, share.stage(f"Looking at the {name}"))
+            latent = _project(choice.picture, choice.pose, name, projector, cast(Any, share))
             self._latents[key] = latent
             while len(self._latents) > MAX_LATENTS:
                 self._latents.popitem(last=False)
@@ -186,13 +186,14 @@ class FittingRoom:
 
 
 class Share:
-    """The part of the whole progress that a stage of the work makes up."""
+    """The part of the whole progress that a stage of the work makes up; stands where `api` wants a progress bar."""
 
     def __init__(self, tell: Tell, start: float, stop: float) -> None:
         self.tell, self.start, self.stop = tell, start, stop
 
-    def stage(self, text: str) -> Callable[[ProjectionProgress | TryOnProgress], None]:
+    def stage(self, name: str) -> Callable[[ProjectionProgress | TryOnProgress], None]:
         """Return the callback of an optimisation."""
+        text = "Dressing" if name == "try-on" else f"Looking at the {name}"
 
         def step(progress: ProjectionProgress | TryOnProgress) -> None:
             self.tell(self.start + (self.stop - self.start) * progress.step / max(1, progress.steps), text)

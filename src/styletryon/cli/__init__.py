@@ -1,4 +1,4 @@
-"""The command line: `styletryon COMMAND`."""
+"""The command line: `styletryon COMMAND`; `styletryon --help` lists the commands."""
 
 from __future__ import annotations
 

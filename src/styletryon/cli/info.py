@@ -31,7 +31,8 @@ def _info(arguments: argparse.Namespace) -> None:
         ("styletryon", f"{__version__} ({Path(styletryon.__file__).parent})"),
         ("python", f"{platform.python_version()} on {platform.platform()}"),
     ]
-    rows += [(name, metadata.version(name)) for name in ("torch", "torchvision", "numpy", "pillow", "safetensors")]
+    packages = ("torch", "torchvision", "numpy", "scipy", "pillow", "safetensors")
+    rows += [(name, metadata.version(name)) for name in packages]
     rows.append(("cpu threads", str(torch.get_num_threads())))
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

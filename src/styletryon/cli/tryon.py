@@ -82,6 +82,8 @@ def _add_try_on(commands: Commands) -> None:
     parser.add_argument("--report", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--person-pose", type=Path, metavar="JSON", help="keypoints of the person; see --pose-help")
     parser.add_argument("--garment-pose", type=Path, metavar="JSON", help="keypoints of the garment's wearer")
+    parser.add_argument("--person-box", type=_box, metavar="L,T,R,B", help="pixels of the person among several")
+    parser.add_argument("--garment-box", type=_box, metavar="L,T,R,B", help="the same of the garment's wearer")
     parser.add_argument(
         "--pose-help",
         action=Explain,
@@ -101,6 +103,8 @@ def _try_on(arguments: argparse.Namespace) -> None:
         model=arguments.model,
         person_pose=_read_pose(arguments.person_pose, arguments.person, "--person-pose"),
         garment_pose=_read_pose(arguments.garment_pose, arguments.garment, "--garment-pose"),
+        person_box=arguments.person_box,
+        garment_box=arguments.garment_box,
         preset=arguments.preset,
         seed=arguments.seed,
         device=arguments.device,
@@ -115,6 +119,16 @@ def _try_on(arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         print(summary(result))
         print(arguments.out)
+
+
+def _box(text: str) -> tuple[float, ...]:
+    try:
+        edges = tuple(float(edge) for edge in text.split(","))
+    except ValueError:
+        edges = ()
+    if len(edges) != 4:
+        raise argparse.ArgumentTypeError(f"expected LEFT,TOP,RIGHT,BOTTOM in pixels, got {text!r}")
+    return edges
 
 
 def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:

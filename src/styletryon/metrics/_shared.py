@@ -19,7 +19,7 @@ from styletryon.metrics.methods import GROUPS
 from styletryon.metrics.networks import fingerprint
 from styletryon.metrics.report import versions
 from styletryon.metrics.scoring import Picture, score_keypoints
-from styletryon.pose import KeypointEstimator, Pose
+from styletryon.pose import BodyEstimator, Pose
 
 Progress = Callable[[str, int, int], None]
 """Is called with the name of a stage, how much of it is done, and of how much."""
@@ -41,7 +41,7 @@ class PoseJudge:
 
     def __init__(self, estimate_pose: PoseEstimator | None = None) -> None:
         if estimate_pose is None:
-            bundled = KeypointEstimator.from_pretrained()
+            bundled = BodyEstimator.from_pretrained()
             bundled.least_score = 0.0
             self._estimate: PoseEstimator = bundled
             self.account = {"name": "keypoints", "weights": "bundled", "fingerprint": fingerprint(bundled.network)}

@@ -24,7 +24,7 @@ from styletryon.features import FeatureNetwork, InceptionV3Features, VGG16Featur
 from styletryon.features._weights import find_cached
 from styletryon.features.base import is_deep
 from styletryon.metrics.distances import Array
-from styletryon.pose import KeypointEstimator, KeypointNetwork
+from styletryon.pose import BodyEstimator, BodyNetwork
 
 RESIZE = "bilinear, antialiased, stretched to the size (torch.nn.functional.interpolate)"
 """How pictures are brought to the size of a network."""
@@ -126,7 +126,7 @@ def fingerprint(network: nn.Module) -> str:
 def _keypoints(weights: str | os.PathLike[str] | None) -> SetNetwork:
     if weights is not None:
         raise ConfigError(f"weights: expected None for 'keypoints', which is bundled, got {os.fspath(weights)!r}")
-    network = KeypointEstimator.from_pretrained().network
+    network = BodyEstimator.from_pretrained().network
     size = network.config.size
     return SetNetwork(
         "keypoints", "trunk at stride 16, averaged", "bundled", fingerprint(network), size, _Trunk(network)
@@ -165,7 +165,7 @@ class _Trunk:
 
     deep = True
 
-    def __init__(self, network: KeypointNetwork) -> None:
+    def __init__(self, network: BodyNetwork) -> None:
         self._network = network
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -42,7 +42,7 @@ from styletryon.metrics.networks import SetNetwork, find_set_network
 from styletryon.metrics.pairs_table import Photograph, PhotographReader, RowFault, TableRow, read_table
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_cycle, score_photographs
-from styletryon.pose import KeypointEstimator, Pose
+from styletryon.pose import BodyEstimator, Pose
 
 COMPARISONS = (("ours", "noop_photo"), ("ours", "noop"), ("ours", "swap"))
 
@@ -254,7 +254,7 @@ def evaluate_table(
     run = _Run(chosen, find_set_network(features), cycle=cycle)
     started = time.perf_counter()
     report_progress = progress if progress is not None else silent
-    estimate = KeypointEstimator.from_pretrained() if estimate_pose is None else estimate_pose
+    estimate = BodyEstimator.from_pretrained() if estimate_pose is None else estimate_pose
     reader = PhotographReader(Path(table).parent, model.image_size, estimate)
     usable = _usable(rows, faults, reader, table)
     benches = []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from styletryon.models.config import DiscriminatorConfig, EncoderConfig, GeneratorConfig
+from styletryon.models.config import DiscriminatorConfig, EncoderConfig, GeneratorConfig, StyleGAN2Config
 from styletryon.models.discriminator import PoseDiscriminator
 from styletryon.models.encoder import ImageEncoder
 from styletryon.models.generator import PoseStyleGAN2
 from styletryon.models.pose_encoder import PoseEncoder
+from styletryon.models.unconditional import UnconditionalStyleGAN2
+from styletryon.models.warm_start import WarmStart
 
 __all__ = [
     "DiscriminatorConfig",
@@ -16,4 +18,7 @@ __all__ = [
     "PoseDiscriminator",
     "PoseEncoder",
     "PoseStyleGAN2",
+    "StyleGAN2Config",
+    "UnconditionalStyleGAN2",
+    "WarmStart",
 ]

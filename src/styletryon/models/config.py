@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -11,7 +12,9 @@ from styletryon.errors import ConfigError
 BASE_GRIDS = ((4, 4), (4, 3), (4, 2))
 POSE_CONDITIONINGS = ("input", "concat")
 
-_Config = TypeVar("_Config", bound="GeneratorConfig | EncoderConfig | DiscriminatorConfig")
+UPSAMPLINGS = ("fir", "bilinear")
+
+_Config = TypeVar("_Config", bound="AnyConfig")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,48 @@ class GeneratorConfig:
             raise ConfigError(
                 f"pose_conditioning: expected one of {POSE_CONDITIONINGS}, got {self.pose_conditioning!r}"
             )
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """The shape of an `UnconditionalStyleGAN2`: numbers in which other projects' generators differ.
+
+    Attributes:
+        image_size: Height and width of the picture: a base grid (4, 4), (4, 3) or (4, 2) doubled n times.
+        channels: Channels at each level, from the base grid upwards; one more than the doublings.
+        z_dim: Width of the latent z.
+        w_dim: Width of the latent w.
+        mapping_layers: Layers of the mapping from z to w, each with its activation.
+        mapping_rate: Factor on the learning rate of the mapping.
+        filter: Taps of the low-pass filter behind the doubling convolutions of "fir", the same in both directions.
+        picture_filter: That behind the doubling of the picture so far.
+        clamp: Limits features and what each level adds to the picture to [-clamp, clamp]; 0.0 does not.
+        upsampling: "fir": zero insertion and `filter`, as in StyleGAN2. "bilinear": as in lucidrains' StyleGAN2, whose
+            base grid also has two convolutions and whose noise has a strength per channel.
+    """
+
+    image_size: tuple[int, int] = (256, 256)
+    channels: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64)
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_rate: float = 0.01
+    filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
+    picture_filter: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)
+    clamp: float = 0.0
+    upsampling: str = "fir"
+
+    def __post_init__(self) -> None:
+        _check_shape(self)
+        if self.upsampling not in UPSAMPLINGS:
+            raise ConfigError(f"upsampling: expected one of {UPSAMPLINGS}, got {self.upsampling!r}")
+        if not (math.isfinite(self.mapping_rate) and self.mapping_rate > 0):
+            raise ConfigError(f"mapping_rate: expected a number above 0, got {self.mapping_rate}")
+        if not (math.isfinite(self.clamp) and self.clamp >= 0):
+            raise ConfigError(f"clamp: expected a number above 0, or 0.0 for none, got {self.clamp}")
+        for name, taps in (("filter", self.filter), ("picture_filter", self.picture_filter)):
+            if len(taps) % 2 or taps != taps[::-1] or not 0 < sum(taps) < math.inf:
+                raise ConfigError(f"{name}: expected an even number of symmetric taps, their sum above 0, got {taps}")
 
 
 @dataclass(frozen=True)
@@ -101,6 +146,9 @@ class DiscriminatorConfig:
         _check_shape(self)
 
 
+AnyConfig = GeneratorConfig | StyleGAN2Config | EncoderConfig | DiscriminatorConfig
+
+
 def level_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """Return the size of each level, from the base grid to the picture.
 
@@ -120,7 +168,7 @@ def level_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     )
 
 
-def to_dict(config: GeneratorConfig | EncoderConfig | DiscriminatorConfig) -> dict[str, Any]:
+def to_dict(config: AnyConfig) -> dict[str, Any]:
     """Return a configuration as plain data for JSON."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
@@ -152,7 +200,7 @@ def from_dict(kind: type[_Config], data: Mapping[str, Any]) -> _Config:
     return kind(**values)
 
 
-def _check_shape(config: GeneratorConfig | EncoderConfig | DiscriminatorConfig) -> None:
+def _check_shape(config: AnyConfig) -> None:
     """Check that every number is positive and that there are channels for each level."""
     for item in fields(config):
         value = getattr(config, item.name)

@@ -57,13 +57,14 @@ class PoseDiscriminator(nn.Module):
         self.hidden = EqualLinear(channels[0] * sizes[0][0] * sizes[0][1], channels[0], activation="lrelu")
         self.out = EqualLinear(channels[0], 1)
 
-    def forward(self, images: Tensor, labels: Tensor, pose: Pose) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor, pose: Pose, *, group_size: int | None = None) -> Tensor:
         """Judge drawings.
 
         Args:
             images: `(B, 3, H, W)` in [-1, 1].
             labels: `(B, K, H, W)` probabilities, or one-hot classes of a real segmentation.
             pose: B poses.
+            group_size: Consecutive samples whose spread it is told; None for the configuration's.
 
         Returns:
             `(B,)` float32 logits, high for real.
@@ -74,7 +75,7 @@ class PoseDiscriminator(nn.Module):
         x = self.entry(x.to(memory_format=torch.channels_last))
         for block in self.blocks:
             x = block(x)
-        x = self.exit(torch.cat([x, minibatch_deviation(x, self.config.group_size)], dim=1))
+        x = self.exit(torch.cat([x, minibatch_deviation(x, group_size or self.config.group_size)], dim=1))
         out: Tensor = self.out(self.hidden(x.flatten(1)))
         return out[:, 0].float()
 

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from styletryon.drawing import Drawing
+from styletryon.drawing import Drawing, adapt
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.latent import Latent, Styles
 from styletryon.models import storage
+from styletryon.models.base import StyleGenerator
 from styletryon.models.config import EncoderConfig, GeneratorConfig
 from styletryon.models.encoder import ImageEncoder
-from styletryon.models.layers import EqualLinear
-from styletryon.models.mapping import MappingNetwork
 from styletryon.models.pose_encoder import PoseEncoder
-from styletryon.models.synthesis import SynthesisNetwork, pyramid
+from styletryon.models.synthesis import pyramid
+from styletryon.models.unconditional import UnconditionalStyleGAN2
+from styletryon.models.warm_start import WarmStart, check_source, warm_start
 from styletryon.pose import NUM_BODY_MAPS, NUM_KEYPOINTS, Pose, body_maps, keypoint_heatmaps
 
 # The body covers a small part of the picture: it brings its coordinates to the strength of the features they join.
@@ -28,6 +29,8 @@ _BODY_GAIN = 4.0
 # Shares move from none to all while a weight moves by a quarter: one learning rate suits both.
 _SHARE_RATE = 20.0
 _FIRST_SHARE = -1.0
+# The levels below decide where things are, and say the same of every picture.
+_TUNED_HEIGHT = 16
 
 
 class EncodedPose(NamedTuple):
@@ -42,7 +45,7 @@ class EncodedPose(NamedTuple):
     body: tuple[Tensor | None, ...]
 
 
-class PoseStyleGAN2(nn.Module):
+class PoseStyleGAN2(StyleGenerator):
     """A StyleGAN2 whose input is a pose and that draws a segmentation beside the picture at every resolution.
 
     VOGUE / TryOnGAN (arXiv 2101.02285, figure 3). Differs from the paper: the pose encoder and the widths are ours
@@ -59,18 +62,10 @@ class PoseStyleGAN2(nn.Module):
     """
 
     capturable = True
+    config: GeneratorConfig
 
     def __init__(self, config: GeneratorConfig | None = None, encoder: EncoderConfig | None = None) -> None:
-        super().__init__()
-        self.config = config if config is not None else GeneratorConfig()
-        self.synthesis = SynthesisNetwork(self.config)
-        self._layers = self.synthesis.styled_layers()
-        self.mapper = MappingNetwork(self.config.z_dim, self.config.w_dim, self.config.mapping_layers)
-        # The style of a coordinate is the signed strength of a wave: most clothes show none, so it starts around 0.
-        self.affines = nn.ModuleList(
-            EqualLinear(self.config.w_dim, layer.weight.shape[1], bias=0.0 if name.endswith(".body") else 1.0)
-            for name, layer in self._layers.items()
-        )
+        super().__init__(config if config is not None else GeneratorConfig())
         self._pose_level = sum(size[0] <= self.config.pose_height for size in self.synthesis.sizes) - 1
         if self._pose_level < 1:
             raise ConfigError(f"pose_height: expected at least 8 pixels, got {self.config.pose_height}")
@@ -78,8 +73,6 @@ class PoseStyleGAN2(nn.Module):
         self.pose_encoder = PoseEncoder(
             maps, self.config.pose_channels, self.config.channels[0], num_levels=self._pose_level + 1
         )
-        self.register_buffer("w_mean", torch.zeros(self.config.w_dim))
-        self.w_mean: Tensor
         self.share_logits = (
             nn.Parameter(torch.full((self.config.num_labels, sum(self.style_channels)), _FIRST_SHARE / _SHARE_RATE))
             if self.config.garment_shares
@@ -88,78 +81,41 @@ class PoseStyleGAN2(nn.Module):
         self.encoder = None if encoder is None else ImageEncoder(encoder)
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the pictures in pixels."""
-        return self.config.image_size
-
-    @property
     def num_labels(self) -> int:
         """K, the number of label classes."""
         return self.config.num_labels
 
     @property
-    def z_dim(self) -> int:
-        """Width of the latent z."""
-        return self.config.z_dim
+    def tunable(self) -> tuple[str, ...]:
+        """The names of the weights that pivotal tuning may move: those of the levels of 16 pixels and more."""
+        levels = [level for level, size in enumerate(self.synthesis.sizes) if size[0] >= _TUNED_HEIGHT]
+        starts = tuple(f"synthesis.blocks.{level}." for level in levels)
+        return tuple(name for name, _ in self.named_parameters() if name.startswith(starts))
 
-    @property
-    def w_dim(self) -> int:
-        """Width of the latent w."""
-        return self.config.w_dim
-
-    @property
-    def style_names(self) -> tuple[str, ...]:
-        """A name for each styled layer: its height and what it is, such as "32.conv"."""
-        return tuple(self._layers)
-
-    @property
-    def style_channels(self) -> tuple[int, ...]:
-        """C_l, the channels of each styled layer."""
-        return tuple(layer.weight.shape[1] for layer in self._layers.values())
-
-    @property
-    def noise_shapes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of each noise map."""
-        return self.synthesis.noise_shapes()
-
-    @property
-    def fingerprint(self) -> str:
-        """A short text that is equal exactly when the generator's numbers and weights are."""
-        digest = hashlib.blake2b(repr(self.config).encode(), digest_size=8)
-        for name, tensor in self.state_dict().items():
-            if not name.startswith("encoder."):
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.w_mean.device
-
-    def mapping(self, z: Tensor) -> Tensor:
-        """Map z `(B, z_dim)` to w `(B, w_dim)`."""
-        if z.ndim != 2 or z.shape[1] != self.z_dim:
-            raise ShapeError(f"z: expected (B, {self.z_dim}), got {tuple(z.shape)}")
-        out: Tensor = self.mapper(z)
-        return out
-
-    def affine(self, w: Tensor) -> Styles:
-        """Map w to style codes.
+    def tuned(self, changes: Mapping[str, Tensor]) -> PoseStyleGAN2:
+        """Return a copy to whose weights something was added, ready to draw; see `Latent.tuning`.
 
         Args:
-            w: `(B, w_dim)`, or one w per styled layer `(B, L, w_dim)` (W+).
+            changes: Name of one of the `tunable` weights -> what to add to it.
 
         Returns:
-            One `(B, C_l)` tensor per styled layer: the paper's sigma.
+            A generator of the same latents.
 
         Raises:
-            ShapeError: If w has another shape.
+            ShapeError: If there is no such weight, or its shape is another.
         """
-        count = len(self.affines)
-        if w.shape[-1] != self.w_dim or w.ndim not in (2, 3) or (w.ndim == 3 and w.shape[1] != count):
-            raise ShapeError(f"w: expected (B, {self.w_dim}) or (B, {count}, {self.w_dim}), got {tuple(w.shape)}")
-        layers = [w] * count if w.ndim == 2 else list(w.unbind(dim=1))
-        return tuple(affine(part).float() for affine, part in zip(self.affines, layers, strict=True))
+        own = {name: self.get_parameter(name) for name in self.tunable}
+        wrong = [name for name, change in changes.items() if name not in own or own[name].shape != change.shape]
+        if wrong:
+            raise ShapeError(
+                f"changes: expected tensors of the shapes of the tunable weights, got {wrong[0]!r} of "
+                f"{tuple(changes[wrong[0]].shape)}; was the latent tuned with another model?"
+            )
+        with torch.inference_mode(False), torch.no_grad():  # as in from_pretrained
+            fresh = copy.deepcopy(self).requires_grad_(False)
+            for name, change in changes.items():
+                fresh.get_parameter(name).add_(change.to(self.device))
+        return fresh
 
     def shares(self, classes: Collection[int]) -> Styles | None:
         """Return how much of each style channel belongs to some label classes, learnt from try-ons of known truth.
@@ -178,10 +134,6 @@ class PoseStyleGAN2(nn.Module):
         chosen = self.share_logits[sorted(int(label) for label in classes)] * _SHARE_RATE
         share = 1 - torch.sigmoid(-chosen).prod(dim=0)
         return tuple(torch.split(share, list(self.style_channels)))
-
-    def truncate(self, w: Tensor, truncation: float) -> Tensor:
-        """Move w towards its mean: 1 leaves it, 0 gives the mean (the truncation trick)."""
-        return self.w_mean + truncation * (w - self.w_mean)
 
     def synthesize(
         self,
@@ -208,16 +160,9 @@ class PoseStyleGAN2(nn.Module):
         Raises:
             ShapeError: If the styles or the noise maps do not fit the generator.
         """
-        if tuple(style.shape[-1] for style in styles) != self.style_channels:
-            raise ShapeError(
-                f"styles: expected {len(self._layers)} tensors of widths {self.style_channels}, "
-                f"got {tuple(style.shape[-1] for style in styles)}; were they made by another model?"
-            )
-        shapes = self.noise_shapes
-        if noise is not None and tuple(tuple(item.shape[-2:]) for item in noise) != shapes:
-            raise ShapeError(f"noise: expected maps of sizes {shapes}, got {[tuple(i.shape[-2:]) for i in noise]}")
+        self._check_drawing(styles, noise)
         encoded, body = pose if isinstance(pose, EncodedPose) else self.encode_pose(pose)
-        noises: Sequence[Tensor | None] = [None] * len(shapes) if noise is None else noise
+        noises: Sequence[Tensor | None] = [None] * len(self.noise_shapes) if noise is None else noise
         drawing: Drawing = self.synthesis(styles, encoded, body, noises, keep=activations, num_levels=num_levels)
         return drawing
 
@@ -238,8 +183,8 @@ class PoseStyleGAN2(nn.Module):
         return self.synthesize(self.affine(self.truncate(self.mapping(z), truncation)), pose)
 
     def draw(self, latent: Latent) -> Drawing:
-        """Draw a latent."""
-        return self.synthesize(latent.styles, latent.pose, noise=latent.noise)
+        """Draw a latent, with the weights that it was tuned to if it was."""
+        return adapt(self, latent).synthesize(latent.styles, latent.pose, noise=latent.noise)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
         """Write `config.json` and `model.safetensors` into a folder, each atomically.
@@ -268,9 +213,52 @@ class PoseStyleGAN2(nn.Module):
         folder = storage.find(folder_or_name)
         configs = storage.load_configs(folder, {"generator": GeneratorConfig, "encoder": EncoderConfig})
         generator, encoder = configs["generator"], configs["encoder"]
-        if not isinstance(generator, GeneratorConfig) or isinstance(encoder, GeneratorConfig):
+        if not isinstance(generator, GeneratorConfig) or not (encoder is None or isinstance(encoder, EncoderConfig)):
             raise ConfigError(f"{folder / 'config.json'}: expected the numbers of a generator")
         with torch.inference_mode(False):  # weights made inside it could never be differentiated through
             model = cls(generator, encoder)
             storage.load_weights(folder, model)
         return model.eval().requires_grad_(False)
+
+    @classmethod
+    def from_stylegan2(
+        cls,
+        source: UnconditionalStyleGAN2,
+        *,
+        config: GeneratorConfig | None = None,
+        encoder: EncoderConfig | None = None,
+        seed: int = 0,
+    ) -> tuple[PoseStyleGAN2, WarmStart]:
+        """Make a pose-conditioned generator that starts with the weights of one with a constant input.
+
+        Taken is what has the same name and fits: convolutions, ToRGB and their affine layers of each level, noise maps,
+        and the mapping, if the new one has one layer more, which starts as the identity (behind the last layer of ours
+        there is no activation). Filters that see the pose as well see none of it at first. What is left, above all the
+        pose encoder and ToSeg, is random. A clamp is not taken over.
+
+        Args:
+            source: Another generator, such as what `styletryon.interop.load_stylegan2` returned; it is left as it is.
+            config: The new generator's numbers. None for the source's, with poses as in `GeneratorConfig()`.
+            encoder: The numbers of an image encoder; None for no encoder.
+            seed: Of what is random.
+
+        Returns:
+            The generator on the CPU, ready to train, and what was taken, extended and left random.
+
+        Raises:
+            ConfigError: If the source upsamples in a way that a pose-conditioned generator cannot.
+        """
+        check_source(source.config)
+        numbers = source.config
+        if config is None:
+            config = GeneratorConfig(
+                numbers.image_size,
+                numbers.channels,
+                z_dim=numbers.z_dim,
+                w_dim=numbers.w_dim,
+                mapping_layers=numbers.mapping_layers + 1,
+            )
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):  # the caller's random state stays
+            torch.default_generator.manual_seed(seed)
+            generator = cls(config, encoder)
+            return generator, warm_start(generator, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -110,6 +110,7 @@ class StyledConv(nn.Module):
         kernel_size: Odd.
         up: 1, or 2 to double the size.
         demodulate: Whether the output channels are brought back to unit variance.
+        taps: Of the low-pass filter behind the doubling.
     """
 
     def __init__(
@@ -120,13 +121,14 @@ class StyledConv(nn.Module):
         *,
         up: int = 1,
         demodulate: bool = True,
+        taps: Sequence[float] = (1, 3, 3, 1),
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(_filters(out_channels, in_channels, kernel_size))
         self.gain = 1.0 / math.sqrt(in_channels * kernel_size**2)
         self.up = up
         self.demodulate = demodulate
-        self.register_buffer("filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
+        self.register_buffer("filter", ops.setup_filter(taps), persistent=False)
         self.filter: Tensor
         self._kept: tuple[Tensor, int, int, Filters] | None = None
 

@@ -17,14 +17,17 @@ class MappingNetwork(nn.Module):
         w_dim: Width of w.
         num_layers: Fully connected layers.
         rate: Factor on their learning rate.
+        last: The activation of the last layer, "linear" or "lrelu"; that of the others is "lrelu".
     """
 
-    def __init__(self, z_dim: int, w_dim: int, num_layers: int, *, rate: float = 0.01) -> None:
+    def __init__(
+        self, z_dim: int, w_dim: int, num_layers: int, *, rate: float = 0.01, last: str = "linear"
+    ) -> None:
         super().__init__()
         widths = [z_dim] + [w_dim] * num_layers
         self.layers = nn.Sequential(
             *(
-                EqualLinear(before, after, activation="lrelu" if i < num_layers - 1 else "linear", rate=rate)
+                EqualLinear(before, after, activation="lrelu" if i < num_layers - 1 else last, rate=rate)
                 for i, (before, after) in enumerate(pairwise(widths))
             )
         )

@@ -15,7 +15,7 @@ from torch import nn
 
 from styletryon._files import write_atomically
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
-from styletryon.models.config import EncoderConfig, GeneratorConfig, from_dict, to_dict
+from styletryon.models.config import AnyConfig, from_dict, to_dict
 
 FORMAT = 1
 BUNDLED = Path(__file__).parent.parent / "weights"
@@ -43,7 +43,7 @@ def find(folder_or_name: str | os.PathLike[str]) -> Path:
 def save_network(
     folder: Path,
     network: nn.Module,
-    configs: Mapping[str, GeneratorConfig | EncoderConfig | None],
+    configs: Mapping[str, AnyConfig | None],
     *,
     dtype: torch.dtype | None = None,
 ) -> None:
@@ -67,8 +67,8 @@ def save_network(
 
 def load_configs(
     folder: Path,
-    kinds: Mapping[str, type[GeneratorConfig] | type[EncoderConfig]],
-) -> dict[str, GeneratorConfig | EncoderConfig | None]:
+    kinds: Mapping[str, type[AnyConfig]],
+) -> dict[str, AnyConfig | None]:
     """Read the numbers of a network.
 
     Raises:
@@ -85,7 +85,10 @@ def load_configs(
         raise CheckpointError(f"{path}: expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?")
     unknown = sorted(set(data) - {"format", "class", *kinds})
     if unknown:
-        raise CheckpointError(f"{path}: expected keys among {sorted(kinds)}, got unknown {unknown}")
+        raise CheckpointError(
+            f"{path}: expected keys among {sorted(kinds)}, got unknown {unknown} of a {data.get('class')}; load it by "
+            "the class that wrote it"
+        )
     try:
         return {
             name: None if data.get(name) is None else from_dict(kind, data[name]) for name, kind in kinds.items()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from styletryon import ops
 from styletryon.drawing import Drawing
-from styletryon.models.config import GeneratorConfig, level_sizes
+from styletryon.models.config import GeneratorConfig, StyleGAN2Config, level_sizes
 from styletryon.models.layers import StyledConv
 from styletryon.ops._layer import channels_last_gradient
 from styletryon.pose import NUM_BODY_MAPS
@@ -40,12 +40,17 @@ class NoisyBias(nn.Module):
         channels: Channels of the input.
         size: Height and width of the noise map.
         seed: Seeds the fixed noise map.
+        clamp: Limits the result to [-clamp, clamp]; 0.0 does not.
+        each: Whether each channel has a strength of its own.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], seed: int) -> None:
+    def __init__(
+        self, channels: int, size: tuple[int, int], seed: int, *, clamp: float = 0.0, each: bool = False
+    ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.strength = nn.Parameter(torch.zeros(()))
+        self.strength = nn.Parameter(torch.zeros((channels, 1, 1) if each else ()))
         noise = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("noise", noise)
         self.noise: Tensor
@@ -54,11 +59,14 @@ class NoisyBias(nn.Module):
         self, layer: StyledConv, x: Tensor, style: Tensor, noise: Tensor | None, residual: Tensor | None = None
     ) -> Tensor:
         """Run a styled layer on `(B, C, H, W)`; add noise `(B or 1, 1, H, W)` (the fixed map if None); activate."""
-        chosen = (self.noise if noise is None else noise) * self.strength
+        scaled = (self.noise if noise is None else noise) * self.strength
+        chosen: Tensor | None = scaled
+        if self.strength.ndim:  # a layer takes one map for all channels, so a map for each joins as features do
+            chosen, residual = None, (scaled * _LRELU_GAIN).expand(len(x), -1, -1, -1)
         out: Tensor = layer(
             x, style, bias=self.bias, noise=chosen, residual=residual, activation="lrelu", gain=_LRELU_GAIN
         )
-        return out
+        return out.clamp(-self.clamp, self.clamp) if self.clamp else out
 
 
 class StyleBlock(nn.Module):
@@ -69,9 +77,11 @@ class StyleBlock(nn.Module):
         channels: Channels of this level.
         pose_channels: Channels of the encoded pose that join; 0 for none.
         body_maps: Maps of the body's coordinates that join; 0 for none.
-        num_labels: K.
+        num_labels: K; 0 for no ToSeg.
         size: Height and width of this level.
         seed: Seeds the fixed noise maps.
+        taps: Of the low-pass filter behind the doubling.
+        clamp: Limits the features and what joins the picture to [-clamp, clamp]; 0.0 does not.
     """
 
     def __init__(
@@ -83,17 +93,21 @@ class StyleBlock(nn.Module):
         num_labels: int,
         size: tuple[int, int],
         seed: int,
+        *,
+        taps: Sequence[float] = (1, 3, 3, 1),
+        clamp: float = 0.0,
     ) -> None:
         super().__init__()
-        self.up = None if in_channels is None else StyledConv(in_channels, channels, 3, up=2)
-        self.up_bias = None if in_channels is None else NoisyBias(channels, size, seed)
+        self.clamp = clamp
+        self.up = None if in_channels is None else StyledConv(in_channels, channels, 3, up=2, taps=taps)
+        self.up_bias = None if in_channels is None else NoisyBias(channels, size, seed, clamp=clamp)
         self.body = StyledConv(body_maps, channels, 1, demodulate=False) if body_maps else None
         self.conv = StyledConv(channels + pose_channels, channels, 3)
-        self.conv_bias = NoisyBias(channels, size, seed + 1)
+        self.conv_bias = NoisyBias(channels, size, seed + 1, clamp=clamp)
         self.to_rgb = StyledConv(channels, 3, 1, demodulate=False)
-        self.to_seg = StyledConv(channels, num_labels, 1, demodulate=False)
+        self.to_seg = StyledConv(channels, num_labels, 1, demodulate=False) if num_labels else None
         self.rgb_bias = nn.Parameter(torch.zeros(3))
-        self.seg_bias = nn.Parameter(torch.zeros(num_labels))
+        self.seg_bias = nn.Parameter(torch.zeros(num_labels)) if num_labels else None
         self.num_noises = 1 if in_channels is None else 2
 
     def styled_layers(self) -> dict[str, StyledConv]:
@@ -119,9 +133,9 @@ class StyleBlock(nn.Module):
         if pose is not None:
             x = torch.cat([x, pose.to(x.dtype)], dim=1)
         x = self.conv_bias(self.conv, x, recorder.take(x), noises[-1])
-        return x, self._heads(x, recorder.take(x), recorder.take(x))
+        return x, self._heads(x, recorder)
 
-    def _heads(self, x: Tensor, rgb_style: Tensor, seg_style: Tensor) -> Tensor:
+    def _heads(self, x: Tensor, recorder: Recorder) -> Tensor:
         """Run ToRGB and ToSeg as one product, so that the features are read once.
 
         The channels, 3 and K, are filled up with zeros to a multiple of 8: of 15 they cost twice what 16 do.
@@ -130,14 +144,67 @@ class StyleBlock(nn.Module):
             `(B, 3 + K + filling, h, w)` float32.
         """
         batch, channels, height, width = x.shape
-        filters = [self.to_rgb.pointwise_filters(rgb_style), self.to_seg.pointwise_filters(seg_style)]
-        together = torch.cat(filters, dim=1)
-        bias = torch.cat([self.rgb_bias, self.seg_bias])
+        together = self.to_rgb.pointwise_filters(recorder.take(x))
+        bias: Tensor = self.rgb_bias
+        if self.to_seg is not None and self.seg_bias is not None:
+            together = torch.cat([together, self.to_seg.pointwise_filters(recorder.take(x))], dim=1)
+            bias = torch.cat([bias, self.seg_bias])
         filling = -len(bias) % 8
         together, bias = F.pad(together, (0, 0, 0, filling)), F.pad(bias, (0, filling))
         pixels = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         drawn = torch.bmm(pixels, together.to(x.dtype).transpose(1, 2)).float() + bias
+        if self.clamp:
+            drawn = drawn.clamp(-self.clamp, self.clamp)
         return drawn.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+class BilinearBlock(StyleBlock):
+    """One level of lucidrains' StyleGAN2: bilinear doubling, two convolutions and ToRGB, at the base grid as well.
+
+    Args:
+        in_channels: Channels of the level below; at the base grid, of the constant.
+        channels: Channels of this level.
+        size: Height and width of this level.
+        seed: Seeds the fixed noise maps.
+    """
+
+    def __init__(self, in_channels: int, channels: int, size: tuple[int, int], seed: int) -> None:
+        super().__init__(in_channels, channels, 0, 0, 0, size, seed)
+        self.size = size
+        self.up = StyledConv(in_channels, channels, 3)
+        self.up_bias = NoisyBias(channels, size, seed, each=True)
+        self.conv_bias = NoisyBias(channels, size, seed + 1, each=True)
+
+    def forward(
+        self,
+        x: Tensor,
+        recorder: Recorder,
+        noises: Sequence[Tensor | None],
+        pose: Tensor | None,
+        body: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Double `x` unless it has this level's size already; then as `StyleBlock`."""
+        x = x if tuple(x.shape[2:]) == self.size else bilinear(x)
+        return super().forward(x, recorder, noises, pose, body)
+
+
+def _make_block(config: GeneratorConfig | StyleGAN2Config, level: int, size: tuple[int, int]) -> StyleBlock:
+    """Make the block of a level."""
+    below, channels = config.channels[level - 1] if level else None, config.channels[level]
+    if isinstance(config, StyleGAN2Config):
+        if config.upsampling == "bilinear":
+            return BilinearBlock(channels if below is None else below, channels, size, seed=2 * level)
+        return StyleBlock(below, channels, 0, 0, 0, size, seed=2 * level, taps=config.filter, clamp=config.clamp)
+    joined = level > 0 and size[0] <= config.pose_height
+    return StyleBlock(
+        below,
+        channels,
+        config.pose_channels if joined and config.pose_conditioning == "concat" else 0,
+        NUM_BODY_MAPS if joined and config.body_maps and size[0] >= 16 else 0,
+        config.num_labels,
+        size,
+        seed=2 * level,
+    )
 
 
 class SynthesisNetwork(nn.Module):
@@ -147,30 +214,18 @@ class SynthesisNetwork(nn.Module):
     (arXiv 2101.02285, figure 3).
 
     Args:
-        config: The generator's numbers.
+        config: The generator's numbers; those of a `StyleGAN2Config` make it StyleGAN2's own: no pose, no segmentation.
     """
 
-    def __init__(self, config: GeneratorConfig) -> None:
+    def __init__(self, config: GeneratorConfig | StyleGAN2Config) -> None:
         super().__init__()
         self.sizes = level_sizes(config.image_size)
-        self.concat = config.pose_conditioning == "concat"
-        self.num_labels = config.num_labels
-        blocks = []
-        for level, size in enumerate(self.sizes):
-            joined = level > 0 and size[0] <= config.pose_height
-            blocks.append(
-                StyleBlock(
-                    config.channels[level - 1] if level else None,
-                    config.channels[level],
-                    config.pose_channels if joined and self.concat else 0,
-                    NUM_BODY_MAPS if joined and config.body_maps and size[0] >= 16 else 0,
-                    config.num_labels,
-                    size,
-                    seed=2 * level,
-                )
-            )
-        self.blocks = nn.ModuleList(blocks)
-        self.register_buffer("filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
+        self.concat = isinstance(config, GeneratorConfig) and config.pose_conditioning == "concat"
+        self.num_labels = config.num_labels if isinstance(config, GeneratorConfig) else 0
+        self.bilinear = isinstance(config, StyleGAN2Config) and config.upsampling == "bilinear"
+        self.blocks = nn.ModuleList(_make_block(config, level, size) for level, size in enumerate(self.sizes))
+        taps = config.picture_filter if isinstance(config, StyleGAN2Config) else (1, 3, 3, 1)
+        self.register_buffer("filter", ops.setup_filter(taps), persistent=False)
         self.filter: Tensor
 
     def styled_layers(self) -> dict[str, StyledConv]:
@@ -205,17 +260,32 @@ class SynthesisNetwork(nn.Module):
             chosen = [next(remaining) for _ in range(block.num_noises)]
             x, added = block(x, recorder, chosen, joined, body[level] if level < len(body) else None)
             # Picture and logits grow as one tensor: one filter for both.
-            drawn = added if drawn is None else ops.upsample2d(drawn, self.filter) + added
+            drawn = added if drawn is None else self._double(drawn) + added
         if drawn is None:  # only for the type checker: there is always a base grid
             raise RuntimeError("a synthesis network has at least one level")
         sizes = [3, self.num_labels, drawn.shape[1] - 3 - self.num_labels]
         image, logits, _ = torch.split(channels_last_gradient(drawn), sizes, dim=1)
         return Drawing(image, logits, None if recorder.activations is None else tuple(recorder.activations))
 
+    def _double(self, drawn: Tensor) -> Tensor:
+        """Double height and width of what is drawn so far."""
+        return smooth(bilinear(drawn)) if self.bilinear else ops.upsample2d(drawn, self.filter)
+
     def _style_blocks(self) -> Iterator[StyleBlock]:
         for block in self.blocks:
             if isinstance(block, StyleBlock):
                 yield block
+
+
+def bilinear(x: Tensor) -> Tensor:
+    """Double height and width of `(B, C, H, W)` by bilinear interpolation between the centres of pixels."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def smooth(x: Tensor) -> Tensor:
+    """Blur `(B, C, H, W)` by [1, 2, 1] / 4 in both directions; the picture is mirrored at its edges."""
+    taps = ops.setup_filter([1, 2, 1]).to(x.device)
+    return ops.upfirdn2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), taps)
 
 
 def pyramid(maps: Tensor, num_levels: int) -> tuple[Tensor, ...]:

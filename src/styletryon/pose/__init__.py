@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 from styletryon.pose._body_maps import NUM_BODY_MAPS, body_maps
 from styletryon.pose._pose import (
     BONES,
@@ -11,13 +14,10 @@ from styletryon.pose._pose import (
     Pose,
     keypoint_heatmaps,
 )
-from styletryon.pose.estimator import (
-    KeypointEstimator,
-    KeypointRCNNEstimator,
-    PoseEstimator,
-    load_keypoint_network,
-)
-from styletryon.pose.network import KeypointConfig, KeypointNetwork
+from styletryon.pose._weights import load_body_network
+from styletryon.pose.estimator import BodyEstimator, PoseEstimator
+from styletryon.pose.network import BodyConfig, BodyMaps, BodyNetwork
+from styletryon.pose.rcnn import KeypointRCNNEstimator
 
 __all__ = [
     "BONES",
@@ -25,13 +25,32 @@ __all__ = [
     "KEYPOINT_NAMES",
     "NUM_BODY_MAPS",
     "NUM_KEYPOINTS",
-    "KeypointConfig",
-    "KeypointEstimator",
-    "KeypointNetwork",
+    "BodyConfig",
+    "BodyEstimator",
+    "BodyMaps",
+    "BodyNetwork",
     "KeypointRCNNEstimator",
     "Pose",
     "PoseEstimator",
     "body_maps",
     "keypoint_heatmaps",
-    "load_keypoint_network",
+    "load_body_network",
 ]
+
+_RENAMED = {
+    "KeypointConfig": "BodyConfig",
+    "KeypointEstimator": "BodyEstimator",
+    "KeypointNetwork": "BodyNetwork",
+    "load_keypoint_network": "load_body_network",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return what a name of 0.1 is called now, with a warning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    now = _RENAMED[name]
+    warnings.warn(
+        f"styletryon.pose.{name} is called {now} since 0.2; the old name goes in 0.3", DeprecationWarning, stacklevel=2
+    )
+    return globals()[now]

@@ -6,13 +6,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import Literal, cast, final
 
 import torch
 from torch import Tensor
 
 from styletryon._graphs import Adam, Repeated, replace_rows
-from styletryon.drawing import Drawer, Drawing, check_aspect, draw_in
+from styletryon.drawing import Drawer, Drawing, TunableDrawer, adapt, check_aspect, draw_in
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
 from styletryon.features.base import is_deep
@@ -22,6 +22,7 @@ from styletryon.losses.composite import label_cross_entropy
 from styletryon.pose import Pose
 from styletryon.projection.noise import noise_correlation, renormalise
 from styletryon.projection.schedule import rate_factor
+from styletryon.projection.tuning import Tuning, tune_weights
 
 Space = Literal["z", "z+", "w", "w+", "s"]
 
@@ -101,9 +102,14 @@ class LatentProjector:
         batch_size: How many pictures are optimised at once.
         autocast: A dtype such as `torch.bfloat16` in which the generator computes; None: its own.
         graph: Whether steps may be replayed as a CUDA graph.
+        tune: Whether each picture is tuned to after its projection; see `tune`.
+        tuning_steps: How many steps of Adam that takes.
+        tuning_rate: Its highest rate.
+        locality_weight: How strongly the tuned weights are held to draw other people as before.
 
     Raises:
-        ConfigError: If a setting is unknown or out of range, or there is no encoder to start from.
+        ConfigError: If a setting is unknown or out of range, there is no encoder to start from, or the generator cannot
+            be tuned.
     """
 
     def __init__(
@@ -126,6 +132,10 @@ class LatentProjector:
         batch_size: int = 8,
         autocast: torch.dtype | None = None,
         graph: bool = True,
+        tune: bool = False,
+        tuning_steps: int = 300,
+        tuning_rate: float = 0.03,
+        locality_weight: float = 1.0,
     ) -> None:
         if space not in ("z", "z+", "w", "w+", "s"):
             raise ConfigError(f"space: expected 'z', 'z+', 'w', 'w+' or 's', got {space!r}")
@@ -137,6 +147,15 @@ class LatentProjector:
             raise ConfigError(
                 f"LatentProjector: expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {steps}, "
                 f"{learning_rate} and {batch_size}"
+            )
+        if tuning_steps < 0 or not tuning_rate > 0 or not locality_weight >= 0:
+            raise ConfigError(
+                "LatentProjector: expected tuning_steps >= 0, tuning_rate > 0 and locality_weight >= 0, got "
+                f"{tuning_steps}, {tuning_rate} and {locality_weight}"
+            )
+        if tune and not hasattr(generator, "tuned"):
+            raise ConfigError(
+                f"tune: {type(generator).__name__} cannot be tuned; it needs what styletryon.drawing.TunableDrawer says"
             )
         self.generator = generator
         self.space: Space = space
@@ -155,6 +174,10 @@ class LatentProjector:
         self.batch_size = batch_size
         self.autocast = autocast
         self.graph = graph
+        self.tunes = tune
+        self.tuning_steps = tuning_steps
+        self.tuning_rate = tuning_rate
+        self.locality_weight = locality_weight
 
     def project(
         self,
@@ -182,10 +205,16 @@ class LatentProjector:
             `projection_seconds` and `projection_steps`.
 
         Raises:
-            ShapeError: If a shape is wrong, or the poses are in pictures of another aspect.
+            ShapeError: If a shape is wrong, the poses are in pictures of another aspect, or several pictures shall be
+                tuned to, which have no weights in common; `project_each` tunes to each.
             RangeError: If a picture is not finite or outside [-1, 1], a label is unknown, or a projection starts at a
                 loss that is not finite.
         """
+        if self.tunes and len(images) > 1:
+            raise ShapeError(
+                f"images: expected one picture to tune to, got {len(images)}; project_each tunes to each on its own, "
+                "and tune to several at once"
+            )
         latents = self.project_each(images, pose, labels=labels, mask=mask, seed=seed, callback=callback)
         names = latents[0].report
         report = {name: sum(latent.report[name] for latent in latents) / len(latents) for name in names}
@@ -238,7 +267,80 @@ class LatentProjector:
                     first,
                 )
                 latents += chunk.run(callback)
-        return tuple(replace(latent, model=fingerprint) for latent in latents)
+        latents = [replace(latent, model=fingerprint) for latent in latents]
+        if self.tunes:
+            latents = [
+                self.tune(
+                    latent,
+                    images[index : index + 1],
+                    mask=None if mask is None else mask[index : index + 1],
+                    seed=seed,
+                    callback=callback,
+                )
+                for index, latent in enumerate(latents)
+            ]
+        return tuple(latents)
+
+    def tune(
+        self,
+        latent: Latent,
+        images: Tensor,
+        *,
+        mask: Tensor | None = None,
+        seed: int | None = None,
+        callback: Callable[[ProjectionProgress], object] | None = None,
+    ) -> Latent:
+        """Tune weights to pictures, so that the latents draw them almost exactly (pivotal tuning).
+
+        The generator itself stays as it is: what its weights must change by goes with the latent, as `Latent.tuning`,
+        and whatever draws the latent heeds it.
+
+        Args:
+            latent: Where the pictures were found. One set of weights serves the whole batch.
+            images: `(B, 3, H, W)` float in [-1, 1], on the generator's device.
+            mask: `(B, H, W)` float in [0, 1]: which pixels count, such as those inside the photograph.
+            seed: Instead of the projector's.
+            callback: Is told of the progress after each step.
+
+        Returns:
+            The latent with its tuning. The report's `reconstruction_psnr` and `reconstruction_l1` are those of the
+            tuned drawing; `pivot_psnr` is that before, and `tuning_seconds` and `tuning_steps` say what it took.
+
+        Raises:
+            ShapeError: If a shape is wrong.
+            ConfigError: If the generator cannot be tuned.
+            RangeError: If a picture is not finite or outside [-1, 1], or the weights cease to be finite.
+        """
+        began = time.perf_counter()
+        self._check(images, latent.pose, None, mask)
+        if not hasattr(self.generator, "tuned"):
+            raise ConfigError(f"tune: {type(self.generator).__name__} cannot be tuned; see drawing.TunableDrawer")
+        generator = cast(TunableDrawer, self.generator)
+        settings = Tuning(
+            self.tuning_steps,
+            self.tuning_rate,
+            self.locality_weight,
+            self.features,
+            self.pixel_weight,
+            self.feature_weight,
+            self.seed if seed is None else seed,
+        )
+
+        def tell(step: int, loss: float) -> None:
+            if callback is not None:
+                callback(ProjectionProgress(step, self.tuning_steps, loss, 0, len(latent)))
+
+        # As in project_each; a latent of inference mode could not take part in gradients either.
+        with torch.inference_mode(False), frozen(self.generator, self.features):
+            images = images.detach().float().clone()
+            known = torch.ones_like(images[:, :1]) if mask is None else mask.to(images.device).float()[:, None].clone()
+            plain = replace(latent, tuning=None, styles=tuple(style.clone() for style in latent.styles))
+            tuned = replace(latent, tuning=tune_weights(generator, plain, images, known, settings, tell))
+            report = {**latent.report, **_likeness(adapt(self.generator, tuned), tuned, images, known)}
+            report["pivot_psnr"] = _likeness(self.generator, plain, images, known)["reconstruction_psnr"]
+        report["tuning_seconds"] = time.perf_counter() - began
+        report["tuning_steps"] = float(self.tuning_steps)
+        return replace(tuned, report=report)
 
     def _check(self, images: Tensor, pose: Pose, labels: Tensor | None, mask: Tensor | None) -> None:
         size = tuple(self.generator.image_size)
@@ -257,6 +359,18 @@ class LatentProjector:
             )
         if not bool(torch.isfinite(images).all()) or float(images.abs().max()) > 1.001:
             raise RangeError("images: expected finite values in [-1, 1]; styletryon.images.to_tensor makes such")
+
+
+@torch.no_grad()
+def _likeness(generator: Drawer, latent: Latent, images: Tensor, known: Tensor) -> dict[str, float]:
+    """Say how near to pictures a generator draws latents: means over the pictures."""
+    drawn = generator.synthesize(latent.styles, latent.pose, noise=latent.noise).image.float().clamp(-1, 1)
+    counted = (known > 0).float()
+    pixels = 3 * counted.sum(dim=(1, 2, 3)).clamp_min(1)
+    squares = ((drawn - images).square() * counted).sum(dim=(1, 2, 3)) / pixels
+    absolutes = ((drawn - images).abs() * counted).sum(dim=(1, 2, 3)) / pixels
+    psnr = 10 * torch.log10(4 / squares.clamp_min(1e-10))
+    return {"reconstruction_psnr": float(psnr.mean()), "reconstruction_l1": float(absolutes.mean())}
 
 
 class _Chunk:

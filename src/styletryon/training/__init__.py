@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from styletryon.training.adaptive import AdaptiveAugmentation
+from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
-from styletryon.training.trainer import Trainer, train
+from styletryon.training.curves import CurvesCallback, save_curves
+from styletryon.training.encoder import EncoderTrainer, EncoderTrainingConfig, train_encoder
+from styletryon.training.run import train
+from styletryon.training.tensorboard import TensorBoardCallback
+from styletryon.training.trainer import Trainer
 
-__all__ = ["PRESETS", "Stage", "Trainer", "TrainingConfig", "preset", "train"]
+__all__ = [
+    "PRESETS",
+    "AdaptiveAugmentation",
+    "CurvesCallback",
+    "EncoderTrainer",
+    "EncoderTrainingConfig",
+    "Stage",
+    "TensorBoardCallback",
+    "Trainer",
+    "TrainingCallback",
+    "TrainingConfig",
+    "preset",
+    "save_curves",
+    "train",
+    "train_encoder",
+]

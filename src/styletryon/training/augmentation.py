@@ -8,8 +8,11 @@ three.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -78,9 +81,10 @@ class Change:
     recoloured: Tensor
     colour: Tensor
 
-    def first(self, count: int) -> Change:
-        """Return what happens to the first pictures alone."""
-        return Change(*(getattr(self, item.name)[:count] for item in fields(self)))
+    def of(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Change:
+        """Return what happens to some of the pictures."""
+        chosen = torch.as_tensor(rows, dtype=torch.int64)
+        return Change(*(getattr(self, item.name)[chosen] for item in fields(self)))
 
     def images(self, images: Tensor) -> Tensor:
         """Mirror, move and recolour pictures.

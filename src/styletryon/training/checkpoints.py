@@ -141,7 +141,7 @@ class CheckpointFolder:
         """Return the name of the file of a step, whether or not it exists."""
         return self.path / f"step-{step:08d}.safetensors"
 
-    def save(self, step: int, state: Mapping[Any, Any]) -> Path:
+    def save(self, step: int, state: Mapping[Any, Any], *, replace: bool = True) -> Path:
         """Save the state of a step, then delete all but the newest `keep` up to this step.
 
         States of later steps (of a run that was started again from an earlier one) are never deleted.
@@ -149,6 +149,7 @@ class CheckpointFolder:
         Args:
             step: Steps done, at least 0.
             state: See `save_state`.
+            replace: False deletes none of the earlier states: this one may be bad.
 
         Returns:
             The name of the file.
@@ -163,7 +164,7 @@ class CheckpointFolder:
         file = self.file(step)
         self._delete(self.path.glob(".step-*.part"))  # What a killed process left; they would fill the disk in time.
         save_state(file, state)
-        earlier = [known for known in self.steps() if known <= step]
+        earlier = [known for known in self.steps() if known <= step] if replace else []
         self._delete(self.file(old) for old in earlier[: -self.keep])
         return file
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
+from styletryon._files import write_atomically
 from styletryon.errors import ConfigError
 from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig
 from styletryon.models.config import from_dict, to_dict
+from styletryon.training.adaptive import AdaptiveAugmentation
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class TrainingConfig:
             generator's learnt shares, against a picture of the person in the other's clothes. Needs a data set with
             ``tryons.json`` and a generator with `garment_shares`.
         flip: Probability of mirroring.
+        geometry: Probability of turning, scaling and shifting what is reconstructed, a little and in stages without a
+            discriminator; see `styletryon.training.augmentation.Augmentation`.
+        colour: Probability of changing its colours, likewise.
+        adaptive: How much what the discriminator sees is changed at random, so that it does not learn a small set by
+            heart; None for not at all.
         r1: Weight of the R1 penalty.
         r1_interval: Steps from one R1 penalty to the next (lazy regularisation).
         path_length: Weight of the path-length penalty.
@@ -70,6 +80,9 @@ class TrainingConfig:
     cross_pose: float = 0.7
     tryons: float = 0.0
     flip: float = 0.5
+    geometry: float = 0.0
+    colour: float = 0.0
+    adaptive: AdaptiveAugmentation | None = None
     r1: float = 2.0
     r1_interval: int = 16
     path_length: float = 0.0
@@ -85,6 +98,9 @@ class TrainingConfig:
             raise ConfigError("stages: expected at least one stage, got none")
         if not 0 <= self.tryons <= 1:
             raise ConfigError(f"tryons: expected a share in [0, 1], got {self.tryons}")
+        for name in ("flip", "geometry", "colour"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: expected a probability in [0, 1], got {getattr(self, name)}")
         if self.tryons and not (self.generator.garment_shares and self.encoder is not None):
             raise ConfigError("tryons: they need an encoder and a generator with garment_shares=True; or set tryons=0")
         for stage in self.stages:
@@ -96,6 +112,20 @@ class TrainingConfig:
                 raise ConfigError("stages: expected a reconstruction or an adversarial weight, got neither")
             if stage.adversarial and stage.num_levels:
                 raise ConfigError("stages: the discriminator judges whole pictures; set num_levels=0")
+
+    @property
+    def unit(self) -> int:
+        """Samples of a batch that belong together: the discriminator compares them, or someone computes them alone."""
+        return self.discriminator.group_size if any(stage.adversarial for stage in self.stages) else 1
+
+    def stage_at(self, pictures: int) -> int:
+        """Return the number of the stage that a step belongs to, after so many pictures."""
+        end = 0
+        for index, stage in enumerate(self.stages):
+            end += stage.pictures
+            if pictures < end:
+                return index
+        return len(self.stages) - 1
 
     @property
     def pictures(self) -> int:
@@ -116,8 +146,63 @@ class TrainingConfig:
         plain["generator"] = to_dict(self.generator)
         plain["encoder"] = None if self.encoder is None else to_dict(self.encoder)
         plain["discriminator"] = to_dict(self.discriminator)
+        plain["adaptive"] = None if self.adaptive is None else asdict(self.adaptive)
         plain["stages"] = [asdict(stage) for stage in self.stages]
         return plain
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the settings as JSON, atomically; `load` reads them.
+
+        Args:
+            path: Name of the file; its folder is made where it does not exist.
+
+        Raises:
+            SaveError: If it cannot be written.
+        """
+        text = json.dumps(self.to_dict(), indent=2) + "\n"
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(text, encoding="utf-8")
+
+        write_atomically(path, write)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainingConfig:
+        """Read settings that `save` wrote, or the ``training.json`` of a run.
+
+        Args:
+            path: Name of the file.
+
+        Raises:
+            ConfigError: If there is no such file, it is no JSON, a key is unknown or missing, or a value has no
+                meaning.
+        """
+        try:
+            data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"config: expected a JSON file of settings, got {os.fspath(path)!r}: {error}") from error
+        if not isinstance(data, dict):
+            raise ConfigError(f"config: expected a JSON object in {os.fspath(path)!r}, got {type(data).__name__}")
+        return cls.from_dict(data)
+
+    def changed(self, **values: Any) -> TrainingConfig:
+        """Return the settings with some values changed, as plain data: ``changed(**{"generator.w_dim": 256})``.
+
+        Args:
+            **values: Name -> value; a dot leads into a part, and a number into the stages (``"stages.0.pictures"``).
+
+        Raises:
+            ConfigError: If a name is unknown or a value has no meaning.
+        """
+        plain = json.loads(json.dumps(self.to_dict()))
+        for name, value in values.items():
+            *path, last = name.split(".")
+            part = plain
+            for key in path:
+                part = _inside(part, key, name)
+            _inside(part, last, name)
+            part[int(last) if isinstance(part, list) else last] = value
+        return type(self).from_dict(plain)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainingConfig:
@@ -134,10 +219,22 @@ class TrainingConfig:
             values["generator"] = from_dict(GeneratorConfig, data["generator"])
             values["encoder"] = None if data["encoder"] is None else from_dict(EncoderConfig, data["encoder"])
             values["discriminator"] = from_dict(DiscriminatorConfig, data["discriminator"])
+            adaptive = data.get("adaptive")
+            values["adaptive"] = None if adaptive is None else AdaptiveAugmentation(**adaptive)
             values["stages"] = tuple(Stage(**stage) for stage in data["stages"])
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ConfigError(f"training settings: expected what to_dict returns: {error}") from error
+
+
+def _inside(part: Any, key: str, name: str) -> Any:
+    """Return what stands at a key of plain data."""
+    try:
+        return part[int(key) if isinstance(part, list) else key]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        known = f"one of {sorted(part)}" if isinstance(part, dict) else f"a number below {len(part)}" \
+            if isinstance(part, list) else "nothing below a plain value"  # fmt: skip
+        raise ConfigError(f"{name}: expected {known}, got {key!r}") from error
 
 
 def _reconstruction_then_adversarial(half: int, full: int, adversarial: int) -> tuple[Stage, ...]:
@@ -153,7 +250,7 @@ def _tiny() -> TrainingConfig:
     return TrainingConfig(
         generator=GeneratorConfig((32, 24), (16, 16, 16, 8), z_dim=16, w_dim=16, mapping_layers=2, pose_channels=8),
         encoder=EncoderConfig((32, 24), (8, 8, 16, 16), w_dim=16, hidden=16, point_channels=4, wave_channels=2),
-        discriminator=DiscriminatorConfig((32, 24), (16, 16, 16, 8)),
+        discriminator=DiscriminatorConfig((32, 24), (16, 16, 16, 8), group_size=2),
         stages=_reconstruction_then_adversarial(800, 900, 300),
         batch_size=4,
         path_length=2.0,
@@ -172,6 +269,16 @@ PRESETS: Mapping[str, TrainingConfig] = {
         tryons=0.5,
     ),
     "pictures": TrainingConfig(stages=_reconstruction_then_adversarial(52_000, 285_000, 8_000)),
+    "street": TrainingConfig(
+        generator=GeneratorConfig(garment_shares=True),
+        stages=(
+            Stage(60_000, learning_rate=1e-3, decay=0.4),
+            Stage(20_000, adversarial=0.04, learning_rate=4e-4, discriminator_rate=6e-4, decay=0.5),
+        ),
+        geometry=0.5,
+        colour=0.3,
+        adaptive=AdaptiveAugmentation(pictures=10_000),
+    ),
     "adversarial": TrainingConfig(
         encoder=None,
         stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),
@@ -184,8 +291,10 @@ PRESETS: Mapping[str, TrainingConfig] = {
 """Settings by name.
 
 "paperdoll": reconstruction through an encoder and try-ons of known truth (where the bundled weights end), then an
-adversarial finish. "pictures": the same for pictures of which no try-on is known. "adversarial": the adversarial loss
-alone, as the paper trains. "tiny": seconds long, to try the machinery.
+adversarial finish. "pictures": the same for pictures of which no try-on is known. "street": "pictures" for a small set
+of photographs, about a thousand, that starts from other weights: shorter, and with augmentation of what is
+reconstructed and, adaptively, of what the discriminator sees. "adversarial": the adversarial loss alone, as the paper
+trains. "tiny": seconds long, to try the machinery.
 """
 
 

@@ -1,48 +1,56 @@
-"""What a training leaves to look at: a log of numbers, a line of progress, and pictures of samples."""
+"""What a training leaves to look at: a log of numbers, and a line of progress."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from styletryon._files import append_line, write_text
-from styletryon.errors import DataError, RangeError, SaveError, ShapeError
-from styletryon.images import labels_to_image, save_image, to_uint8
+from styletryon.errors import DataError, SaveError
+
+LOG_NAME = "metrics.jsonl"
 
 _REFRESH = 0.2  # Seconds between two refreshes of the line on a terminal.
 
 
 class MetricsLog:
-    """Numbers of a training, one JSON object a line (``pandas.read_json(path, lines=True)`` reads it).
+    """Numbers of a training: one JSON object a line, and the same rows as comma-separated values beside it.
+
+    ``pandas.read_json(path, lines=True)`` reads the one, any spreadsheet the other, ``metrics.csv``. A column that
+    appears later in a training is empty in the rows before.
 
     Args:
-        path: The file; it and its folder are made at the first row.
+        path: The file of JSON lines; it and its folder are made at the first row.
         resume: The step at which a training goes on: rows of later steps are dropped, since they will come again. None
             drops none.
 
     Raises:
         DataError: If the file is there and holds something else.
-        SaveError: If the file cannot be read or rewritten.
+        SaveError: If a file cannot be read or rewritten.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, resume: int | None = None) -> None:
         self.path = Path(path)
-        rows, whole = self._read()
+        rows, whole = _read(self.path)
         kept = [row for row in rows if resume is None or row["step"] <= resume]
         if len(kept) < len(rows) or not whole:
-            text = "".join(_line(row) + "\n" for row in kept)
-            write_text(self.path, text)
+            write_text(self.path, "".join(_line(row) + "\n" for row in kept))
+        self._table = self.path.with_suffix(".csv")
+        self._columns = _columns(kept)
+        if kept or self._table.exists():
+            write_text(self._table, _csv(kept, self._columns, header=True))
 
     def append(self, step: int, values: Mapping[str, float | int | str | bool | Tensor | None]) -> None:
         """Add a row; it is on its way to the disk when this returns.
@@ -56,6 +64,12 @@ class MetricsLog:
         """
         row = {"step": int(step), **{name: _plain(value) for name, value in values.items()}}
         append_line(self.path, _line(row))
+        columns = _columns([dict.fromkeys(self._columns), row])
+        if columns == self._columns:
+            append_line(self._table, _csv([row], columns).removesuffix("\n"))
+        else:  # The head of the table grows, and with it every line.
+            write_text(self._table, _csv(self.rows(), columns, header=True))
+            self._columns = columns
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows, oldest first.
@@ -64,27 +78,20 @@ class MetricsLog:
             DataError: If the file holds something else.
             SaveError: If the file cannot be read.
         """
-        return self._read()[0]
+        return read_log(self.path)
 
-    def _read(self) -> tuple[list[dict[str, Any]], bool]:
-        """Return the rows, and whether the last line is whole: a machine that stops may leave half of one."""
-        try:
-            lines = self.path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return [], True
-        except OSError as error:
-            raise SaveError(f"path: cannot read {str(self.path)!r}: {error.strerror or error}") from error
-        rows = []
-        for number, line in enumerate(lines[:-1], start=1):
-            try:
-                row = json.loads(line)
-                row["step"] = int(row["step"])
-            except (ValueError, TypeError, KeyError) as error:
-                raise DataError(
-                    f"path: expected a log of metrics, got {str(self.path)!r}, whose line {number} is no row: {error}"
-                ) from error
-            rows.append(row)
-        return rows, lines[-1] == b""
+
+def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the rows of a log, oldest first, and leave it as it is: a training may be writing it.
+
+    Args:
+        path: The file of JSON lines; where there is none, there are no rows.
+
+    Raises:
+        DataError: If the file holds something else.
+        SaveError: If the file cannot be read.
+    """
+    return _read(Path(path))[0]
 
 
 class ProgressLine:
@@ -184,53 +191,42 @@ class ProgressLine:
             self._pause = math.inf
 
 
-def save_sample_grid(
-    path: str | os.PathLike[str],
-    rows: Sequence[Tensor],
-    *,
-    margin: int = 2,
-    scale: int = 1,
-) -> None:
-    """Save pictures side by side, a row for each tensor, as a PNG or whatever the name's ending says.
-
-    Args:
-        path: Name of the file; its folder is made where it does not exist.
-        rows: Each `(B, 3, H, W)` pictures in [-1, 1] (floating) or `(B, H, W)` label maps (whole numbers), which are
-            drawn in `styletryon.labels.PALETTE`. All of one height and width; a shorter row leaves room at its end.
-        margin: White pixels between pictures.
-        scale: By what whole factor small pictures are enlarged.
-
-    Raises:
-        ShapeError: If there are no rows, or they do not fit each other.
-        RangeError: If a label map holds an unknown class, or a number makes no sense.
-        SaveError: If the file cannot be written.
-    """
-    if margin < 0 or scale < 1:
-        raise RangeError(f"margin, scale: expected at least 0 and at least 1, got {margin} and {scale}")
-    drawn = [_draw(row, index) for index, row in enumerate(rows)]
-    pictures = [picture for row in drawn for picture in row]
-    if len({picture.size for picture in pictures}) != 1:
-        raise ShapeError(f"rows: expected pictures of one height and width, got {[tuple(row.shape) for row in rows]}")
-    width, height = (scale * side for side in pictures[0].size)
-    columns = max(len(row) for row in drawn)
-    size = (columns * (width + margin) - margin, len(drawn) * (height + margin) - margin)
-    sheet = Image.new("RGB", size, (255, 255, 255))
-    for down, row in enumerate(drawn):
-        for across, picture in enumerate(row):
-            enlarged = picture.resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (across * (width + margin), down * (height + margin)))
-    save_image(sheet, path)
+def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """Return the rows of a log, and whether its last line is whole: a machine that stops may leave half of one."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return [], True
+    except OSError as error:
+        raise SaveError(f"path: cannot read {str(path)!r}: {error.strerror or error}") from error
+    rows = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            row = json.loads(line)
+            row["step"] = int(row["step"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"path: expected a log of metrics, got {str(path)!r}, whose line {number} is no row: {error}"
+            ) from error
+        rows.append(row)
+    return rows, lines[-1] == b""
 
 
-def _draw(row: Tensor, index: int) -> list[Image.Image]:
-    if row.ndim == 4 and row.shape[1] == 3 and row.is_floating_point():
-        pixels = to_uint8(row.nan_to_num(0.0)).permute(0, 2, 3, 1).cpu().contiguous().numpy()
-        return [Image.fromarray(picture) for picture in pixels]
-    if row.ndim == 3 and not row.is_floating_point():
-        return [labels_to_image(classes) for classes in row]
-    raise ShapeError(
-        f"rows[{index}]: expected (B, 3, H, W) floating or (B, H, W) whole numbers, got {tuple(row.shape)} {row.dtype}"
-    )
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return every name in rows, in the order of appearance."""
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    return list(names)
+
+
+def _csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, header: bool = False) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _plain(value: float | int | str | bool | Tensor | None) -> float | int | str | bool | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from styletryon.drawing import Drawer, Drawing
+from styletryon.drawing import Drawer, Drawing, adapt
 from styletryon.errors import RangeError, ShapeError
 from styletryon.latent import Latent, Styles
 
@@ -54,7 +54,7 @@ def blend(generator: Drawer, person: Latent, garment: Latent, coefficients: Coef
         The drawing, `B` pictures.
     """
     styles = blend_styles(person.styles, garment.styles, coefficients)
-    return generator.synthesize(styles, person.pose, noise=person.noise)
+    return adapt(generator, person).synthesize(styles, person.pose, noise=person.noise)
 
 
 def swap(channels: Sequence[int]) -> tuple[Tensor, ...]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from styletryon._graphs import Adam, Repeated, replace_rows
-from styletryon.drawing import Drawer, Drawing, draw_in
+from styletryon.drawing import Drawer, Drawing, adapt, draw_in
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
 from styletryon.features import frozen
 from styletryon.labels import Region
@@ -108,7 +108,10 @@ class TryOnBatch:
     @property
     def latent(self) -> Latent:
         """The people in their new garments, as a latent that can be dressed again."""
-        return Latent(self.styles, self.person.pose, self.person.noise, self.person.source, {}, self.person.model)
+        person = self.person
+        return Latent(
+            self.styles, person.pose, person.noise, person.source, {}, person.model, tuning=person.tuning
+        )
 
 
 @final
@@ -174,6 +177,11 @@ class TryOnOptimizer:
         graph: bool = True,
     ) -> None:
         chosen = find_preset(preset)
+        if generator.num_labels < 1:
+            raise ConfigError(
+                f"generator: expected one that draws a segmentation, got {type(generator).__name__} with 0 classes; "
+                "give it one: styletryon.interop.ParsedDrawer(generator, parser)"
+            )
         self.generator = generator
         self.steps = chosen.steps if steps is None else steps
         self.learning_rate = chosen.learning_rate if learning_rate is None else learning_rate
@@ -217,8 +225,9 @@ class TryOnOptimizer:
         """Try garments on.
 
         Args:
-            person: Latents of `B` people, or of one who tries every garment.
-            garment: Latents of the `B` wearers of the garments, or of one.
+            person: Latents of `B` people, or of one who tries every garment. If they are tuned (`Latent.tuning`), all
+                is drawn with those weights.
+            garment: Latents of the `B` wearers of the garments, or of one. What they were tuned to does not matter.
             region: "top", "bottom", "dress", "full" or label classes.
             callback: Is told of the progress after each step; when it returns True the optimisation stops with the
                 best step so far.
@@ -234,14 +243,15 @@ class TryOnOptimizer:
         """
         began = time.perf_counter()
         person, garment = match_pairs(self.generator, person, garment)
+        generator = adapt(self.generator, person)
         deadline = None if self.time_limit is None else began + self.time_limit
         modules = [getattr(loss, "features", None) for loss in self.losses.values()]
         chunks: list[_Chunk] = []
         # The caller may have switched gradients off; tensors of inference mode could not take part in them.
-        with torch.inference_mode(False), frozen(self.generator, *modules):
+        with torch.inference_mode(False), frozen(generator, *modules):
             for first in range(0, len(person), self.batch_size):
                 part = slice(first, first + self.batch_size)
-                chunk = _Chunk(self, person[part], garment[part], region, first, deadline)
+                chunk = _Chunk(self, generator, person[part], garment[part], region, first, deadline)
                 # A stop is for the whole call; pairs that never started are drawn as they began.
                 chunk.stopped = bool(chunks) and chunks[-1].stopped
                 chunks.append(chunk.run(callback))
@@ -254,6 +264,7 @@ class _Chunk:
     def __init__(
         self,
         settings: TryOnOptimizer,
+        generator: Drawer,
         person: Latent,
         garment: Latent,
         region: Region,
@@ -263,10 +274,11 @@ class _Chunk:
         self.settings = settings
         self.person, self.garment = person, garment
         self.first, self.deadline = first, deadline
-        self.targets = draw_targets(settings.generator, person, garment, region, first=first)
+        self.generator = generator
+        self.targets = draw_targets(generator, person, garment, region, first=first)
         self.stopped = False
         with self._precision():
-            self.draw = draw_in(settings.generator, person.pose)
+            self.draw = draw_in(generator, person.pose)
         count, device = len(person), person.device
         self.sizes = [style.shape[1] for style in person.styles]
         self.variable = self._start()
@@ -297,7 +309,7 @@ class _Chunk:
             for name, loss in settings.losses.items():
                 with _named(name, "prepare"):
                     self.prepared[name] = loss.prepare(self.targets)
-        parts = {"the generator": settings.generator, **{f"losses[{n!r}]": loss for n, loss in settings.losses.items()}}
+        parts = {"the generator": self.generator, **{f"losses[{n!r}]": loss for n, loss in settings.losses.items()}}
         advance = Repeated(self._advance, self.person.device, parts, count=settings.steps, wanted=settings.graph)
         for step in range(settings.steps + 1):
             self.step, last = step, step == settings.steps

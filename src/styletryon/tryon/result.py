@@ -104,17 +104,24 @@ class TryOnResult:
         person, garment, targets = batch.person[at], batch.garment[at], batch.targets
         drawn = batch.drawing.image[at].detach().float().clamp(-1, 1)
         allowed = change_mask(targets, batch.drawing)[at]
-        mask = allowed if composite else torch.ones_like(allowed)
         before = targets.person.image[at].float().clamp(-1, 1)
-        labels = torch.where(mask > 0.5, batch.drawing.labels[at], targets.person.labels[at]).cpu().numpy()
-        photo = _source(person)
-        if photo is None:
-            image = to_pil(torch.lerp(before, drawn, mask))
-            person_image = to_pil(before)
+        given = _source(person)
+        height, width = drawn.shape[1:]
+        whole = Frame((0.0, 0.0, float(width), float(height)), (height, width), (height, width))
+        photo = Source(to_pil(before), whole) if given is None else given
+        if composite:
+            # Here, because it brings scipy, which costs more to import than all else.
+            from styletryon.tryon.composite import Change, compose
+
+            change = Change(_one(targets.person, at), _one(batch.drawing, at), targets.region, allowed.cpu())
+            image, mask = compose(photo.photo, photo.frame, change)
+            mask = mask.to(drawn.device)
         else:
+            mask = torch.ones_like(allowed)
             # Its feather softens the frame's own edge too, which a garment may cross.
             image = paste_back(photo.photo, drawn, mask, photo.frame)
-            person_image = photo.photo
+        labels = torch.where(mask > 0.5, batch.drawing.labels[at], targets.person.labels[at]).cpu().numpy()
+        if given is not None:
             labels = _to_photo(labels, photo.frame)
         theirs = _source(garment)
         history = {name: [x for x in column[:, at].tolist() if x == x] for name, column in batch.history.items()}
@@ -142,7 +149,7 @@ class TryOnResult:
             latent=batch.latent[at],
             drawn=drawn,
             mask=mask,
-            person_image=person_image,
+            person_image=photo.photo,
             garment_image=to_pil(targets.garment.image[at].float()) if theirs is None else theirs.photo,
         )
 
@@ -183,6 +190,10 @@ class TryOnResult:
 def _source(latent: Latent) -> Source | None:
     source = latent.source[0] if latent.source else None
     return source if isinstance(source, Source) else None
+
+
+def _one(drawing: Drawing, index: int) -> Drawing:
+    return Drawing(drawing.image[index : index + 1], drawing.logits[index : index + 1])
 
 
 def _outside(drawn: Tensor, before: Tensor, allowed: Tensor) -> float:

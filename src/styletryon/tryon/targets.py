@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.drawing import Drawer, Drawing, check_aspect
+from styletryon.drawing import Drawer, Drawing, adapt, check_aspect
 from styletryon.errors import ConfigError, RegionError, ShapeError
 from styletryon.labels import Label, Region, resolve_region
 from styletryon.latent import Latent, stack
@@ -84,7 +84,7 @@ def make_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
         ConfigError: If a latent belongs to another generator, or lies on another device.
     """
     person, garment = match_pairs(generator, person, garment)
-    return draw_targets(generator, person, garment, region)
+    return draw_targets(adapt(generator, person), person, garment, region)
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ from styletryon.data.preparation.photographs import Given, Photographs
 from styletryon.data.source import open_source
 from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.images import MIN_SIDE, Colour, decode_image, frame_person
-from styletryon.pose import KeypointEstimator, Pose
+from styletryon.pose import BodyEstimator, Pose
 
 _VAL = 0.1
 _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0)}
@@ -201,12 +201,12 @@ class _Bundled:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._estimator: KeypointEstimator | None = None
+        self._estimator: BodyEstimator | None = None
 
     def __call__(self, image: Image.Image) -> Pose:
         with self._lock:
             if self._estimator is None:
-                self._estimator = KeypointEstimator.from_pretrained()
+                self._estimator = BodyEstimator.from_pretrained()
         return self._estimator(image)
 
 

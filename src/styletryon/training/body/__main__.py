@@ -1,0 +1,95 @@
+"""Train the network of the body, or measure it: keypoints and labels of the person in a picture.
+
+``python -m styletryon.training.body --ccp DIR --out DIR [--start FILE] [--steps N] [--resume]`` trains. A run is a
+function of its settings and its seed. ``--resume`` goes on from the newest checkpoint in ``--out``.
+
+``python -m styletryon.training.body --ccp DIR --evaluate [--out DIR]`` prints the table of the network in ``--out``, or
+of the bundled one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from styletryon.pose.network import BodyConfig
+from styletryon.training.body.evaluation import report, table
+from styletryon.training.body.examples import Example, read_examples, read_split, render_examples
+from styletryon.training.body.trainer import BodyTrainer, BodyTraining, Pools, train
+
+_HELD_FIGURES = 70_000
+"""The seeds of the rendered figures that are measured start here."""
+
+_HELD = 256
+"""How many there are of them; the first quarter is watched in training."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; see the top of the module."""
+    parser = argparse.ArgumentParser(prog="python -m styletryon.training.body", description=__doc__)
+    parser.add_argument("--ccp", type=Path, required=True, help="folder of photographs with keypoints and labels")
+    parser.add_argument("--out", type=Path, help="folder of checkpoints, and of the network as it is shipped")
+    parser.add_argument("--evaluate", action="store_true", help="measure instead of training")
+    parser.add_argument("--start", type=Path, help="safetensors of a trained network to start from")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--threads", type=int, default=1)
+    for field in fields(BodyTraining):
+        if field.name != "stages":
+            kind = int if isinstance(field.default, int) else float
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
+    options = vars(parser.parse_args(arguments))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    ccp, out, start = (options.pop(name) for name in ("ccp", "out", "start"))
+    evaluated, resume = options.pop("evaluate"), options.pop("resume")
+    torch.set_num_threads(options.pop("threads"))
+    settings = replace(BodyTraining(), **options)
+    if evaluated:
+        figures = range(_HELD_FIGURES, _HELD_FIGURES + _HELD)
+        sets = {"photographs": read_split(ccp, "val", side=None), "figures": render_examples(figures)}
+        sys.stdout.write(table(report(out, dict(sets))) + "\n")
+        return 0
+    if out is None:
+        parser.error("--out: expected a folder to train into")
+
+    held = {"photographs": read_split(ccp, "val")}
+    if settings.rendered:
+        held["figures"] = render_examples(range(_HELD_FIGURES, _HELD_FIGURES + max(1, _HELD // 4)))
+    pools = Pools(read_pools(ccp, settings), settings.seed)
+    logging.info("%s examples, %d strips of scenery", [len(p) for p in pools.examples], len(pools.augmenter.strips))
+    tensors = load_file(start) if start is not None else None
+    trainer = BodyTrainer(settings, BodyConfig(), pools, out, start=tensors)
+    if resume:
+        trainer.resume()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
+    train(trainer, held)
+    return 0
+
+
+def read_pools(ccp: Path, settings: BodyTraining) -> list[tuple[float, list[Example]]]:
+    """Read and render what is trained on: pictures of nobody, figures, labelled photographs and unlabelled ones."""
+    pools = [(settings.empty_share, [Example(Image.new("RGB", (8, 8)), None)])]
+    rest = 1 - settings.empty_share
+    if settings.rendered:
+        pools.append((rest * settings.rendered_share, render_examples(range(settings.rendered))))
+        rest *= 1 - settings.rendered_share
+    more = ccp / "unlabelled"
+    if more.is_dir() and settings.trunk_rate > 0:
+        keypoints = json.loads((more / "keypoints.json").read_text(encoding="utf-8"))
+        pools.append((rest * settings.unlabelled_share, read_examples(more / "images", keypoints)))
+        rest *= 1 - settings.unlabelled_share
+    pools.append((rest, read_split(ccp, "train")))
+    return pools
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,452 @@
+"""The trainer of the network of the body. Every step is a function of the seed and its number, so a run can go on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from styletryon._files import write_atomically
+from styletryon.errors import CheckpointError, CheckpointNotFoundError, RangeError, TrainingDivergedError
+from styletryon.pose._photo import cut
+from styletryon.pose.network import BodyConfig, BodyNetwork, ConvNorm
+from styletryon.training.body.augmenter import Augmenter
+from styletryon.training.body.examples import IGNORED, Example, background_strips
+from styletryon.training.body.measures import class_iou, confusion, pck
+from styletryon.training.body.objective import class_weights, keypoint_loss, label_loss
+from styletryon.training.checkpoints import CheckpointFolder
+
+log = logging.getLogger(__name__)
+
+_DECODER = "label"
+"""What the names of the label decoder's parameters start with."""
+
+
+@dataclass(frozen=True)
+class BodyTraining:
+    """The settings of a training.
+
+    Attributes:
+        steps: Length; the schedule is a function of the share of the steps that is done.
+        batch: Pictures in a step.
+        learning_rate: The highest, of what starts from nothing.
+        trunk_rate: Share of it for trunk, attention and keypoints where they start from trained weights. 0 leaves them
+            as they are, bit for bit, and trains the label decoder alone, with batches of labelled pictures.
+        weight_decay: Of AdamW.
+        stages: Shares of the steps that see smaller pictures at first, which train faster, with their height and width.
+        ema: Decay of the average of the weights, which is what is kept.
+        label_weight: Weight of the labels' losses beside the keypoints'.
+        dice: Weight of the soft Dice loss beside the labels' cross-entropy.
+        rendered: Number of rendered figures; 0 for none.
+        rendered_share: Share of the pictures of a batch that are rendered.
+        unlabelled_share: Share of the photographs of a batch that have keypoints alone, where there are such.
+        empty_share: Share of the pictures of a batch that show nobody.
+        seed: Of every random choice.
+    """
+
+    steps: int = 6000
+    batch: int = 16
+    learning_rate: float = 2e-3
+    trunk_rate: float = 0.0
+    weight_decay: float = 0.03
+    stages: tuple[tuple[float, tuple[int, int]], ...] = ((0.5, (128, 96)),)
+    ema: float = 0.998
+    label_weight: float = 2.0
+    dice: float = 0.5
+    rendered: int = 2000
+    rendered_share: float = 0.15
+    unlabelled_share: float = 0.15
+    empty_share: float = 0.08
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise RangeError(f"steps: expected a positive number, got {self.steps}")
+        if self.batch < 2:
+            raise RangeError(f"batch: expected at least 2, for batch normalisation, got {self.batch}")
+        if not sum(share for share, _ in self.stages) <= 1 or min([share for share, _ in self.stages], default=0) < 0:
+            raise RangeError(f"stages: expected shares from 0 up whose sum is at most 1, got {self.stages}")
+        for name in ("rendered_share", "unlabelled_share", "empty_share", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise RangeError(f"{name}: expected a number in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Training pictures.
+
+    Attributes:
+        images: `(B, 3, H, W)` in [-1, 1].
+        keypoints: `(B, 17, 3)` x, y in pixels and a score, 0 where a keypoint is not in the picture.
+        labels: `(B, H/2, W/2)` int64 classes, `IGNORED` where they are not known.
+    """
+
+    images: Tensor
+    keypoints: Tensor
+    labels: Tensor
+
+
+class Pools:
+    """Kinds of examples, of which batches are drawn: each example of a kind once before any comes again.
+
+    Args:
+        pools: Share and examples of each kind; kinds without examples are left out, and the shares made to sum to 1.
+        seed: Of every random choice.
+    """
+
+    def __init__(self, pools: Sequence[tuple[float, Sequence[Example]]], seed: int) -> None:
+        kept = [(share, examples) for share, examples in pools if share > 0 and len(examples)]
+        self.examples = [examples for _, examples in kept]
+        shares = np.array([share for share, _ in kept])
+        self.shares = shares / shares.sum()
+        self.seed = seed
+        self.drawn = [0] * len(kept)
+        self.augmenter = Augmenter(background_strips([one for pool in self.examples for one in pool]), seed)
+
+    def draw(self, step: int, count: int, size: tuple[int, int]) -> Batch:
+        """Draw the batch of a step: `count` pictures of `size` (height, width)."""
+        augmenter = self.augmenter
+        augmenter.rng = rng = np.random.default_rng([self.seed, step])
+        drawn = [
+            augmenter.draw(self._next(int(pool)), size)
+            for pool in rng.choice(len(self.shares), size=count, p=self.shares)
+        ]
+        images, keypoints, labels = (np.stack(parts) for parts in zip(*drawn, strict=True))
+        pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+        return Batch(
+            augmenter.recolour(pictures),
+            torch.from_numpy(keypoints.astype(np.float32)),
+            torch.from_numpy(labels.astype(np.int64)),
+        )
+
+    def _next(self, pool: int) -> Example:
+        examples = self.examples[pool]
+        round_, place = divmod(self.drawn[pool], len(examples))
+        self.drawn[pool] += 1
+        order = np.random.default_rng([self.seed, pool, round_]).permutation(len(examples))
+        return examples[int(order[place])]
+
+
+class BodyTrainer:
+    """Trains a `BodyNetwork` and keeps the average of its weights.
+
+    Args:
+        settings: How.
+        config: The shape of the network.
+        pools: What it is trained on.
+        folder: Where checkpoints go, and what is exported.
+        start: A trained network to start from, as exported; what it lacks starts from nothing.
+
+    Raises:
+        CheckpointError: If `start` is a network of other widths.
+    """
+
+    def __init__(
+        self,
+        settings: BodyTraining,
+        config: BodyConfig,
+        pools: Pools,
+        folder: Path,
+        *,
+        start: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.pools = pools
+        self.folder = folder
+        self.checkpoints = CheckpointFolder(folder)
+        network = BodyNetwork(config)
+        _initialise(network, torch.Generator().manual_seed(settings.seed))
+        trained = _start_from(network, start or {}, pools, settings)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.average = deepcopy(self.network).eval()
+        self.weights = class_weights([one for pool in pools.examples for one in pool])
+        self.frozen = bool(trained) and settings.trunk_rate == 0
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if self.frozen and name in trained:
+                parameter.requires_grad_(False)
+            else:
+                groups.setdefault((name in trained, parameter.ndim > 1), []).append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "weight_decay": settings.weight_decay if matrix else 0.0,
+                    "share": settings.trunk_rate if known else 1.0,
+                }
+                for (known, matrix), parameters in groups.items()
+            ],
+            lr=settings.learning_rate,
+            betas=(0.9, 0.99),
+        )
+        self.step = 0
+
+    @property
+    def progress(self) -> float:
+        """The share of the steps that is done, in [0, 1]."""
+        return min(1.0, self.step / self.settings.steps)
+
+    def learning_rate(self) -> float:
+        """The highest learning rate now: a warm-up of 200 steps, then half a cosine."""
+        warm = min(1.0, (self.step + 1) / 200)
+        return self.settings.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of the pictures now."""
+        end = 0.0
+        for share, size in self.settings.stages:
+            end += share
+            if self.progress < end:
+                return size
+        return self.network.config.size
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Take one step; return the losses by name.
+
+        Raises:
+            TrainingDivergedError: If the loss is not finite.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate() * group["share"]
+        losses = self._losses(batch)
+        labels = losses["what"] + self.settings.dice * losses["dice"]
+        loss = losses.get("where", 0) + 0.5 * losses.get("whether", 0) + self.settings.label_weight * labels
+        if not bool(torch.isfinite(loss)):
+            value = float(loss.detach())
+            raise TrainingDivergedError(f"loss: expected a finite number, got {value} at step {self.step}")
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self.step += 1
+        self._follow()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        network, losses = self.network, {}
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        # Attention over a hundred positions: plain products are faster than the fused kernel of a CPU.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            if self.frozen:
+                with torch.no_grad():
+                    maps = network.eval().encode(images)
+                for name, module in network.named_children():
+                    module.train(name.startswith(_DECODER))
+            else:
+                maps = network.train().encode(images)
+                heatmaps, presence = network.find(maps)
+                size = (images.shape[-2], images.shape[-1])
+                losses["where"], losses["whether"] = keypoint_loss(heatmaps, presence, batch.keypoints, size)
+            logits = network.parse(maps)
+        losses["what"], losses["dice"] = label_loss(logits, batch.labels, self.weights)
+        return losses
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights."""
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        for old, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - decay)
+            else:
+                old.copy_(new)
+
+    def save(self) -> None:
+        """Write a checkpoint, and the folded average in half precision as it is shipped."""
+        state = {
+            "config": self.network.config.to_dict(),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "drawn": self.pools.drawn,
+        }
+        self.checkpoints.save(self.step, state)
+        export(self.average, self.folder)
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint in the folder.
+
+        Raises:
+            CheckpointNotFoundError: If there is none.
+            CheckpointError: If it is of another network or other pools.
+        """
+        found = self.checkpoints.latest()
+        if found is None:
+            raise CheckpointNotFoundError(f"out: expected a checkpoint in {self.folder}, got none; leave out --resume")
+        step, state = found
+        if state["config"] != self.network.config.to_dict() or len(state["drawn"]) != len(self.pools.drawn):
+            raise CheckpointError(f"out: expected a checkpoint of this network and these pools in {self.folder}")
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        self.pools.drawn = list(state["drawn"])
+        self.step = step
+
+
+def export(network: BodyNetwork, folder: Path) -> None:
+    """Write a network as it is shipped: `body.safetensors`, folded and in half precision, and `body.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folded = deepcopy(network).fold()
+    tensors = {key: value.to(torch.float16).contiguous() for key, value in folded.state_dict().items()}
+    _write(folder / "body.safetensors", to_bytes(tensors))
+    text = json.dumps({"class": "BodyNetwork", **folded.config.to_dict()}, indent=2) + "\n"
+    _write(folder / "body.json", text.encode())
+
+
+@torch.inference_mode()
+def measure(network: BodyNetwork, examples: Sequence[Example]) -> dict[str, float]:
+    """Measure a network on whole pictures, one pass each, at its own size: quick, to watch a training by.
+
+    Returns:
+        `pck@0.1` by the torso and `miou` over the classes that occur, shares in [0, 1].
+    """
+    height, width = network.config.size
+    found, truth = [], []
+    counts = np.zeros((12, 12), np.int64)
+    for example in examples:
+        image = example.image
+        step = max(image.width / width, image.height / height)
+        left, top = image.width / 2 - step * width / 2, image.height / 2 - step * height / 2
+        picture = cut(image, (left, top, left + step * width, top + step * height), (height, width))
+        heatmaps, _, logits = network(picture[None])
+        peaks = heatmaps[0].flatten(1).argmax(1)
+        columns, rows = peaks % heatmaps.shape[-1], peaks // heatmaps.shape[-1]
+        found.append(torch.stack([left + (columns + 0.5) * 4 * step, top + (rows + 0.5) * 4 * step], -1))
+        truth.append(torch.from_numpy(np.array(example.keypoints)))
+        if example.labels is not None:
+            x = ((np.arange(width // 2) + 0.5) * 2 * step + left).astype(int)
+            y = ((np.arange(height // 2) + 0.5) * 2 * step + top).astype(int)
+            inside = ((y >= 0) & (y < image.height))[:, None] & ((x >= 0) & (x < image.width))[None]
+            labels = np.asarray(example.labels)[y.clip(0, image.height - 1)][:, x.clip(0, image.width - 1)]
+            counts += confusion(logits[0].argmax(0).numpy().astype(np.uint8), np.where(inside, labels, IGNORED))
+    return {"pck@0.1": pck(torch.stack(found), torch.stack(truth), 0.1), "miou": float(np.nanmean(class_iou(counts)))}
+
+
+def train(trainer: BodyTrainer, held: Mapping[str, Sequence[Example]], *, every: int = 100) -> None:
+    """Train until the steps are done.
+
+    Args:
+        trainer: What is trained.
+        held: Name -> examples that are measured, not trained on.
+        every: Steps between checkpoints; at every second the average is measured.
+    """
+    sums: dict[str, float] = {}
+    count, clock = 0, time.monotonic()
+    settings = trainer.settings
+    while trainer.step < settings.steps:
+        size = trainer.size()
+        for name, value in trainer.train_step(trainer.pools.draw(trainer.step, settings.batch, size)).items():
+            sums[name] = sums.get(name, 0.0) + value
+        count += 1
+        done = trainer.step == settings.steps
+        if trainer.step % every and not done:
+            continue
+        pace = (time.monotonic() - clock) / count
+        row = f"step {trainer.step} of {settings.steps}, {pace:.2f} s each, size {size}:"
+        row += "".join(f" {name} {value / count:.3f}" for name, value in sums.items())
+        trainer.save()
+        if trainer.step % (2 * every) == 0 or done:
+            for name, examples in held.items():
+                measured = measure(trainer.average, examples)
+                row += f" | {name}" + "".join(f" {key} {value:.3f}" for key, value in measured.items())
+        log.info(row)
+        sums, count, clock = {}, 0, time.monotonic()
+
+
+def _initialise(network: BodyNetwork, generator: torch.Generator) -> None:
+    """Draw the first weights from a generator, so that a seed says what they are."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            last = name in ("heatmap", "label")
+            spread = 0.01 if last else math.sqrt(2 / (module.out_channels * math.prod(module.kernel_size)))
+            nn.init.normal_(module.weight, 0.0, spread, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 1 / math.sqrt(module.in_features), generator=generator)
+            nn.init.zeros_(module.bias)
+        elif name.endswith("second.norm"):
+            nn.init.zeros_(module.weight)  # a residual block starts as the identity
+    nn.init.normal_(network.position, 0.0, 0.1, generator=generator)
+
+
+@torch.no_grad()
+def _start_from(
+    network: BodyNetwork, tensors: Mapping[str, Tensor], pools: Pools, settings: BodyTraining
+) -> set[str]:
+    """Load folded weights into an unfolded network; return the names of the parameters that it has of them.
+
+    The label decoder's are not among these: it is trained at the full rate, whatever it starts from.
+
+    The folded network has no batch normalisation. What its convolutions put out on training pictures is measured, and
+    each normalisation made to undo itself: the network that is trained starts as the function that was stored.
+    """
+    convolutions = {name: module for name, module in network.named_modules() if isinstance(module, ConvNorm)}
+    known = {name for name in convolutions if f"{name}.conv.bias" in tensors}
+    state = network.state_dict()
+    for name, value in tensors.items():
+        if name == "position" and value.shape != state[name].shape:
+            value = nn.functional.interpolate(value.float(), size=state[name].shape[-2:], mode="bilinear")
+        if name.removesuffix(".conv.bias") in known and name.endswith(".conv.bias"):
+            continue
+        if name not in state or state[name].shape != value.shape:
+            raise CheckpointError(f"start: expected tensors of this network, got {name} {tuple(value.shape)}")
+        state[name].copy_(value)
+    for name in known:
+        norm = convolutions[name].norm
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.weight.fill_(math.sqrt(1 + norm.eps))  # the running variance is 1
+            norm.bias.copy_(tensors[f"{name}.conv.bias"])
+    trained = {name for name in known if settings.trunk_rate > 0 or name.startswith(_DECODER)}
+    if trained:
+        _calibrate(network, {convolutions[name] for name in trained}, pools, settings)
+    given = {name for name, _ in network.named_parameters() if name in tensors} | {
+        f"{name}.norm.{part}" for name in known for part in ("weight", "bias")
+    }
+    return {name for name in given if not name.startswith(_DECODER)}
+
+
+def _calibrate(network: BodyNetwork, chosen: set[ConvNorm], pools: Pools, settings: BodyTraining) -> None:
+    """Set the normalisations of convolutions to the statistics of their outputs, without changing the function."""
+    network.eval()
+    sums: dict[ConvNorm, list[Tensor]] = {}
+    hooks = []
+    for block in chosen:
+
+        def add(_: nn.Module, __: object, output: Tensor, block: ConvNorm = block) -> None:
+            moments = sums.setdefault(block, [])
+            moments.append(torch.stack([output.mean((0, 2, 3)), output.square().mean((0, 2, 3))]))
+
+        hooks.append(block.conv.register_forward_hook(add))
+    for batch in range(4):
+        network(pools.draw(batch, settings.batch, network.config.size).images)
+    for hook in hooks:
+        hook.remove()
+    pools.drawn = [0] * len(pools.drawn)
+    for block, moments in sums.items():
+        norm = block.norm
+        mean, square = torch.stack(moments).mean(0)
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(square - mean.square())
+            norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+            norm.bias.add_(mean)
+
+
+def _write(path: Path, data: bytes) -> None:
+    def write(place: Path) -> None:
+        place.write_bytes(data)
+
+    write_atomically(path, write)

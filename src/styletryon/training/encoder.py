@@ -1,0 +1,565 @@
+"""Training of an image encoder for a generator that stays as it is, so that its projections start from a good guess."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from styletryon._files import write_atomically
+from styletryon.data.folder import Batch, FolderDataset, batch_indices
+from styletryon.drawing import Drawing
+from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
+from styletryon.images import save_image
+from styletryon.labels import NUM_LABELS
+from styletryon.models import EncoderConfig, GeneratorConfig, ImageEncoder, PoseStyleGAN2
+from styletryon.models.config import level_sizes, to_dict
+from styletryon.pose import Pose
+from styletryon.training import objectives
+from styletryon.training.augmentation import Augmentation, draw_change
+from styletryon.training.checkpoints import CheckpointFolder
+from styletryon.training.interrupts import interrupts
+from styletryon.training.logging import MetricsLog, ProgressLine
+from styletryon.training.precision import prefers_bf16
+from styletryon.training.sheets import held_out_sheet
+from styletryon.training.trainer import _foreground_psnr, _load_optimizer
+
+_SHOWN = 12  # pictures on a sheet
+_HELD_OUT = 32  # pictures on which a run is judged while it goes on
+_SPREAD = 4096  # random z that tell the spread of w
+_CHANNELS = (8, 12, 16, 24, 48, 96, 128, 160, 160)  # from 1024 pixels of height downwards
+
+
+@dataclass(frozen=True)
+class EncoderTrainingConfig:
+    """The settings of the training of an encoder.
+
+    Attributes:
+        pictures: How many pictures of the data set are seen.
+        batch_size: Pictures a step.
+        learning_rate: Adam's, at its highest.
+        schedule: How the learning rate falls over the run, "cosine" or "linear".
+        final_rate: Share of the learning rate that is left at the end.
+        warmup: Steps over which the learning rate rises at the start.
+        cross_pose: Probability that a picture is reconstructed from another pose of the same style, where the data set
+            has such.
+        drawings: Drawings of the generator from random z beside each picture of a batch. What w they have is known, so
+            the encoder learns it outright. 0 for none.
+        codes: Weight of the error of these w, as a share of the variance of w.
+        flip: Probability of mirroring.
+        ema: Pictures after which the average of the weights has forgotten half.
+        seed: Seeds weights, order, augmentation and z.
+
+    Raises:
+        ConfigError: If a number has no meaning.
+    """
+
+    pictures: int = 100_000
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    schedule: Literal["cosine", "linear"] = "cosine"
+    final_rate: float = 0.02
+    warmup: int = 50
+    cross_pose: float = 0.7
+    drawings: float = 0.25
+    codes: float = 0.5
+    flip: float = 0.5
+    ema: float = 2000.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("cosine", "linear"):
+            raise ConfigError(f"schedule: expected 'cosine' or 'linear', got {self.schedule!r}")
+        if self.batch_size < 1 or self.pictures < self.batch_size:
+            raise ConfigError(
+                f"batch_size, pictures: expected at least 1, and pictures for one batch, got {self.batch_size} and "
+                f"{self.pictures}"
+            )
+        for name in ("cross_pose", "drawings", "flip", "final_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: expected a share in [0, 1], got {getattr(self, name)}")
+        for name in ("codes", "ema", "warmup", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate: expected a number above 0, got {self.learning_rate}")
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return -(-self.pictures // self.batch_size)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, which counts from 0."""
+        done = min(step / self.steps, 1.0)
+        fall = 0.5 + 0.5 * math.cos(math.pi * done) if self.schedule == "cosine" else 1.0 - done
+        warm = min(1.0, (step + 1) / max(self.warmup, 1))
+        return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * fall)
+
+
+def encoder_config(generator: GeneratorConfig) -> EncoderConfig:
+    """Return the numbers of an encoder for a generator: those of the bundled one at its size.
+
+    Args:
+        generator: The generator's numbers.
+    """
+    levels = len(level_sizes(generator.image_size))
+    channels = (_CHANNELS[0],) * (levels - len(_CHANNELS)) + _CHANNELS[-levels:]
+    return EncoderConfig(generator.image_size, channels, w_dim=generator.w_dim)
+
+
+@final
+class EncoderTrainer:
+    """Trains an image encoder for a generator whose weights stay as they are.
+
+    Pictures are reconstructed through the generator; beside them the encoder learns the known w of the generator's own
+    drawings. What a step does follows from the settings and the number of the step alone, so a run that was stopped
+    and resumed ends, on one CPU, with the very weights of a run that was not. One process trains.
+
+    Args:
+        generator: The generator; a copy of it is used.
+        config: The settings.
+        dataset: Pictures to train on.
+        out: Folder for checkpoints, log, samples and the finished model.
+        encoder: The encoder's numbers. None for those of the generator's encoder, or of the bundled one if it has none.
+        fresh: Whether to start anew where the generator has an encoder of these numbers. Otherwise it is trained on.
+        held_out: Pictures to judge by; None for none.
+        device: "cpu" or "cuda".
+        bf16: Whether networks run in bfloat16 where it is safe.
+
+    Attributes:
+        generator: The generator without an encoder, frozen.
+        encoder: The encoder being trained.
+        average: The exponential moving average of its weights: what is saved.
+        continued: Whether the training began with the generator's own encoder.
+        step: Steps done.
+
+    Raises:
+        ConfigError: If the data set's pictures or the encoder's numbers do not fit the generator.
+    """
+
+    def __init__(
+        self,
+        generator: PoseStyleGAN2,
+        config: EncoderTrainingConfig,
+        dataset: FolderDataset,
+        out: str | os.PathLike[str],
+        *,
+        encoder: EncoderConfig | None = None,
+        fresh: bool = False,
+        held_out: FolderDataset | None = None,
+        device: str | torch.device = "cpu",
+        bf16: bool = True,
+    ) -> None:
+        own = generator.encoder
+        numbers = encoder or (encoder_config(generator.config) if own is None else own.config)
+        _check_fit(generator, numbers, dataset)
+        self.config = config
+        self.dataset = dataset
+        self.held_out = held_out
+        self.out = Path(out)
+        self.device = torch.device(device)
+        self.bf16 = bf16
+        self.generator = copy.deepcopy(generator).to(self.device).eval().requires_grad_(False)
+        self.generator.encoder = None
+        self._fingerprint = self.generator.fingerprint
+        self._spread = self._measure_spread()
+        self.continued = own is not None and own.config == numbers and not fresh
+        self.encoder = copy.deepcopy(own) if own is not None and self.continued else self._new_encoder(numbers)
+        self.encoder = self.encoder.to(self.device).to(memory_format=torch.channels_last).train().requires_grad_(True)
+        self.average = copy.deepcopy(self.encoder).eval().requires_grad_(False)
+        # One pass over the weights instead of seven.
+        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=1.0, betas=(0.9, 0.99), fused=True)
+        self.step = 0
+        self.checkpoints = CheckpointFolder(self.out / "checkpoints")
+
+    @property
+    def pictures(self) -> int:
+        """Pictures of the data set seen."""
+        return self.step * self.config.batch_size
+
+    # ------------------------------------------------------------------ the loop
+
+    def train(
+        self,
+        *,
+        minutes: float | None = None,
+        steps: int | None = None,
+        progress: ProgressLine | None = None,
+        log_every: int = 100,
+        judge_every: int = 1000,
+        save_minutes: float = 5.0,
+    ) -> bool:
+        """Go on until the run is complete, time or steps are up, or the user interrupts.
+
+        A checkpoint stands at the end in every case. An interrupt (Ctrl-C, SIGTERM) ends the step in hand first.
+
+        Args:
+            minutes: Stop after this long; None for no limit.
+            steps: Stop after this many steps more; None for no limit.
+            progress: Where progress is shown; None for nowhere.
+            log_every: Steps from one line of the log to the next.
+            judge_every: Steps from one look at held-out pictures to the next; a multiple of `log_every`.
+            save_minutes: Minutes from one checkpoint to the next.
+
+        Returns:
+            Whether the run is complete; the finished model then stands in `out / "model"`.
+
+        Raises:
+            TrainingDivergedError: If a loss is not finite; the checkpoint before it still stands.
+            KeyboardInterrupt: After an interrupt, once the checkpoint is written.
+        """
+        log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
+        self._write_settings()
+        last = self.config.steps if steps is None else min(self.step + steps, self.config.steps)
+        started = saved = time.monotonic()
+        recent: list[dict[str, Tensor]] = []
+        with interrupts() as interrupted:
+            while self.step < last:
+                recent.append(self.train_step())
+                now = time.monotonic()
+                if self.step % log_every == 0:
+                    means = self._mean(recent)
+                    recent.clear()
+                    judged = self.judge() if self.step % judge_every == 0 else {}
+                    log.append(self.step, {"pictures": self.pictures, **means, **judged})
+                    if judged:
+                        self.draw_samples(self.out / "samples" / f"step-{self.step:07d}.png")
+                    if progress is not None:
+                        progress.update(self.step, pictures=self.pictures, losses=means)
+                if now - saved > 60 * save_minutes:
+                    self._mean(recent)
+                    self.save()
+                    saved = now
+                if interrupted() or (minutes is not None and now - started > 60 * minutes):
+                    break
+            self._mean(recent)
+            self.save()
+            complete = self.step >= self.config.steps
+            if complete:
+                self.finish()
+            if interrupted():
+                raise KeyboardInterrupt
+        return complete
+
+    def train_step(self) -> dict[str, Tensor]:
+        """Do one step; return its losses."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step)
+        rng = self._rng(0)
+        target, source = self._batches(rng)
+        known = self._imagine(target.pose, rng)
+        images, pose = source.images, source.pose
+        if known is not None:
+            images = torch.cat([images, known.images])
+            pose = Pose(torch.cat([pose.keypoints, known.pose.keypoints]), pose.size)
+        with self._autocast():
+            codes = self.encoder(images, pose)
+            drawing = self.generator.synthesize(self.generator.affine(codes[: len(source.pose)]), target.pose)
+        losses = objectives.reconstruction(drawing, target.images, target.labels, target.pose)
+        if known is not None:
+            losses["codes"] = self.config.codes * self._missed(codes[len(source.pose) :], known.w)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(list(losses.values()))
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    # ------------------------------------------------------------------ pictures and drawings
+
+    def _batches(self, rng: torch.Generator) -> tuple[_Examples, _Examples]:
+        """Return what is drawn, and the pictures to read: mostly the same people and clothes in other poses."""
+        config = self.config
+        indices = batch_indices(len(self.dataset), config.batch_size, config.seed, self.step)
+        sources = indices
+        if self.dataset.has_partners:
+            draw = np.random.default_rng([config.seed, self.step])
+            partners = self.dataset.partners(indices, draw)
+            sources = np.where(draw.random(len(indices)) < config.cross_pose, partners, indices)
+        change = draw_change(len(indices), Augmentation(flip=config.flip), generator=rng)
+        examples = []
+        for chosen in (indices, sources):
+            batch = self.dataset.batch(chosen)
+            images = change.images(batch.images.float() / 127.5 - 1)
+            pose = Pose(change.keypoints(batch.keypoints, self.dataset.size), self.dataset.size)
+            labels = change.labels(batch.labels)
+            examples.append(_Examples(images.to(self.device), labels.to(self.device), pose.to(self.device)))
+        return examples[0], examples[1]
+
+    @torch.no_grad()
+    def _imagine(self, pose: Pose, rng: torch.Generator) -> _Known | None:
+        """Draw random people in the first poses."""
+        count = math.ceil(self.config.drawings * len(pose)) if self.config.codes else 0
+        if count == 0:
+            return None
+        z = torch.randn(count, self.generator.z_dim, generator=rng).to(self.device)
+        w = self.generator.mapping(z).float()
+        with self._autocast():
+            drawing = self.generator.synthesize(self.generator.affine(w), pose[:count])
+        return _Known(drawing.image.float().clamp(-1, 1), pose[:count], w)
+
+    def _missed(self, codes: Tensor, w: Tensor) -> Tensor:
+        """Return the squared error of w as a share of its variance."""
+        return (codes.float() - w).square().sum(dim=1).mean() / self._spread.square().sum()
+
+    @torch.no_grad()
+    def _measure_spread(self) -> Tensor:
+        """Return the standard deviation of each number of w, `(w_dim,)`."""
+        z = torch.randn(_SPREAD, self.generator.z_dim, generator=torch.Generator().manual_seed(0))
+        return self.generator.mapping(z.to(self.device)).float().std(dim=0).clamp(min=1e-8)
+
+    def _new_encoder(self, numbers: EncoderConfig) -> ImageEncoder:
+        """Make an encoder whose first guesses lie where the generator's w do."""
+        with torch.random.fork_rng(devices=[]):  # weights come from the seed; the caller's random state stays
+            torch.default_generator.manual_seed(self.config.seed)
+            encoder = ImageEncoder(numbers)
+        with torch.no_grad():
+            encoder.out.weight.mul_(self._spread.cpu()[:, None])
+            if encoder.out.bias is not None:
+                encoder.out.bias.copy_(self.generator.w_mean)
+        return encoder
+
+    def _rng(self, *purpose: int) -> torch.Generator:
+        seed = np.random.SeedSequence([self.config.seed, self.step, *purpose]).generate_state(2)
+        return torch.Generator().manual_seed(int(seed[0]) << 31 ^ int(seed[1]))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def _update_average(self) -> None:
+        # A short memory at the start, so that the average is not held back by the random weights.
+        half_life = min(self.config.ema, 0.05 * self.pictures)
+        keep = 0.5 ** (self.config.batch_size / max(half_life, 1e-6))
+        with torch.no_grad():
+            weights = [weight.detach() for weight in self.encoder.parameters()]
+            torch._foreach_lerp_(list(self.average.parameters()), weights, 1 - keep)
+
+    # ------------------------------------------------------------------ looking at it
+
+    @torch.no_grad()
+    def judge(self) -> dict[str, float]:
+        """Reconstruct held-out pictures; return the PSNR in dB over the person and over the frame."""
+        if self.held_out is None:
+            return {}
+        batch = self._held_out_batch(self.held_out)
+        drawing = self._reconstruct(batch)
+        images = batch.images.to(self.device).float() / 127.5 - 1
+        labels = batch.labels.to(self.device)
+        return {
+            "val_fg_psnr": _foreground_psnr(drawing, images, labels),
+            "val_frame_psnr": _foreground_psnr(drawing, images, torch.ones_like(labels)),
+        }
+
+    @torch.no_grad()
+    def draw_samples(self, path: Path) -> None:
+        """Write a sheet: held-out pictures, what the generator draws from the encoder's guesses, and labels of both."""
+        dataset = self.dataset if self.held_out is None else self.held_out
+        batch = dataset.batch(np.arange(min(_SHOWN, len(dataset))))
+        save_image(held_out_sheet(batch, self._reconstruct(batch)), path)
+
+    def _held_out_batch(self, dataset: FolderDataset) -> Batch:
+        return dataset.batch(np.arange(min(_HELD_OUT, len(dataset))))
+
+    def _reconstruct(self, batch: Batch) -> Drawing:
+        images = batch.images.to(self.device).float() / 127.5 - 1
+        return self.generator.synthesize(self.generator.affine(self.average(images, batch.pose)), batch.pose)
+
+    # ------------------------------------------------------------------ keeping it
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, but for the generator and the data."""
+        return {
+            "settings": self._settings(),
+            "step": self.step,
+            "encoder": self.encoder.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned.
+
+        Raises:
+            CheckpointError: If it belongs to another generator, or to a run of other settings.
+        """
+        try:
+            theirs, ours = state["settings"], self._settings()
+            wrong = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
+            if wrong:
+                raise CheckpointError(
+                    f"checkpoint: expected that of a run with the same settings, got another {', '.join(wrong)}; "
+                    "repeat the options of the run, or choose another folder"
+                )
+            self.encoder.load_state_dict(state["encoder"])
+            self.average.load_state_dict(state["average"])
+            _load_optimizer(self.optimizer, state["optimizer"])
+            self.step = int(state["step"])
+        except (KeyError, AttributeError, RuntimeError, TypeError) as error:
+            raise CheckpointError(f"checkpoint: expected that of an encoder's training: {error}") from error
+
+    def save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            SaveError: If it cannot be written; the earlier ones still stand.
+        """
+        self.checkpoints.save(self.step, self.state())
+
+    def resume(self) -> bool:
+        """Go on from the newest whole checkpoint in `out`; return whether there was one.
+
+        Raises:
+            CheckpointError: If every checkpoint is damaged, or belongs to another run.
+        """
+        found = self.checkpoints.latest()
+        if found is None:
+            return False
+        self.load(found[1])
+        return True
+
+    def model(self) -> PoseStyleGAN2:
+        """Return the generator, bit for bit as it came, with the encoder as it stands, on the CPU."""
+        model = copy.deepcopy(self.generator).cpu()
+        model.encoder = copy.deepcopy(self.average).cpu().to(memory_format=torch.contiguous_format)
+        return model
+
+    def finish(self) -> None:
+        """Write the model: `out / "model"`, which `PoseStyleGAN2.from_pretrained` loads."""
+        self.model().save_pretrained(self.out / "model")
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            **asdict(self.config),
+            "encoder": to_dict(self.encoder.config),
+            "continued": self.continued,
+            "generator": self._fingerprint,
+        }
+
+    def _write_settings(self) -> None:
+        text = json.dumps(self._settings(), indent=2) + "\n"
+
+        def write(path: Path) -> None:
+            path.write_text(text, encoding="utf-8")
+
+        write_atomically(self.out / "encoder.json", write)
+
+    def _mean(self, recent: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+        """Return the mean of each loss over the last steps, or raise if one is not finite."""
+        names = recent[0] if recent else ()
+        means = {name: float(torch.stack([losses[name] for losses in recent]).mean()) for name in names}
+        wrong = [name for name, value in means.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingDivergedError(
+                f"training: the loss {', '.join(wrong)} is not finite at step {self.step}; the checkpoints in "
+                f"{self.checkpoints.path} are from before; start again with a lower learning_rate"
+            )
+        return means
+
+
+class _Examples(NamedTuple):
+    """Pictures in [-1, 1] with labels and poses, on the device."""
+
+    images: Tensor
+    labels: Tensor
+    pose: Pose
+
+
+class _Known(NamedTuple):
+    """Drawings whose w is known."""
+
+    images: Tensor
+    pose: Pose
+    w: Tensor
+
+
+def _check_fit(generator: PoseStyleGAN2, numbers: EncoderConfig, dataset: FolderDataset) -> None:
+    if (numbers.image_size, numbers.w_dim) != (generator.image_size, generator.w_dim):
+        raise ConfigError(
+            f"encoder: expected image_size {generator.image_size} and w_dim {generator.w_dim}, the generator's, got "
+            f"{numbers.image_size} and {numbers.w_dim}"
+        )
+    if dataset.size != generator.image_size:
+        raise ConfigError(f"dataset: expected pictures of {generator.image_size}, the generator's, got {dataset.size}")
+    if generator.num_labels < NUM_LABELS:
+        raise ConfigError(
+            f"generator: expected one that draws the {NUM_LABELS} classes of the data set's labels, got "
+            f"{generator.num_labels}"
+        )
+
+
+def train_encoder(
+    model: str | os.PathLike[str] | PoseStyleGAN2,
+    data: str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    config: EncoderTrainingConfig | None = None,
+    encoder: EncoderConfig | None = None,
+    fresh: bool = False,
+    resume: bool = False,
+    minutes: float | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "auto",
+    progress: bool = True,
+) -> bool:
+    """Train an image encoder for a generator, which stays bit for bit as it is.
+
+    Args:
+        model: The generator: the name of bundled weights, a folder of `save_pretrained`, or itself. With or without an
+            encoder.
+        data: Folder or zip of pictures; see `styletryon.data.FolderDataset`.
+        out: Folder for checkpoints, log, samples and the finished model.
+        config: The settings; `EncoderTrainingConfig()` if None.
+        encoder: The encoder's numbers. None for those of the generator's encoder, or of the bundled one if it has none.
+        fresh: Whether to start anew where the generator has an encoder of these numbers. Otherwise it is trained on.
+        resume: Go on from the newest checkpoint in `out`; everything else must be as it was.
+        minutes: Stop after this long, with a checkpoint.
+        device: "cpu" or "cuda".
+        precision: "bf16", "fp32", or "auto" for what is faster here.
+        progress: Whether a progress line is shown on standard error.
+
+    Returns:
+        Whether the run is complete; the generator with its encoder then stands in `out/model`.
+
+    Raises:
+        DataError: If the data set is incomplete, or has fewer pictures than a batch.
+        ConfigError: If `out` holds a run already and `resume` is false, a setting has no meaning, or the encoder's
+            numbers do not fit the generator.
+        CheckpointError: If the generator cannot be loaded, or no checkpoint of the same run can be resumed.
+        TrainingDivergedError: If a loss is not finite.
+        KeyboardInterrupt: After an interrupt; a checkpoint stands.
+    """
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ConfigError(f"precision: expected 'auto', 'bf16' or 'fp32', got {precision!r}")
+    settings = config if config is not None else EncoderTrainingConfig()
+    generator = model if isinstance(model, PoseStyleGAN2) else PoseStyleGAN2.from_pretrained(model)
+    dataset = FolderDataset(data, size=generator.image_size)
+    if len(dataset) < settings.batch_size:
+        raise DataError(f"data: expected at least {settings.batch_size} pictures, a batch, got {len(dataset)}")
+    try:
+        held_out: FolderDataset | None = FolderDataset(data, size=generator.image_size, split="val")
+    except DataError:
+        held_out = None
+    bf16 = prefers_bf16(device) if precision == "auto" else precision == "bf16"
+    trainer = EncoderTrainer(
+        generator, settings, dataset, out, encoder=encoder, fresh=fresh, held_out=held_out, device=device, bf16=bf16
+    )
+    if resume:
+        if not trainer.resume():
+            raise CheckpointError(f"out: expected checkpoints to resume from in {os.fspath(out)!r}, got none")
+    elif trainer.checkpoints.steps():
+        raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
+    if not progress:
+        return trainer.train(minutes=minutes)
+    with ProgressLine(settings.steps, start=trainer.step) as line:
+        return trainer.train(minutes=minutes, progress=line)

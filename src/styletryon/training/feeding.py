@@ -1,0 +1,212 @@
+"""What a step is fed: which pictures follows from its number alone, and threads read them ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from styletryon.data.folder import FolderDataset, batch_indices
+from styletryon.errors import RangeError
+from styletryon.pose import Pose
+from styletryon.training.augmentation import Augmentation, Change, draw_change
+from styletryon.training.config import TrainingConfig
+from styletryon.training.distributed import Division
+from styletryon.training.randomness import stream
+
+_Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Pictures with labels and poses.
+
+    Attributes:
+        images: `(B, 3, H, W)` float32 in [-1, 1].
+        labels: `(B, H, W)` uint8 classes.
+        pose: B poses.
+    """
+
+    images: Tensor
+    labels: Tensor
+    pose: Pose
+
+    def to(self, device: torch.device) -> Examples:
+        """Return them on a device; from pinned memory the copy goes on while the host does."""
+        return Examples(
+            self.images.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), self.pose.to(device)
+        )
+
+    def pinned(self) -> Examples:
+        """Return them in memory that a CUDA device reads by itself."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """Whose clothes some people of a share put on, and which.
+
+    Attributes:
+        rows: `(N,)` int64: which people.
+        garments: N pictures of the wearers.
+        regions: The name of each try-on's region.
+    """
+
+    rows: Tensor
+    garments: Examples
+    regions: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """The share of a batch that is computed at once.
+
+    Attributes:
+        part: Number of the share among those of all processes; see `Division`.
+        target: What is drawn.
+        source: The same styles, mostly in other poses, to read.
+        exchange: Whose clothes some of them put on; None if nobody does.
+    """
+
+    part: int
+    target: Examples
+    source: Examples
+    exchange: Exchange | None = None
+
+    def to(self, device: torch.device) -> Share:
+        """Return it on a device."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange = replace(exchange, rows=exchange.rows.to(device), garments=exchange.garments.to(device))
+        return Share(self.part, self.target.to(device), self.source.to(device), exchange)
+
+    def pinned(self) -> Share:
+        """Return it in memory that a CUDA device reads by itself."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange = replace(exchange, garments=exchange.garments.pinned())
+        return Share(self.part, self.target.pinned(), self.source.pinned(), exchange)
+
+
+class Feeder:
+    """Reads the shares of this process, step by step.
+
+    Everything that is drawn here is drawn for the whole batch, of which each process then takes its shares.
+
+    Args:
+        dataset: The pictures.
+        config: The settings.
+        division: How the batch is shared.
+        parts: The shares of this process.
+        workers: Threads that read the next steps meanwhile; 0 for none.
+        pin: Whether what is read shall lie in pinned memory.
+
+    Raises:
+        RangeError: If `workers` is negative.
+    """
+
+    def __init__(
+        self,
+        dataset: FolderDataset,
+        config: TrainingConfig,
+        division: Division,
+        parts: Sequence[int],
+        *,
+        workers: int = 0,
+        pin: bool = False,
+    ) -> None:
+        if workers < 0:
+            raise RangeError(f"workers: expected at least 0, got {workers}")
+        self._dataset = dataset
+        self._config = config
+        self._division = division
+        self._parts = tuple(parts)
+        self._workers = workers
+        self._pin = pin
+        self._pool: ThreadPoolExecutor | None = None
+        self._ahead: dict[int, Future[list[Share]]] = {}
+
+    def take(self, step: int) -> list[Share]:
+        """Return the shares of a step, on the CPU, and have those of the next steps read.
+
+        Raises:
+            DataError: If a picture is read now and is faulty.
+        """
+        if not self._workers:
+            return self._read(step)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="feeder")
+        wanted = range(step, step + self._workers + 1)
+        for old in [known for known in self._ahead if known not in wanted]:
+            self._ahead.pop(old).cancel()
+        for ahead in wanted:
+            if ahead not in self._ahead:
+                self._ahead[ahead] = self._pool.submit(self._read, ahead)
+        return self._ahead.pop(step).result()
+
+    def close(self) -> None:
+        """Let the threads go; the next `take` starts new ones."""
+        self._ahead.clear()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _read(self, step: int) -> list[Share]:
+        config, size = self._config, self._config.batch_size
+        targets = batch_indices(len(self._dataset), size, config.seed, step)
+        sources, rows, tryons = targets, np.zeros(0, np.int64), None
+        if config.encoder is not None:
+            draw = np.random.default_rng([config.seed, step])
+            if self._dataset.has_partners:
+                partners = self._dataset.partners(targets, draw)
+                sources = np.where(draw.random(size) < config.cross_pose, partners, targets)
+            rows = _spread(round(config.tryons * size), size)
+            if len(rows):
+                tryons = self._dataset.tryons(len(rows), draw)
+                targets, sources = targets.copy(), sources.copy()
+                targets[rows], sources[rows] = tryons.truths, tryons.people
+        # One change for all that belongs to a sample, so that the mirrored person still wears the mirrored clothes.
+        change = draw_change(size, _augmentation(config, step), generator=stream(config.seed, step, 0))
+        shares = []
+        for part in self._parts:
+            own = np.asarray(self._division.rows(part))
+            share = Share(part, self._examples(targets, own, change), self._examples(sources, own, change))
+            here = np.flatnonzero((rows >= own[0]) & (rows <= own[-1]))
+            if tryons is not None and len(here):
+                garments = read(self._dataset, tryons.garments[here], change.of(rows[here]))
+                regions = tuple(tryons.regions[int(place)] for place in here)
+                share = replace(share, exchange=Exchange(torch.from_numpy(rows[here] - own[0]), garments, regions))
+            shares.append(share.pinned() if self._pin else share)
+        return shares
+
+    def _examples(self, indices: _Rows, own: _Rows, change: Change) -> Examples:
+        return read(self._dataset, indices[own], change.of(own))
+
+
+def read(dataset: FolderDataset, indices: _Rows, change: Change | None = None) -> Examples:
+    """Read pictures of a data set, on the CPU, and change them if asked to."""
+    batch = dataset.batch(indices)
+    images, labels, keypoints = batch.images.float() / 127.5 - 1, batch.labels, batch.keypoints
+    if change is not None:
+        images, labels = change.images(images), change.labels(labels)
+        keypoints = change.keypoints(keypoints, dataset.size)
+    return Examples(images, labels, Pose(keypoints, dataset.size))
+
+
+def _augmentation(config: TrainingConfig, step: int) -> Augmentation:
+    # What the discriminator takes for real is not changed for good: the generator would learn to draw it.
+    adversarial = bool(config.stages[config.stage_at(step * config.batch_size)].adversarial)
+    geometry, colour = (0.0, 0.0) if adversarial else (config.geometry, config.colour)
+    return Augmentation(flip=config.flip, geometry=geometry, colour=colour)
+
+
+def _spread(count: int, size: int) -> _Rows:
+    """Return `count` rows out of `size`, evenly spread, so that equal shares get equally many to within one."""
+    edges: Any = np.arange(size + 1) * count // size
+    return np.flatnonzero(np.diff(edges)).astype(np.int64)

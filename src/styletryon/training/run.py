@@ -1,0 +1,146 @@
+"""A whole training run from a folder of pictures, in one process or one of several."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+
+import torch
+
+from styletryon.data.folder import FolderDataset
+from styletryon.errors import CheckpointError, ConfigError, DataError
+from styletryon.models import PoseStyleGAN2
+from styletryon.training import distributed
+from styletryon.training.callbacks import TrainingCallback
+from styletryon.training.config import TrainingConfig
+from styletryon.training.curves import CurvesCallback
+from styletryon.training.logging import ProgressLine
+from styletryon.training.precision import choose
+from styletryon.training.trainer import Trainer
+
+
+def train(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    config: TrainingConfig,
+    start: str | os.PathLike[str] | PoseStyleGAN2 | None = None,
+    resume: bool = False,
+    minutes: float | None = None,
+    save_minutes: float = 5.0,
+    keep: int = 2,
+    device: str | torch.device = "cpu",
+    precision: str = "auto",
+    accumulate: int = 1,
+    compile: bool = False,
+    workers: int | None = None,
+    cache: bool = True,
+    progress: bool = True,
+    callbacks: Iterable[TrainingCallback] = (),
+    log_every: int = 100,
+    sample_every: int = 2000,
+) -> bool:
+    """Train a generator on a folder or zip of pictures.
+
+    Under ``torchrun --nproc-per-node N -m styletryon train ...`` N processes share each batch.
+
+    Args:
+        data: Folder or zip; see `styletryon.data.FolderDataset`.
+        out: Folder for checkpoints, log, samples and the finished model.
+        config: The settings; see `styletryon.training.preset`.
+        start: What a new run starts its generator and encoder from, wherever names and shapes fit: a folder of
+            `PoseStyleGAN2.save_pretrained`, the name of bundled weights ("default"), or a generator. None starts at
+            random. A resumed run has its weights already.
+        resume: Go on from the newest checkpoint in `out`.
+        minutes: Stop after this long, with a checkpoint.
+        save_minutes: Minutes from one checkpoint to the next.
+        keep: Checkpoints to keep, at least 1. With 2, a damaged one costs what came after the one before it.
+        device: "cpu", or "cuda" for the device of this process's number.
+        precision: "fp32", "bf16", "fp16", or "auto" for bfloat16 where that is faster, and after `resume` for what the
+            run had.
+        accumulate: Micro-batches whose gradients make one step: less memory for the same result.
+        compile: Whether drawing and encoding are compiled; where that fails, the log says why.
+        workers: Threads that read the next batches meanwhile. None for 2 on a CUDA device, else none.
+        cache: Whether all pictures are kept in memory, at the generator's size; else they are read when needed.
+        progress: Whether a progress line is shown on standard error.
+        callbacks: What else is told how it goes; see `TrainingCallback`. The curves are drawn in any case.
+        log_every: Steps from one line of the log to the next, at least 1.
+        sample_every: Steps from one measurement with sample sheets to the next, at least 1.
+
+    Returns:
+        Whether the run is complete; the finished model then stands in `out/model`.
+
+    Raises:
+        DataError: If the data set is incomplete.
+        ConfigError: If `out` holds a run already and `resume` is false, nothing of `start` fits, the batch cannot be
+            shared equally, or a setting has no meaning.
+        RangeError: If `keep` is below 1 or `workers` below 0.
+        CheckpointError: If no checkpoint can be resumed, or `start` cannot be loaded.
+        TrainingDivergedError: If a loss is not finite or the discriminator has collapsed; see `Trainer.train`.
+        ProcessGroupError: If another process has died, fallen silent, or has other settings or data.
+        SaveError: If a file cannot be written.
+        KeyboardInterrupt: After an interrupt; a checkpoint stands.
+    """
+    if log_every < 1 or sample_every < 1:
+        raise ConfigError(f"log_every, sample_every: expected at least 1, got {log_every} and {sample_every}")
+    choose(precision, torch.device("cpu"))  # complains before the data are read
+    dataset, held_out = _read(data, config, cache=cache)
+    own = distributed.own_device(device)
+    joined = distributed.join(own)
+    try:
+        trainer = Trainer(
+            config, dataset, out, held_out=held_out, device=own, precision=precision, accumulate=accumulate,
+            compile=compile, keep=keep, workers=workers,
+        )  # fmt: skip
+        _begin(trainer, resume=resume, start=start)
+        steps = -(-config.pictures // config.batch_size)
+        shown: contextlib.AbstractContextManager[ProgressLine | None] = contextlib.nullcontext()
+        if progress and trainer.rank == 0:
+            shown = ProgressLine(steps, start=trainer.step)
+        with shown as line:
+            return trainer.train(
+                minutes=minutes, save_minutes=save_minutes, progress=line, callbacks=(CurvesCallback(), *callbacks),
+                log_every=log_every, sample_every=sample_every,
+            )  # fmt: skip
+    finally:
+        if joined:
+            distributed.leave()
+
+
+def _read(
+    data: str | os.PathLike[str], config: TrainingConfig, *, cache: bool
+) -> tuple[FolderDataset, FolderDataset | None]:
+    """Return the pictures to train on and those to judge by, where there are any."""
+    size = config.generator.image_size
+    dataset = FolderDataset(data, size=size, cache=cache)
+    if len(dataset) < config.batch_size:
+        raise DataError(f"data: expected at least {config.batch_size} pictures, a batch, got {len(dataset)}")
+    if config.tryons and not dataset.has_tryons:
+        raise DataError(
+            "data: the settings train on try-ons of known truth, but there is no tryons.json; render some with "
+            "styletryon paperdoll --tryons, or choose the preset 'pictures'"
+        )
+    try:
+        return dataset, FolderDataset(data, size=size, split="val", cache=cache)
+    except DataError:
+        return dataset, None
+
+
+def _begin(trainer: Trainer, *, resume: bool, start: str | os.PathLike[str] | PoseStyleGAN2 | None) -> None:
+    """Bring a run to where it goes on."""
+    if resume:
+        if not trainer.resume():
+            raise CheckpointError(f"out: expected checkpoints to resume from in {str(trainer.out)!r}, got none")
+        return
+
+    def check() -> bytes:
+        if trainer.checkpoints.steps():
+            raise ConfigError(
+                f"out: {str(trainer.out)!r} holds a run already; pass resume=True or choose another folder"
+            )
+        return b""
+
+    trainer.group.from_first(check)
+    if start is not None:
+        trainer.start_from(start)

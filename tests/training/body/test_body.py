@@ -1,0 +1,511 @@
+"""The training of the network of the body: pictures, losses, measures, steps that can be taken up again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from styletryon.data import paperdoll
+from styletryon.errors import (
+    CheckpointError,
+    CheckpointNotFoundError,
+    ConfigError,
+    DataError,
+    RangeError,
+    ShapeError,
+    TrainingDivergedError,
+)
+from styletryon.labels import NUM_LABELS, Label
+from styletryon.pose import BodyConfig, BodyEstimator, BodyNetwork, Pose
+from styletryon.training.body.__main__ import main
+from styletryon.training.body.augmenter import Augmenter
+from styletryon.training.body.evaluation import evaluate, milliseconds, report, table
+from styletryon.training.body.examples import (
+    IGNORED,
+    Example,
+    background_strips,
+    find_faults,
+    read_examples,
+    read_split,
+    render_examples,
+)
+from styletryon.training.body.measures import class_iou, confusion, pck
+from styletryon.training.body.objective import class_weights, keypoint_loss, label_loss
+from styletryon.training.body.trainer import BodyTrainer, BodyTraining, Pools, export, measure, train
+
+TINY = BodyConfig(
+    size=(64, 48), widths=(4, 8, 8, 8), depths=(1, 1, 1), attention_blocks=1, heads=2, neck_width=8,
+    label_widths=(4, 8, 8, 8),
+)  # fmt: skip
+QUICK = BodyTraining(steps=4, batch=4, stages=((0.5, (32, 32)),), learning_rate=5e-3)
+
+
+def synthetic_example() -> Example:
+    """A standing row of coloured blobs on two stripes of cloth: enough of a person to train on for a few steps."""
+    image = np.full((96, 72, 3), 200, np.uint8)
+    labels = np.zeros((96, 72), np.uint8)
+    labels[8:48, 26:46], labels[48:90, 26:46] = Label.TOP, Label.BOTTOM
+    image[labels == Label.TOP] = (250, 250, 190)
+    image[labels == Label.BOTTOM] = (190, 250, 250)
+    x = np.where(np.arange(17) % 2, 42.0, 30.0)
+    y = np.linspace(10, 86, 17)
+    for index in range(17):
+        image[int(y[index]) - 2 : int(y[index]) + 3, int(x[index]) - 2 : int(x[index]) + 3] = (index * 15, 40, 90)
+    points = np.stack([x, y, np.ones(17)], -1).astype(np.float32)
+    mask = Image.fromarray(np.where(labels > 0, 255, 0).astype(np.uint8))
+    return Example(Image.fromarray(image), points, Image.fromarray(labels), mask)
+
+
+def write_folder(root: Path, *, more: bool = False) -> Path:
+    """A data set of two photographs, and perhaps one with keypoints alone."""
+    example = synthetic_example()
+    for name in ("images", "labels"):
+        (root / name).mkdir(parents=True)
+    points = np.asarray(example.keypoints).tolist()
+    for name in ("a", "b"):
+        example.image.save(root / "images" / f"{name}.png")
+        assert example.labels is not None
+        example.labels.save(root / "labels" / f"{name}.png")
+    (root / "keypoints.json").write_text(json.dumps({"a": points, "b": points}))
+    (root / "split.json").write_text(json.dumps({"train": ["a"], "val": ["b"]}))
+    (root / "meta.json").write_text(json.dumps({"a": {"bottom_top": 0.2}, "b": {}}))
+    if more:
+        (root / "unlabelled" / "images").mkdir(parents=True)
+        example.image.save(root / "unlabelled" / "images" / "c.png")
+        (root / "unlabelled" / "keypoints.json").write_text(json.dumps({"c": points}))
+    return root
+
+
+# The data
+
+
+@pytest.mark.parametrize(
+    ("meta", "faults"),
+    [
+        ({}, set()),
+        ({"dress_top": None, "bottom_top": None}, set()),
+        ({"dress_top": 0.1, "bottom_top": 1.0}, set()),
+        ({"dress_top": 0.9, "bottom_top": None}, {Label.DRESS}),
+        ({"dress_top": 0.6, "bottom_top": 0.3}, {Label.DRESS, Label.BOTTOM}),
+    ],
+)
+def test_clothes_that_reach_the_wrong_height_are_faults(meta: dict[str, object], faults: set[Label]) -> None:
+    assert find_faults(meta) == faults
+
+
+def test_a_split_is_read_with_its_faults_left_out(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    (faulty,) = read_split(folder, "train")
+    (good,) = read_split(folder, "val", side=None)
+    assert good.labels is not None
+    assert faulty.labels is not None
+    assert good.image.size == good.labels.size == (72, 96)
+    assert set(np.unique(good.labels)) == {0, Label.TOP, Label.BOTTOM}
+    assert faulty.image.size == faulty.labels.size == (288, 384)
+    assert set(np.unique(faulty.labels)) == {0, Label.TOP, IGNORED}
+    assert faulty.mask is not None
+    assert np.asarray(faulty.mask)[300, 140] == 255  # somebody is there all the same
+    with pytest.raises(DataError, match="split: expected one of"):
+        read_split(folder, "test")
+
+
+def test_photographs_are_read_small_with_their_keypoints(tmp_path: Path) -> None:
+    Image.new("RGB", (600, 900), (9, 9, 9)).save(tmp_path / "a.jpg")
+    points = [[300.0, 450.0, 1.0]] * 17
+    (example,) = read_examples(tmp_path, {"a": points})
+    assert example.image.size == (256, 384)
+    assert example.labels is None
+    np.testing.assert_allclose(np.asarray(example.keypoints)[0], [128, 192, 1])
+    with pytest.raises(DataError, match=r"keypoints: expected a picture b\.jpg"):
+        read_examples(tmp_path, {"b": points})
+
+
+def test_rendered_figures_have_labels() -> None:
+    (example,) = render_examples([5], (64, 48))
+    truth = paperdoll.render(paperdoll.sample_figure(5), (64, 48))
+    np.testing.assert_array_equal(np.asarray(example.labels), truth.labels)
+    np.testing.assert_array_equal(np.asarray(example.image), truth.image)
+
+
+# The pictures
+
+
+def test_augmentation_moves_picture_keypoints_and_labels_together() -> None:
+    example = synthetic_example()
+    augmenter = Augmenter([], seed=3)
+    hits = total = matched = labelled = 0
+    for _ in range(40):
+        picture, points, labels = augmenter.draw(example, (96, 72))
+        assert picture.shape == (96, 72, 3)
+        assert labels.shape == (48, 36)
+        for index in range(1, 17):
+            if points[index, 2] and 4 < points[index, 0] < 68 and 4 < points[index, 1] < 92:
+                # The blob's colour tells which keypoint it is, and a mirror image swaps left and right.
+                options = {index, index + 1 if index % 2 else index - 1}
+                red = int(picture[int(points[index, 1]), int(points[index, 0]), 0])
+                hits += any(abs(red - 15 * option) < 40 for option in options)
+                total += 1
+        small = np.asarray(Image.fromarray(picture).resize((36, 48), Image.Resampling.BOX)).astype(int)
+        for label, colour in ((Label.TOP, (250, 250, 190)), (Label.BOTTOM, (190, 250, 250))):
+            matched += int((np.abs(small - colour).max(-1) < 60)[labels == label].sum())
+            labelled += int((labels == label).sum())
+    assert total > 200
+    assert hits / total > 0.8  # the rest is erased or blurred by shrinking
+    assert labelled > 1000
+    assert matched / labelled > 0.5  # the blobs lie on the cloth
+
+
+def test_what_is_erased_does_not_count() -> None:
+    augmenter = Augmenter([], seed=0)
+    for _ in range(30):
+        picture, labels = np.zeros((64, 48, 3), np.uint8), np.ones((32, 24), np.uint8)
+        augmenter.erase(picture, labels)
+        touched = picture.any(-1).reshape(32, 2, 24, 2).any((1, 3))
+        assert (labels[touched] == IGNORED).all()
+        assert (labels == IGNORED).sum() <= touched.sum() + 4 * (32 + 24)
+
+
+def test_pictures_of_nobody_have_no_keypoints_and_are_background() -> None:
+    strips = background_strips([synthetic_example()], least=8)
+    assert len(strips) == 2
+    augmenter = Augmenter(strips, seed=0)
+    nobody = Example(Image.new("RGB", (8, 8)), None)
+    for _ in range(20):
+        picture, points, labels = augmenter.draw(nobody, (64, 48))
+        assert picture.dtype == np.uint8
+        assert picture.shape == (64, 48, 3)
+        assert not points[:, 2].any()
+        assert set(np.unique(labels)) <= {0, IGNORED}
+    images = augmenter.recolour(torch.rand(8, 3, 64, 48))
+    assert float(images.min()) >= -1
+    assert float(images.max()) <= 1
+
+
+def test_a_picture_without_labels_has_none_anywhere() -> None:
+    example = replace(synthetic_example(), labels=None)
+    assert (Augmenter([], seed=0).draw(example, (64, 48))[2] == IGNORED).all()
+
+
+def test_batches_are_functions_of_the_seed_and_the_step() -> None:
+    def pools(seed: int = 0) -> Pools:
+        other = replace(synthetic_example(), cut=0.9)
+        nobody = Example(Image.new("RGB", (8, 8)), None)
+        return Pools([(0.5, [synthetic_example(), other]), (0.5, []), (0.5, [nobody])], seed)
+
+    first, second = pools(), pools()
+    first.draw(0, 4, (64, 48))
+    second.drawn = list(first.drawn)
+    a, b, c = first.draw(1, 4, (64, 48)), second.draw(1, 4, (64, 48)), pools(1).draw(1, 4, (64, 48))
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.labels, b.labels)
+    assert torch.equal(a.keypoints, b.keypoints)
+    assert not torch.equal(a.images, c.images)
+    assert len(first.examples) == 2  # no pool is empty
+    assert a.labels.dtype == torch.int64
+
+
+def test_each_example_comes_once_before_any_comes_again() -> None:
+    examples = [Example(Image.new("RGB", (8, 8), (i, i, i)), None) for i in range(5)]
+    pools = Pools([(1.0, examples)], 0)
+    for _ in range(3):
+        assert {id(pools._next(0)) for _ in range(5)} == {id(example) for example in examples}
+
+
+# The losses and the measures
+
+
+def test_loss_is_zero_at_the_truth_and_ignores_the_missing() -> None:
+    points = torch.rand(2, 17, 3) * torch.tensor([48.0, 64.0, 1.0])
+    points[..., 2] = 1
+    points[0, 3, 2] = 0
+    maps = Pose(points, (64, 48)).heatmaps((16, 12), sigma=1.0).clamp(min=1e-30).log()
+    maps[0, 3] = 7.0  # would cost, if it counted
+    where, whether = keypoint_loss(maps, torch.where(points[..., 2] > 0, 20.0, -20.0), points, (64, 48))
+    assert float(where) == pytest.approx(0, abs=1e-4)
+    assert float(whether) == pytest.approx(0, abs=1e-4)
+    assert float(keypoint_loss(maps.flip(-1), points[..., 2], points, (64, 48))[0]) > 1
+
+
+def test_pck_counts_by_the_torso_or_the_box() -> None:
+    truth = torch.ones(1, 17, 3)
+    truth[0, :, 1] = torch.linspace(0, 160, 17)  # shoulders at 55, hips at 115: a torso of 60
+    found = truth[..., :2].clone()
+    found[0, :10, 0] += 9
+    assert pck(found, truth, 0.1) == pytest.approx(7 / 17)
+    assert pck(found, truth, 0.2) == 1
+    assert pck(found, truth, 0.05, by="box") == pytest.approx(7 / 17)
+    truth[0, :5, 2] = 0
+    assert pck(found, truth, 0.1) == pytest.approx(7 / 12)
+    with pytest.raises(ConfigError, match="by: expected 'torso' or 'box', got 'head'"):
+        pck(found, truth, 0.1, by="head")
+
+
+def test_class_weights_favour_the_rare_within_bounds() -> None:
+    labels = np.zeros((100, 100), np.uint8)
+    labels[:10], labels[10, :5] = Label.TOP, Label.SHOES
+    labels[20] = IGNORED
+    weights = class_weights([Example(Image.new("RGB", (100, 100)), None, Image.fromarray(labels))])
+    assert weights[Label.BACKGROUND] < weights[Label.TOP] < weights[Label.SHOES]
+    assert weights[Label.TOP] == weights[Label.DRESS] == 1
+    assert 0.25 <= float(weights.min()) <= float(weights.max()) <= 3
+    assert torch.equal(class_weights([Example(Image.new("RGB", (8, 8)), None)]), torch.ones(NUM_LABELS))
+
+
+def test_label_loss_against_plain_loops() -> None:
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 12, 3, 4, generator=rng)
+    labels = torch.randint(0, 5, (2, 3, 4), generator=rng)
+    labels[0, 0] = IGNORED
+    weights = torch.rand(12, generator=rng) + 0.5
+    cost = weight = 0.0
+    both, total = np.zeros(12), np.zeros(12)
+    for b, y, x in np.ndindex(2, 3, 4):
+        label = int(labels[b, y, x])
+        if label == IGNORED:
+            continue
+        shares = logits[b, :, y, x].softmax(0)
+        cost -= float(weights[label]) * math.log(float(shares[label]))
+        weight += float(weights[label])
+        both[label] += float(shares[label])
+        total += shares.numpy()
+        total[label] += 1
+    occurs = np.array([bool((labels == c).any()) for c in range(12)])
+    cross, dice = label_loss(logits, labels, weights)
+    assert float(cross) == pytest.approx(cost / weight, rel=1e-4)
+    assert float(dice) == pytest.approx(1 - (2 * both / total)[occurs].mean(), rel=1e-4)
+
+
+def test_label_loss_without_labels_is_zero_and_has_a_gradient() -> None:
+    logits = torch.randn(1, 12, 2, 2, requires_grad=True)
+    cross, dice = label_loss(logits, torch.full((1, 2, 2), IGNORED), torch.ones(12))
+    (cross + dice).backward()  # type: ignore[no-untyped-call]
+    assert float((cross + dice).detach()) == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@hypothesis_settings(deadline=None)
+@given(st.integers(0, 2**31))
+def test_iou_against_sets_of_pixels(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.choice([0, 1, 2, 5, IGNORED], (6, 5)).astype(np.uint8)
+    found = rng.choice([0, 1, 2, 5, 7], (6, 5)).astype(np.uint8)
+    iou = class_iou(confusion(found, truth))
+    known = truth != IGNORED
+    for label in range(12):
+        a, b = (truth == label) & known, (found == label) & known
+        if a.any():
+            assert iou[label] == pytest.approx((a & b).sum() / (a | b).sum())
+        else:
+            assert np.isnan(iou[label])
+
+
+def test_confusion_wants_equal_shapes() -> None:
+    with pytest.raises(ShapeError, match="found: expected the shape of the truth"):
+        confusion(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8))
+
+
+# The steps
+
+
+def trainer_in(folder: Path, settings: BodyTraining = QUICK, **more: object) -> BodyTrainer:
+    return BodyTrainer(settings, TINY, Pools([(1.0, [synthetic_example()])], settings.seed), folder, **more)  # type: ignore[arg-type]
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    whole = trainer_in(tmp_path / "whole")
+    train(whole, {"seen": [synthetic_example()]})
+    half = trainer_in(tmp_path / "half")
+    for _ in range(2):
+        half.train_step(half.pools.draw(half.step, 4, half.size()))
+    half.save()
+    again = trainer_in(tmp_path / "half")
+    again.resume()
+    assert again.step == 2
+    train(again, {})
+    assert again.progress == 1
+    for name in ("network", "average"):
+        pairs = zip(getattr(again, name).state_dict().items(), getattr(whole, name).state_dict().values(), strict=True)
+        for (key, a), b in pairs:
+            assert torch.equal(a, b), key
+    assert BodyEstimator.from_pretrained(tmp_path / "half").network.config.folded
+
+
+def test_a_checkpoint_has_to_be_there_and_to_fit(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError, match="out: expected a checkpoint"):
+        trainer_in(tmp_path).resume()
+    trainer_in(tmp_path).save()
+    other = BodyTrainer(QUICK, replace(TINY, neck_width=4), Pools([(1.0, [synthetic_example()])], 0), tmp_path)
+    with pytest.raises(CheckpointError, match="out: expected a checkpoint of this network"):
+        other.resume()
+
+
+def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path, replace(QUICK, steps=1000, learning_rate=2e-2))
+    batch = trainer.pools.draw(5, 4, (64, 48))
+    losses = [trainer.train_step(batch) for _ in range(150)]
+    for name, share in (("where", 0.85), ("what", 0.9), ("dice", 0.9)):
+        assert losses[-1][name] < share * losses[0][name], name
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path)
+    batch = trainer.pools.draw(0, 4, (64, 48))
+    with pytest.raises(TrainingDivergedError, match="loss: expected a finite number"):
+        trainer.train_step(replace(batch, images=batch.images * math.nan))
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> dict[str, torch.Tensor]:
+    """A folded network without a label decoder, as one that finds keypoints alone is stored."""
+    network = BodyNetwork(TINY).eval()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    export(network, tmp_path / "stored")
+    tensors = load_file(tmp_path / "stored" / "body.safetensors")
+    return {name: value for name, value in tensors.items() if not name.startswith("label")}
+
+
+def test_a_frozen_trunk_stays_bit_for_bit(tmp_path: Path, stored: dict[str, torch.Tensor]) -> None:
+    trainer = trainer_in(tmp_path, start=stored)
+    losses = trainer.train_step(trainer.pools.draw(0, 4, (64, 48)))
+    assert set(losses) == {"what", "dice"}
+    trainer.save()
+    written = load_file(tmp_path / "body.safetensors")
+    assert all(torch.equal(written[name], value) for name, value in stored.items())
+    fresh = trainer_in(tmp_path / "fresh", start=stored).average.fold()
+    assert not torch.equal(written["label.weight"].float(), fresh.state_dict()["label.weight"])
+
+
+def test_a_trunk_that_is_trained_on_starts_as_the_stored_function(
+    tmp_path: Path, stored: dict[str, torch.Tensor]
+) -> None:
+    settings = replace(QUICK, trunk_rate=0.5)
+    trainer = trainer_in(tmp_path, settings, start=stored)
+    frozen = trainer_in(tmp_path / "frozen", start=stored)
+    images = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for a, b in zip(trainer.average(images), frozen.average(images), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    before = trainer.average.stem.conv.weight.clone()
+    assert set(trainer.train_step(trainer.pools.draw(0, 4, (64, 48)))) == {"where", "whether", "what", "dice"}
+    assert not torch.equal(trainer.network.stem.conv.weight, before)
+    # What the normalisations measured is about what they meet.
+    trainer.network.train()
+    with torch.no_grad():
+        out = trainer.network.stem.conv(trainer.pools.draw(3, 8, (64, 48)).images)
+    norm = trainer.network.stem.norm
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert float((out.mean((0, 2, 3)) - norm.running_mean).abs().max()) < 0.5
+
+
+def test_a_start_of_other_widths_is_refused(tmp_path: Path, stored: dict[str, torch.Tensor]) -> None:
+    stored["heatmap.bias"] = torch.zeros(3)
+    with pytest.raises(CheckpointError, match=r"start: expected tensors of this network, got heatmap.bias \(3,\)"):
+        trainer_in(tmp_path, start=stored)
+
+
+def test_a_position_of_another_grid_is_resampled(tmp_path: Path, stored: dict[str, torch.Tensor]) -> None:
+    stored["position"] = F.interpolate(stored["position"].float(), (8, 6), mode="bilinear").half()
+    assert trainer_in(tmp_path, start=stored).network.position.shape == (1, 8, 4, 3)
+
+
+def test_stages_end_with_the_size_of_the_network(tmp_path: Path) -> None:
+    trainer = trainer_in(tmp_path)
+    sizes = []
+    for trainer.step in range(4):
+        sizes.append(trainer.size())
+    assert sizes == [(32, 32), (32, 32), (64, 48), (64, 48)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps:"),
+        ({"batch": 1}, "batch:"),
+        ({"ema": 1.0}, "ema:"),
+        ({"empty_share": -1}, "empty_"),
+        ({"stages": ((0.7, (32, 32)), (0.7, (32, 32)))}, "stages:"),
+    ],
+)
+def test_training_settings_are_checked(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(RangeError, match=message):
+        BodyTraining(**settings)  # type: ignore[arg-type]
+
+
+# The table and the command
+
+
+def test_measures_of_an_estimator_that_knows_the_truth() -> None:
+    example = synthetic_example()
+
+    class Oracle:
+        def parse(self, image: Image.Image) -> tuple[Pose, np.ndarray]:
+            labels = np.array(example.labels)
+            labels[:, :30] = 0
+            return Pose(torch.from_numpy(np.array(example.keypoints))[None], (96, 72)), labels
+
+    found = evaluate(Oracle(), [example, example])  # type: ignore[arg-type]
+    assert found.pictures == 2
+    assert found.pck_10 == found.pck_20 == 1
+    assert found.iou["top"] == pytest.approx(16 / 20)
+    assert set(found.iou) == {"background", "top", "bottom"}
+    assert found.miou == pytest.approx(np.mean(list(found.iou.values())))
+    assert found.pixel_accuracy == pytest.approx(1 - 4 * 82 / (96 * 72))
+    assert sum(found.share.values()) == pytest.approx(1)
+
+
+def test_threads_are_given_back() -> None:
+    before, seen = torch.get_num_threads(), []
+    calls: Callable[[Example], object] = lambda example: seen.append(torch.get_num_threads())  # noqa: E731
+    wall, processor = milliseconds(calls, [synthetic_example()] * 3, 2)
+    assert wall >= 0
+    assert processor >= 0
+    assert seen == [2] * 4
+    assert torch.get_num_threads() == before
+
+
+def test_quick_measure_is_in_range(tmp_path: Path) -> None:
+    found = measure(BodyNetwork(TINY).eval(), [synthetic_example()])
+    assert set(found) == {"pck@0.1", "miou"}
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+def test_the_table_says_everything(tmp_path: Path) -> None:
+    export(BodyNetwork(TINY), tmp_path)
+    text = table(report(tmp_path, {"one": [synthetic_example()], "two": render_examples([3], (64, 48))}, timed=1))
+    for wanted in ("| PCK@0.1 torso |", "| mIoU |", "| IoU top |", "pose and labels, 2 threads: ", " parameters, "):
+        assert wanted in text
+
+
+def test_the_command_trains_goes_on_and_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = write_folder(tmp_path / "data", more=True), tmp_path / "out"
+    monkeypatch.setattr("styletryon.training.body.__main__.BodyConfig", lambda: TINY)
+    monkeypatch.setattr("styletryon.training.body.__main__._HELD", 1)
+    quick = ["--ccp", str(folder), "--out", str(out), "--batch", "2", "--rendered", "1"]
+    assert main([*quick, "--steps", "1", "--trunk-rate", "0.1"]) == 0
+    assert main([*quick, "--steps", "2", "--trunk-rate", "0.1", "--resume"]) == 0
+    assert (out / "step-00000002.safetensors").is_file()
+    start = str(out / "body.safetensors")
+    assert main([*quick[:2], "--out", str(tmp_path / "next"), *quick[4:], "--steps", "1", "--start", start]) == 0
+    assert main(["--ccp", str(folder), "--evaluate", "--out", str(out)]) == 0
+    assert "| mIoU |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--ccp", str(folder)])
+    assert "--out: expected a folder to train into" in capsys.readouterr().err

@@ -1,0 +1,84 @@
+"""Weights of a trained generator are taken over where they fit."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from styletryon.errors import CheckpointError, ConfigError
+from styletryon.models import PoseStyleGAN2
+from styletryon.training import preset, train
+from styletryon.training.starting import take_over
+from tests._support.tiny import tiny_generator
+from tests.training.test_trainer import config, data, trainer  # noqa: F401
+
+
+def test_the_same_numbers_take_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained, fresh = tiny_generator(seed=1), tiny_generator(seed=2)
+    trained.save_pretrained(tmp_path)
+    with caplog.at_level(logging.INFO, logger="styletryon"):
+        assert take_over(fresh, tmp_path) == []
+    assert fresh.fingerprint == trained.fingerprint
+    assert "100.0 % of the weights" in caplog.text
+    assert "at random" not in caplog.text
+
+
+def test_larger_pictures_take_the_levels_that_both_have(caplog: pytest.LogCaptureFixture) -> None:
+    trained, fresh = tiny_generator((32, 24), seed=1), tiny_generator((64, 48), seed=2)
+    untouched = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    left = take_over(fresh, trained)
+    names = dict(zip(fresh.style_names, fresh.affines, strict=True))
+    others = dict(zip(trained.style_names, trained.affines, strict=True))
+    for name, affine in names.items():
+        if name in others:
+            assert torch.equal(affine.weight, others[name].weight)
+    assert torch.equal(fresh.synthesis.blocks[3].conv.weight, trained.synthesis.blocks[3].conv.weight)
+    assert fresh.encoder is not None
+    assert trained.encoder is not None
+    # The encoder's blocks count from the picture downwards: the one that puts out 16 rows is another number.
+    assert torch.equal(fresh.encoder.blocks[1].weight, trained.encoder.blocks[0].weight)
+    assert {"synthesis.blocks.4.conv.weight", "encoder.blocks.0.weight"} <= set(left)
+    assert "synthesis.blocks.3.conv.weight" not in left
+    for name in left:
+        assert torch.equal(fresh.state_dict()[name], untouched[name])
+    assert "start at random: " in caplog.text
+    assert "synthesis.blocks.4.conv.weight" in caplog.text
+
+
+def test_affine_layers_are_matched_by_what_they_serve() -> None:
+    trained = tiny_generator(seed=1)
+    numbers = replace(trained.config, body_maps=False)
+    fresh = PoseStyleGAN2(numbers, None)
+    take_over(fresh, trained)
+    others = dict(zip(trained.style_names, trained.affines, strict=True))
+    for name, affine in zip(fresh.style_names, fresh.affines, strict=True):
+        assert torch.equal(affine.weight, others[name].weight)
+
+
+def test_nothing_that_fits_is_refused() -> None:
+    with pytest.raises(ConfigError, match="none of whose convolutions does"):
+        take_over(PoseStyleGAN2(preset("tiny").generator, None), tiny_generator())
+    with pytest.raises(CheckpointError, match="no such folder"):
+        take_over(tiny_generator(), "nowhere")
+
+
+def test_a_run_starts_there(data: Path, tmp_path: Path) -> None:  # noqa: F811
+    first = trainer(data, tmp_path / "first")
+    first.train(steps=4)
+    first.finish()
+    model = PoseStyleGAN2.from_pretrained(tmp_path / "first" / "model")
+    second = trainer(data, tmp_path / "second", seed=1)
+    assert second.start_from(tmp_path / "first" / "model") == []
+    for network in (second.generator, second.average):
+        assert network.fingerprint == model.fingerprint
+    with pytest.raises(ConfigError, match="not started"):
+        first.start_from(model)
+    assert train(data, tmp_path / "third", config=config(), start=model, progress=False)
+    with pytest.raises(ConfigError, match="start"):
+        train(data, tmp_path / "fourth", config=config(), start="default", progress=False)
+    # A resumed run has its weights already.
+    assert train(data, tmp_path / "third", config=config(), start="default", resume=True, progress=False)

@@ -1,0 +1,184 @@
+"""Pasting a try-on: on a drawn scene of which everything is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from styletryon.drawing import Drawing
+from styletryon.images import Frame
+from styletryon.labels import Label
+from styletryon.tryon.composite import Change, compose
+
+SIZE = (64, 48)
+SCALE = 4
+RED, BLUE, SKIN, HAIR = (0.8, -0.6, -0.6), (-0.6, -0.6, 0.8), (0.5, 0.2, 0.0), (-0.8, -0.8, -0.8)
+
+
+def scene(hem: int, colour: tuple[float, float, float], backdrop: float = 0.4) -> Drawing:
+    """A figure: hair, face, a top down to a hem, and trousers."""
+    labels = torch.zeros(SIZE, dtype=torch.long)
+    labels[6:10, 20:28] = int(Label.HAIR)
+    labels[10:16, 20:28] = int(Label.FACE)
+    labels[16:60, 16:32] = int(Label.BOTTOM)
+    labels[16:hem, 14:34] = int(Label.TOP)
+    image = torch.full((1, 3, *SIZE), backdrop)
+    for label, paint in ((Label.HAIR, HAIR), (Label.FACE, SKIN), (Label.BOTTOM, (0.1, 0.1, 0.1)), (Label.TOP, colour)):
+        image[0, :, labels == int(label)] = torch.tensor(paint)[:, None]
+    logits = 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None]
+    return Drawing(image, logits)
+
+
+def photograph(drawing: Drawing, *, grain: float = 0.0, pad: int = 0) -> tuple[Image.Image, Frame]:
+    """The scene at four times the size, with grain, and more of the same around it."""
+    pixels = ((drawing.image[0].permute(1, 2, 0).numpy() + 1) * 127.5).repeat(SCALE, 0).repeat(SCALE, 1)
+    pixels = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    noise = np.random.default_rng(0).normal(0, grain, pixels.shape)
+    height, width = pixels.shape[:2]
+    box = (float(pad), float(pad), float(width - pad), float(height - pad))
+    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8)), Frame(box, (height, width), SIZE)
+
+
+def change(before: Drawing, after: Drawing, support: Tensor | None = None) -> Change:
+    return Change(before, after, frozenset({Label.TOP}), torch.ones(SIZE) if support is None else support)
+
+
+def pasted(before: Drawing, after: Drawing, photo: Image.Image, frame: Frame) -> tuple[NDArray[np.int64], Tensor]:
+    image, mask = compose(photo, frame, change(before, after))
+    return np.asarray(image).astype(int), mask
+
+
+def block(
+    pixels: NDArray[np.int64], rows: tuple[int, int], columns: tuple[int, int], pad: int = 0
+) -> NDArray[np.int64]:
+    """The pixels of some rows and columns of the drawing."""
+    return pixels[pad + rows[0] * SCALE : pad + rows[1] * SCALE, pad + columns[0] * SCALE : pad + columns[1] * SCALE]
+
+
+def test_a_drawn_backdrop_is_never_shown() -> None:
+    before, after = scene(40, RED), scene(40, BLUE, backdrop=-0.9)
+    photo, frame = photograph(before, grain=3.0, pad=24)
+    image, _ = pasted(before, after, photo, frame)
+    original = np.asarray(photo).astype(int)
+    # The backdrop stays as light as it is, up to the garment's own edge.
+    for columns in ((0, 13), (35, 48)):
+        assert np.abs(block(image, (18, 38), columns, 24) - block(original, (18, 38), columns, 24)).max() <= 1
+    inside = block(image, (20, 36), (17, 31), 24).reshape(-1, 3)
+    assert np.abs(inside - (np.array(BLUE) + 1) * 127.5).max() < 12
+
+
+def test_pixels_outside_the_change_stay_bit_for_bit() -> None:
+    before, after = scene(44, RED), scene(36, BLUE)
+    photo, frame = photograph(before, grain=20.0, pad=16)
+    image, mask = compose(photo, frame, change(before, after))
+    changed = (np.asarray(image) != np.asarray(photo)).any(axis=-1)
+    assert changed.any()
+    within = mask.numpy().repeat(SCALE, 0).repeat(SCALE, 1) > 0
+    assert not changed[np.pad(~within, 16, constant_values=True)].any()
+    assert float(mask[:14].max()) == 0  # face and hair
+    assert float(mask[48:].max()) == 0  # trousers below
+    assert 0 <= float(mask.min()) <= float(mask.max()) <= 1
+    assert float(mask[20:34, 17:31].min()) == 1
+
+
+def test_what_the_old_garment_hid_is_continued_from_around_it() -> None:
+    """A wide old top on a backdrop that grows lighter to the right, under a narrow new one."""
+    before, after = scene(40, RED), scene(40, BLUE)
+    wide = before.logits.argmax(dim=1)[0]
+    wide[16:40, 8:40] = int(Label.TOP)
+    before.image[0, :, 16:40, 8:40] = torch.tensor(RED)[:, None, None]
+    before = Drawing(before.image, 20.0 * torch.nn.functional.one_hot(wide, 12).permute(2, 0, 1)[None])
+    ramp = torch.linspace(-0.6, 0.6, SIZE[1]).expand(3, *SIZE)
+    real = torch.where(wide == 0, ramp, before.image[0])
+    photo, frame = photograph(Drawing(real[None], before.logits))
+    image, _ = pasted(before, after, photo, frame)
+    for columns in ((9, 13), (35, 39)):
+        shown = block(image, (20, 36), columns).mean(axis=-1)
+        wanted = (np.linspace(-0.6, 0.6, SIZE[1])[columns[0] : columns[1]].mean() + 1) * 127.5
+        assert abs(shown.mean() - wanted) < 25
+        assert block(image, (20, 36), columns)[..., 0].max() < 190  # none of the red is left
+
+
+def test_a_backdrop_that_is_there_already_is_kept() -> None:
+    """The drawing holds a stretch of the wall for the old garment."""
+    before, after = scene(40, RED), scene(40, BLUE)
+    photo, frame = photograph(before, grain=8.0)
+    labels = before.logits.argmax(dim=1)[0]
+    labels[20:36, 34:42] = int(Label.TOP)
+    mistaken = Drawing(before.image, 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None])
+    image, _ = pasted(mistaken, after, photo, frame)
+    original = np.asarray(photo).astype(int)
+    assert np.array_equal(block(image, (20, 36), (37, 42)), block(original, (20, 36), (37, 42)))
+
+
+def test_the_drawing_takes_on_the_photographs_light() -> None:
+    before, after = scene(40, RED), scene(40, (0.2, 0.2, 0.2))
+    warm = torch.tensor([1.0, 0.9, 0.8])[None, :, None, None]
+    photo, frame = photograph(Drawing((before.image + 1) * warm - 1, before.logits))
+    image, _ = pasted(before, after, photo, frame)
+    red, green, blue = block(image, (20, 36), (17, 31)).reshape(-1, 3).mean(axis=0)
+    assert red == pytest.approx(153, abs=4)
+    assert 0.85 < green / red < 0.97
+    assert 0.75 < blue / red < 0.93
+
+
+def test_a_change_fades_where_the_frame_cuts_it_off() -> None:
+    before, after = scene(64, RED), scene(64, BLUE)
+    photo, frame = photograph(before, pad=16)
+    image, _ = pasted(before, after, photo, frame)
+    column = image[:, 16 + 24 * SCALE, 2]
+    steps = np.abs(np.diff(column[40 * SCALE :]))
+    assert steps.max() < 30
+    # Where the photograph ends too there is nothing to fade into.
+    photo, frame = photograph(before)
+    image, _ = pasted(before, after, photo, frame)
+    assert abs(int(image[-1, 24 * SCALE, 2]) - 229) < 12
+
+
+def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = scene(44, RED), scene(36, BLUE)
+    photo, frame = photograph(before, grain=4.0)
+    whole, _ = compose(photo, frame, change(before, after))
+    monkeypatch.setattr("styletryon.tryon.composite._WORK", 6000)
+    coarse, mask = compose(photo, frame, change(before, after))
+    assert coarse.size == photo.size
+    apart = np.abs(np.asarray(whole).astype(int) - np.asarray(coarse).astype(int))
+    assert apart.mean() < 3
+    assert np.array_equal(np.asarray(coarse)[: 14 * SCALE], np.asarray(photo)[: 14 * SCALE])
+    assert float(mask[20:34, 17:31].min()) > 0.99
+
+
+def test_nothing_to_change_and_nothing_to_see() -> None:
+    before, after = scene(40, RED), scene(40, BLUE)
+    photo, frame = photograph(before)
+    image, mask = compose(photo, frame, change(before, after, torch.zeros(SIZE)))
+    assert np.array_equal(np.asarray(image), np.asarray(photo))
+    assert not mask.any()
+    away = Frame((5000.0, 0.0, 5048.0, 64.0), frame.photo_size, SIZE)
+    image, mask = compose(photo, away, change(before, after))
+    assert np.array_equal(np.asarray(image), np.asarray(photo))
+    assert not mask.any()
+
+
+@pytest.mark.parametrize("extent", [(16, 16), (17, 40), (64, 48), (300, 90)])
+def test_photographs_of_any_size_and_frames_that_reach_out(extent: tuple[int, int]) -> None:
+    height, width = extent
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+    tall = 1.3 * height
+    frame = Frame((-3.5, -0.1 * height, -3.5 + tall * 0.75, tall - 0.1 * height), extent, SIZE)
+    image, mask = compose(photo, frame, change(scene(40, RED), scene(36, BLUE)))
+    assert image.size == photo.size
+    assert bool(torch.isfinite(mask).all())
+
+
+def test_a_figure_that_fills_the_picture_has_no_backdrop() -> None:
+    before, after = scene(40, RED), scene(40, BLUE)
+    full = 20.0 * torch.nn.functional.one_hot(torch.full(SIZE, int(Label.TOP)), 12).permute(2, 0, 1)[None]
+    photo, frame = photograph(before)
+    image, mask = compose(photo, frame, change(Drawing(before.image, full), Drawing(after.image, after.logits)))
+    assert image.size == photo.size
+    assert float(mask.mean()) > 0.3
