@@ -38,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "api": VALUES
     | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics", "interop", "weights"},
 }
-ARROWS["batch"] = ARROWS["api"] | {"api"}
+ARROWS["batch"] = ARROWS["app"] = ARROWS["api"] | {"api"}
 """Part -> the parts that it may import. `cli`, `__init__` and `__main__` stand above all."""
 
 TOP = {"__init__", "__main__", "cli"}

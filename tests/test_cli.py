@@ -76,7 +76,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     "command",
     [
         "demo", "try-on", "try-on-batch", "generate", "train", "train-encoder", "curves", "evaluate", "paperdoll",
-        "prepare", "info",
+        "prepare", "info", "app",
     ],
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,387 @@
+"""What a visitor of the fitting room sees. Needs Gradio."""
+
+from __future__ import annotations
+
+import functools
+import html
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import gradio as gr
+from PIL import Image
+
+from styletryon.app import wardrobe
+from styletryon.app.figures import draw_bars, label_names, show_labels
+from styletryon.app.room import Fitting, FittingRoom
+from styletryon.app.visits import Visits
+from styletryon.app.wardrobe import Choice
+from styletryon.errors import StyleTryOnError
+from styletryon.labels import REGIONS
+from styletryon.tryon import PRESETS
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SESSION_SECONDS = 3600
+"""How long after a visitor has gone the choices are kept, and files that Gradio made."""
+
+PERSON, GARMENT = 0, 1
+"""Who of the wardrobe is chosen until a visitor chooses."""
+
+MAX_SHOWN = 768
+"""Pixels of the longest side as shown; downloads have them all."""
+
+GONE = "There is no try-on to work on any more. Press “Try on” first."
+
+REGION_NAMES = {"top": "Top", "bottom": "Bottom", "dress": "Dress", "full": "Everything"}
+PRESET_NAMES = {"fast": "Fast", "balanced": "Balanced", "quality": "Best"}
+
+# Fonts of the visitor's own machine: none is fetched.
+THEME = gr.themes.Default(
+    primary_hue="indigo",
+    neutral_hue="slate",
+    font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
+    font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+)
+
+CSS = """
+.gradio-container {max-width: 1360px !important; margin: 0 auto !important; min-width: 0 !important;}
+footer {display: none !important;}
+#title h1 {margin-bottom: 0.1em;}
+#person-wardrobe .grid-container, #garment-wardrobe .grid-container {
+  grid-template-columns: repeat(6, minmax(0, 1fr)) !important; grid-template-rows: auto !important; height: auto;}
+#poses .grid-container {
+  grid-template-columns: repeat(3, minmax(0, 1fr)) !important; grid-template-rows: auto !important; height: auto;}
+#person-wardrobe button.thumbnail-item, #garment-wardrobe button.thumbnail-item, #poses button.thumbnail-item {
+  aspect-ratio: 3 / 4; min-width: 0; height: auto;}
+#person-wardrobe :is(.grid-wrap, .gallery-container), #garment-wardrobe :is(.grid-wrap, .gallery-container),
+#poses :is(.grid-wrap, .gallery-container) {min-height: 0 !important; height: auto !important;}
+#bars img {width: 100%; height: auto;}
+#legend span.entry {white-space: nowrap; display: inline-block; margin-right: 0.9em;}
+#legend span.swatch {display: inline-block; width: 0.9em; height: 0.9em; border-radius: 3px;
+  margin-right: 0.35em; vertical-align: -0.08em; border: 1px solid rgba(0, 0, 0, 0.2);}
+@media (max-width: 640px) {#person-picture, #garment-picture {height: 260px !important;}}
+"""
+
+_log = logging.getLogger(__name__)
+
+
+def told(function: Function) -> Function:
+    """Show what goes wrong in a handler as a sentence; the server goes on."""
+
+    @functools.wraps(function)
+    def handler(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except gr.Error:
+            raise
+        except StyleTryOnError as error:
+            raise _sentence(" ".join(str(error).split())) from error
+        except Exception as error:
+            _log.exception("the fitting room: %s failed", function.__name__)
+            raise _sentence("Something went wrong here; the server's log says what. Please try again.") from error
+
+    return cast(Function, handler)
+
+
+def _sentence(text: str) -> Exception:
+    return cast(Exception, gr.Error(text, title="That did not work", duration=15, print_exception=False))
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What the controls of the page call. Each visitor's choices and try-on come in and go out as values."""
+
+    room: FittingRoom
+    visits: Visits
+
+    def upload(self, content: bytes | None, name: str) -> tuple[Choice, Image.Image]:
+        """Read an uploaded picture; return the choice and what to show."""
+        if not content:
+            raise _sentence("The uploaded file is empty; choose a picture.")
+        choice = wardrobe.uploaded(content, name)
+        return choice, shown(choice.picture)
+
+    def dress(
+        self,
+        person: Choice | None,
+        garment: Choice | None,
+        region: str,
+        preset: str,
+        name: str | None,
+        labels: bool,
+        progress: Callable[..., Any],
+    ) -> tuple[Any, ...]:
+        """Try on; return the visit's name, scales of 1 and everything to show."""
+        fitting = self.room.dress(
+            person or wardrobe.rendered(PERSON),
+            garment or wardrobe.rendered(GARMENT),
+            region=region,
+            preset=preset,
+            tell=lambda share, text: progress(share, desc=text),
+        )
+        name = self.visits.keep(fitting, name)
+        return name, *self.show(fitting, labels), *fitting.scales.values()
+
+    def redraw(self, name: str | None, labels: bool, *scales: float) -> tuple[Any, ...]:
+        """Scale the coefficients; return everything to show."""
+        fitting = self.room.redraw(self.find(name), scales)
+        self.visits.keep(fitting, name)
+        return self.show(fitting, labels)
+
+    def relabel(self, name: str | None, labels: bool) -> tuple[Any, ...]:
+        """Switch the segmentation on or off."""
+        return self.show(self.find(name), labels)
+
+    def poses(self, name: str | None) -> list[Image.Image]:
+        """The outfit in other poses."""
+        return self.room.in_poses(self.find(name))
+
+    def files(self, name: str | None) -> tuple[Any, Any]:
+        """The files to download."""
+        fitting = self.find(name)
+        picture, report = self.visits.write(cast(str, name), fitting)
+        return (
+            gr.DownloadButton(value=str(picture), interactive=True),
+            gr.DownloadButton(value=str(report), interactive=True),
+        )
+
+    def find(self, name: str | None) -> Fitting:
+        """The visitor's try-on."""
+        fitting = self.visits.find(name)
+        if fitting is None:
+            raise _sentence(GONE)
+        return fitting
+
+    def show(self, fitting: Fitting, labels: bool) -> tuple[Any, ...]:
+        """Before and after, the legend, a line about it, and the bars."""
+        after = show_labels(fitting) if labels else fitting.result.image
+        return (
+            (shown(fitting.result.person_image), shown(after)),
+            legend(fitting) if labels else "",
+            status(fitting),
+            draw_bars(fitting.layer_means),
+        )
+
+
+def shown(picture: Image.Image) -> Image.Image:
+    """A picture of at most `MAX_SHOWN` pixels a side."""
+    if max(picture.size) <= MAX_SHOWN:
+        return picture
+    small = picture.copy()
+    small.thumbnail((MAX_SHOWN, MAX_SHOWN), Image.Resampling.LANCZOS)
+    return small
+
+
+def legend(fitting: Fitting) -> str:
+    """The colours of the label classes, as HTML."""
+    entries = [
+        f'<span class="entry"><span class="swatch" style="background: rgb{colour}"></span>{html.escape(name)}</span>'
+        for name, colour in label_names(fitting)
+    ]
+    return "<div>" + " ".join(entries) + "</div>"
+
+
+def status(fitting: Fitting) -> str:
+    """One line about a try-on."""
+    report = fitting.report
+    share = sum(fitting.layer_means.values()) / len(fitting.layer_means)
+    line = f"{share:.0%} of the style comes from the garment's picture."
+    if report["changed_by_hand"]:
+        return f"{line} Changed by hand."
+    return f"{line} Found in {float(report['seconds']):.1f} s."
+
+
+def build(room: FittingRoom, visits: Visits) -> Any:
+    """Lay the page out.
+
+    Args:
+        room: What dresses people.
+        visits: What remembers them.
+
+    Returns:
+        The `gradio.Blocks`, not yet served.
+    """
+    handlers = Handlers(room, visits)
+    people = wardrobe.thumbnails()
+    with gr.Blocks(
+        title="styletryon fitting room", analytics_enabled=False, delete_cache=(600, SESSION_SECONDS)
+    ) as blocks:
+        gr.Markdown(
+            "# Fitting room\nChoose a person, choose somebody whose clothes you like, and press **Try on**. "
+            "Pictures stay on this machine.",
+            elem_id="title",
+        )
+        visit = gr.State(None, time_to_live=SESSION_SECONDS)
+        with gr.Row():
+            person = _picker("person", "Person", people, PERSON, handlers)
+            garment = _picker("garment", "Garment", people, GARMENT, handlers)
+            with gr.Column(min_width=300):
+                settings, button, view, labels, downloads = _try_on_column()
+        with gr.Row():
+            with gr.Column(min_width=300):
+                sliders, reset = _hand_column(room.groups)
+            with gr.Column(min_width=300):
+                bars = _bar_column()
+            with gr.Column(min_width=300):
+                gallery, again = _pose_column()
+        views = [*view, bars]
+
+        dressed = button.click(
+            _with_progress(handlers),
+            [person, garment, *settings, visit, labels],
+            [visit, *views, *sliders],
+            concurrency_limit=1,
+            concurrency_id="dress",
+            api_name="try_on",
+            show_progress_on=view[0],
+        )
+        dressed.success(told(handlers.files), visit, downloads, api_name="files", show_progress="hidden")
+        dressed.success(told(handlers.poses), visit, gallery, api_name=False, show_progress="hidden")
+        again.click(told(handlers.poses), visit, gallery, api_name="poses", concurrency_id="hand", concurrency_limit=1)
+        labels.input(
+            told(handlers.relabel), [visit, labels], views, api_name=False, show_progress="hidden",
+            concurrency_id="hand",
+        )  # fmt: skip
+        redrawn = gr.on(
+            [slider.input for slider in sliders],
+            told(handlers.redraw),
+            [visit, labels, *sliders],
+            views,
+            api_name="redraw",
+            trigger_mode="always_last",
+            show_progress="hidden",
+            concurrency_id="hand",
+        )
+        cleared = reset.click(lambda: [1.0] * len(sliders), None, sliders, api_name=False, show_progress="hidden")
+        restored = cleared.success(
+            told(handlers.redraw), [visit, labels, *sliders], views, api_name=False, show_progress="hidden",
+            concurrency_id="hand",
+        )  # fmt: skip
+        for event in (redrawn, restored):
+            event.success(
+                told(handlers.files), visit, downloads, api_name=False, show_progress="hidden",
+                trigger_mode="always_last",
+            )  # fmt: skip
+    return blocks
+
+
+def _with_progress(handlers: Handlers) -> Callable[..., Any]:
+    def dress(
+        person: Choice | None,
+        garment: Choice | None,
+        region: str,
+        preset: str,
+        name: str | None,
+        labels: bool,
+        progress: Any = gr.Progress(),  # noqa: B008  # Gradio finds it by its default.
+    ) -> tuple[Any, ...]:
+        return handlers.dress(person, garment, region, preset, name, labels, progress)
+
+    return told(dress)
+
+
+def _picker(name: str, title: str, people: Sequence[Image.Image], first: int, handlers: Handlers) -> Any:
+    """A column to choose a picture in; returns the state that holds the choice."""
+    with gr.Column(min_width=300):
+        picture = gr.Image(
+            wardrobe.rendered(first).picture, label=title, type="pil", interactive=False, height=420,
+            buttons=["fullscreen"], elem_id=f"{name}-picture",
+        )  # fmt: skip
+        upload = gr.UploadButton(
+            "Upload a photograph", file_types=["image"], type="binary", size="sm", elem_id=f"{name}-upload"
+        )
+        _keep_local(upload)
+        gallery = gr.Gallery(
+            list(people), label=f"Or choose: {title.lower()}", show_label=False, columns=6, height="auto",
+            allow_preview=False, object_fit="contain", buttons=[], elem_id=f"{name}-wardrobe", interactive=False,
+        )  # fmt: skip
+        choice = gr.State(None, time_to_live=SESSION_SECONDS)
+
+        def choose(event: gr.SelectData) -> tuple[Choice, Image.Image]:
+            chosen = wardrobe.rendered(int(event.index))
+            return chosen, chosen.picture
+
+        def receive(content: bytes | None) -> tuple[Choice, Image.Image]:
+            return handlers.upload(content, name)
+
+        gallery.select(told(choose), None, [choice, picture], api_name=False, show_progress="hidden")
+        upload.upload(told(receive), upload, [choice, picture], api_name=f"upload_{name}", show_progress="hidden")
+    return choice
+
+
+def _keep_local(component: Any) -> None:
+    """Let a component take uploaded files alone: left to itself, Gradio fetches an address that a client names."""
+
+    def guarded(take: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def move(path: Any) -> Any:
+            if "://" in str(path):
+                raise _sentence("Only files can be uploaded, no addresses; download the picture first.")
+            return take(path)
+
+        return move
+
+    for name in ("move_resource_to_block_cache", "async_move_resource_to_block_cache"):
+        setattr(component, name, guarded(getattr(component, name)))
+
+
+def _try_on_column() -> tuple[list[Any], Any, list[Any], Any, list[Any]]:
+    slider = gr.ImageSlider(
+        label="Before and after: drag the line", type="pil", interactive=False, height=420, max_height=420,
+        buttons=["fullscreen"], elem_id="result", slider_position=50,
+    )  # fmt: skip
+    line = gr.Markdown("", elem_id="status")
+    region = gr.Radio(
+        [(REGION_NAMES.get(name, name), name) for name in REGIONS], value="top", label="What to try on",
+        elem_id="region",
+    )  # fmt: skip
+    preset = gr.Radio(
+        [(PRESET_NAMES.get(name, name), name) for name in PRESETS], value="balanced", label="How carefully",
+        elem_id="preset",
+    )  # fmt: skip
+    button = gr.Button("Try on", variant="primary", elem_id="try-on")
+    labels = gr.Checkbox(False, label="Show what is drawn where", elem_id="labels")
+    legend_box = gr.HTML("", elem_id="legend")
+    with gr.Row():
+        downloads = [
+            gr.DownloadButton(text, interactive=False, size="sm", min_width=120, elem_id=f"download-{kind}")
+            for text, kind in (("Download picture", "picture"), ("Download report", "report"))
+        ]
+    return [region, preset], button, [slider, legend_box, line], labels, downloads
+
+
+def _hand_column(groups: Sequence[str]) -> tuple[list[Any], Any]:
+    gr.Markdown(
+        "### Adjust by hand\nHow much of the garment's style each resolution takes, times what was found: "
+        "0 keeps the person's own, 1 is as found."
+    )
+    sliders = [
+        gr.Slider(0, 2, 1, step=0.05, label=_group_title(index, groups), elem_id=f"scale-{group}", buttons=[])
+        for index, group in enumerate(groups)
+    ]
+    reset = gr.Button("Back to what was found", size="sm", elem_id="reset")
+    return sliders, reset
+
+
+def _bar_column() -> Any:
+    gr.Markdown(
+        "### What comes from the garment\nThe mean share of each layer's style that is the garment's, from the "
+        "coarsest layer to the finest."
+    )
+    return gr.Image(show_label=False, type="pil", interactive=False, buttons=[], elem_id="bars", format="png")
+
+
+def _group_title(index: int, groups: Sequence[str]) -> str:
+    note = {0: " (coarsest)", len(groups) - 1: " (finest)"}.get(index, "")
+    return f"{groups[index]} pixels{note}"
+
+
+def _pose_column() -> tuple[Any, Any]:
+    gr.Markdown("### In other poses\nThe same outfit, drawn anew in usual poses.")
+    gallery = gr.Gallery(
+        label="Other poses", show_label=False, columns=3, height="auto", object_fit="contain", buttons=[],
+        interactive=False, elem_id="poses",
+    )  # fmt: skip
+    again = gr.Button("Draw the poses again", size="sm", elem_id="poses-again")
+    return gallery, again

@@ -1,0 +1,211 @@
+"""What the fitting room computes. It knows nothing of browsers and visitors."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast, final
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from styletryon.api import ModelLike, _project, _projector, generate, load_model
+from styletryon.app.wardrobe import Choice
+from styletryon.drawing import PosedDrawer, draw_in
+from styletryon.errors import ShapeError
+from styletryon.images import to_pil
+from styletryon.labels import resolve_region
+from styletryon.latent import Latent, stack
+from styletryon.pose import Pose
+from styletryon.projection import ProjectionProgress
+from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, blend_styles
+
+Tell = Callable[[float, str], object]
+"""Is told the share of the work that is done, in [0, 1], and what is being done."""
+
+MAX_LATENTS = 64
+"""How many projected pictures are kept for the next try-on."""
+
+POSES = 6
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """A try-on that can be changed by hand.
+
+    Attributes:
+        batch: The try-on as it was optimised.
+        draw: The generator in the person's pose.
+        result: What is shown: `batch`, its coefficients scaled.
+        scales: Group of layers -> what their coefficients are multiplied with.
+        settings: What the visitor chose, for the report.
+    """
+
+    batch: TryOnBatch
+    draw: PosedDrawer
+    result: TryOnResult
+    scales: dict[str, float]
+    settings: dict[str, str]
+
+    @property
+    def layer_means(self) -> dict[str, float]:
+        """Layer -> the mean over its channels of the coefficients, in [0, 1]."""
+        return {name: float(layer.mean()) for name, layer in self.result.coefficients.items()}
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Plain numbers about what is shown."""
+        changed = any(scale != 1 for scale in self.scales.values())
+        # The losses are those of the optimised picture.
+        numbers = {k: v for k, v in self.result.report.items() if not (changed and k.startswith("loss_"))}
+        return {
+            **self.settings,
+            **numbers,
+            "changed_by_hand": changed,
+            "scales": self.scales,
+            "coefficients": self.layer_means,
+        }
+
+
+@final
+class FittingRoom:
+    """Dresses people, one after another, and redraws what was found.
+
+    Args:
+        model: The generator: name, folder or object.
+        device: Where to compute. None for a CUDA device where there is one.
+        seed: Of everything random.
+
+    Raises:
+        CheckpointError: If the model cannot be loaded.
+        ConfigError: If the device is not there.
+    """
+
+    def __init__(
+        self, model: ModelLike = "default", *, device: torch.device | str | None = None, seed: int = 0
+    ) -> None:
+        self.model = load_model(model, device=device)
+        self.seed = seed
+        self._latents: OrderedDict[tuple[str, str], Latent] = OrderedDict()
+        self._busy = threading.Lock()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of layers that one slider scales: the resolutions in pixels, coarsest first."""
+        return tuple(dict.fromkeys(group_of(name) for name in self.model.style_names))
+
+    def dress(
+        self, person: Choice, garment: Choice, *, region: str = "top", preset: str = "balanced", tell: Tell
+    ) -> Fitting:
+        """Try a garment on.
+
+        Args:
+            person: Who is dressed.
+            garment: Who wears the garment.
+            region: What changes.
+            preset: "fast", "balanced" or "quality".
+            tell: Is told of the progress. It may raise, which ends the work.
+
+        Returns:
+            The try-on.
+
+        Raises:
+            StyleTryOnError: If an input cannot be used.
+        """
+        resolve_region(region)  # so that a misspelt region is told before the projections, not after
+        optimizer = TryOnOptimizer(self.model, preset=preset, seed=self.seed)
+        with self._busy:
+            wearer = self._project(person, preset, "person", Share(tell, 0.0, 0.35))
+            wanted = self._project(garment, preset, "garment", Share(tell, 0.35, 0.7))
+            batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("try-on"))
+        settings = {"region": region, "preset": preset}
+        scales = dict.fromkeys(self.groups, 1.0)
+        return Fitting(
+            batch, draw_in(self.model, batch.person.pose), TryOnResult.from_batch(batch), scales, settings
+        )
+
+    @torch.no_grad()
+    def redraw(self, fitting: Fitting, scales: Sequence[float]) -> Fitting:
+        """Scale the optimised coefficients by hand.
+
+        Args:
+            fitting: The try-on.
+            scales: A number per group: 0 leaves the person's, 1 is as optimised; coefficients end at 1.
+
+        Returns:
+            The try-on with the coefficients scaled; those that were optimised are kept beside.
+
+        Raises:
+            ShapeError: If there are not as many scales as groups.
+        """
+        if len(scales) != len(self.groups):
+            raise ShapeError(f"scales: expected {len(self.groups)} numbers, one per group, got {len(scales)}")
+        chosen = dict(zip(self.groups, map(float, scales), strict=True))
+        batch = fitting.batch
+        coefficients = tuple(
+            (layer * chosen[group_of(name)]).clamp(0, 1)
+            for name, layer in zip(batch.layer_names, batch.coefficients, strict=True)
+        )
+        styles = blend_styles(batch.person.styles, batch.garment.styles, coefficients)
+        drawing = fitting.draw(styles, noise=batch.person.noise)
+        changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
+        return replace(fitting, result=TryOnResult.from_batch(changed), scales=chosen)
+
+    @torch.no_grad()
+    def in_poses(self, fitting: Fitting) -> list[Image.Image]:
+        """Draw the dressed person in a row of usual poses."""
+        latent = replace(fitting.result.latent, report={}, source=None)
+        people = stack([latent.with_pose(pose) for pose in self.poses])
+        return [to_pil(picture) for picture in self.model.synthesize(people.styles, people.pose).image]
+
+    @cached_property
+    def poses(self) -> list[Pose]:
+        """Usual poses, each different."""
+        found: list[Pose] = []
+        for seed in range(8 * POSES):
+            pose = generate(seed=seed, model=self.model).pose
+            if len(found) < POSES and not any(_same(pose, other) for other in found):
+                found.append(pose)
+        return found
+
+    def _project(self, choice: Choice, preset: str, name: str, share: Share) -> Latent:
+        key = (choice.key, preset)
+        if key not in self._latents:
+            projector = _projector(self.model, preset, self.seed)
+            latent = _project(choice.picture, choice.pose, name, projector, cast(Any, share))
+            self._latents[key] = latent
+            while len(self._latents) > MAX_LATENTS:
+                self._latents.popitem(last=False)
+        self._latents.move_to_end(key)
+        return self._latents[key]
+
+
+class Share:
+    """The part of the whole progress that a stage of the work makes up; stands where `api` wants a progress bar."""
+
+    def __init__(self, tell: Tell, start: float, stop: float) -> None:
+        self.tell, self.start, self.stop = tell, start, stop
+
+    def stage(self, name: str) -> Callable[[ProjectionProgress | TryOnProgress], None]:
+        """Return the callback of an optimisation."""
+        text = "Dressing" if name == "try-on" else f"Looking at the {name}"
+
+        def step(progress: ProjectionProgress | TryOnProgress) -> None:
+            self.tell(self.start + (self.stop - self.start) * progress.step / max(1, progress.steps), text)
+
+        return step
+
+
+def group_of(layer: str) -> str:
+    """The group of a layer: "32.conv0" belongs to "32"."""
+    return layer.split(".")[0]
+
+
+def _same(pose: Pose, other: Pose) -> bool:
+    points: Tensor = pose.keypoints
+    return bool(torch.equal(points, other.keypoints))

@@ -1,0 +1,183 @@
+"""What the fitting room computes, without a browser and without Gradio."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from styletryon.app import FittingRoom
+from styletryon.app import room as rooms
+from styletryon.app.figures import draw_bars, label_names, layer_title, show_labels
+from styletryon.app.room import Fitting
+from styletryon.app.visits import Visits
+from styletryon.app.wardrobe import MAX_SIDE, SEEDS, THUMBNAIL, rendered, thumbnails, uploaded
+from styletryon.errors import ImageError, RangeError, RegionError, ShapeError
+from styletryon.tryon import blend
+from tests._support.tiny import tiny_generator
+from tests.app.conftest import choice, png
+
+
+def silent(share: float, text: str) -> None:
+    """Hear of progress and do nothing."""
+
+
+@pytest.fixture(scope="module")
+def fitting(room: FittingRoom, region: str) -> Fitting:
+    return room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
+
+
+def test_progress_rises_from_start_to_end(room: FittingRoom, region: str) -> None:
+    heard: list[tuple[float, str]] = []
+    room.dress(choice(31), choice(32), region=region, preset="fast", tell=lambda *news: heard.append(news))
+    shares = [share for share, _ in heard]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.1
+    assert shares[-1] == 1
+    stages = list(dict.fromkeys(text for _, text in heard))
+    assert stages == ["Looking at the person", "Looking at the garment", "Dressing"]
+
+
+def test_what_is_told_may_end_the_work(room: FittingRoom, region: str) -> None:
+    def stop(share: float, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        room.dress(choice(33), choice(34), region=region, preset="fast", tell=stop)
+    assert room.dress(choice(33), choice(34), region=region, preset="fast", tell=silent).result.image.size == (24, 32)
+
+
+def test_a_picture_is_projected_once_per_preset(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = FittingRoom(tiny_generator())
+    monkeypatch.setattr(rooms, "MAX_LATENTS", 2)
+    seen: list[str] = []
+    project = rooms._project
+    monkeypatch.setattr(rooms, "_project", lambda *given: (seen.append(given[2]), project(*given))[1])
+    for _ in range(2):
+        room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
+    assert seen == ["person", "garment"]
+    room.dress(choice(3), choice(2), region=region, preset="fast", tell=silent)
+    assert len(room._latents) == 2
+    room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
+    assert seen == ["person", "garment", "person", "person"]
+
+
+def test_an_unknown_region_is_told_first(room: FittingRoom) -> None:
+    with pytest.raises(RegionError, match="hat"):
+        room.dress(choice(1), choice(2), region="hat", preset="fast", tell=silent)
+
+
+def test_scales_of_one_redraw_what_was_found(room: FittingRoom, fitting: Fitting) -> None:
+    again = room.redraw(fitting, [1.0] * len(room.groups))
+    before, after = np.asarray(fitting.result.image, int), np.asarray(again.result.image, int)
+    assert np.abs(before - after).max() <= 1
+
+
+def test_scales_of_nought_give_the_person_back(room: FittingRoom, fitting: Fitting) -> None:
+    again = room.redraw(fitting, [0.0] * len(room.groups))
+    assert all(mean == 0 for mean in again.layer_means.values())
+    torch.testing.assert_close(again.result.drawn, fitting.batch.targets.person.image[0].clamp(-1, 1))
+
+
+def test_a_scale_multiplies_the_coefficients_of_its_group_alone(room: FittingRoom, fitting: Fitting) -> None:
+    scales = [0.5, *[1.0] * (len(room.groups) - 1)]
+    again = room.redraw(fitting, scales)
+    expected = [
+        layer * (0.5 if name.startswith("4.") else 1.0)
+        for name, layer in zip(fitting.batch.layer_names, fitting.batch.coefficients, strict=True)
+    ]
+    for mine, theirs in zip(again.batch.coefficients, fitting.batch.coefficients, strict=True):
+        assert torch.equal(mine, theirs), "what was found is kept beside"
+    drawn = blend(room.model, fitting.batch.person, fitting.batch.garment, expected).image[0]
+    torch.testing.assert_close(again.result.drawn, drawn.clamp(-1, 1))
+    strong = room.redraw(fitting, [2.0] * len(room.groups)).result.coefficients
+    assert all(0 <= float(layer.min()) <= float(layer.max()) <= 1 for layer in strong.values())
+
+
+def test_redrawing_twice_starts_from_what_was_found(room: FittingRoom, fitting: Fitting) -> None:
+    scales = [0.3] * len(room.groups)
+    once, twice = room.redraw(fitting, scales), room.redraw(room.redraw(fitting, scales), scales)
+    assert torch.equal(once.result.drawn, twice.result.drawn)
+
+
+def test_the_number_of_scales_is_checked(room: FittingRoom, fitting: Fitting) -> None:
+    with pytest.raises(ShapeError, match="scales"):
+        room.redraw(fitting, [1.0])
+
+
+def test_poses_differ_and_so_do_their_pictures(room: FittingRoom, fitting: Fitting) -> None:
+    pictures = room.in_poses(fitting)
+    assert len(pictures) == len(room.poses) == rooms.POSES
+    assert len({picture.tobytes() for picture in pictures}) == rooms.POSES
+
+
+def test_the_report_is_plain_and_says_what_was_changed(room: FittingRoom, fitting: Fitting) -> None:
+    found = json.loads(json.dumps(fitting.report))
+    assert found["region"] == "full"
+    assert found["preset"] == "fast"
+    assert not found["changed_by_hand"]
+    assert any(name.startswith("loss_") for name in found)
+    changed = room.redraw(fitting, [0.0] * len(room.groups)).report
+    assert changed["changed_by_hand"]
+    assert not any(name.startswith("loss_") for name in changed)
+    assert changed["coefficient_mean"] == 0
+
+
+def test_the_wardrobe_is_drawn_and_the_same_each_time() -> None:
+    pictures = thumbnails()
+    assert len(pictures) == len(SEEDS) == len({picture.tobytes() for picture in pictures})
+    assert all(picture.size == THUMBNAIL[::-1] for picture in pictures)
+    assert rendered(0) is rendered(0)
+    assert rendered(0).pose is not None
+    with pytest.raises(RangeError, match="index"):
+        rendered(len(SEEDS))
+
+
+def test_uploads_are_made_smaller_and_known_again() -> None:
+    from PIL import Image
+
+    big = Image.new("RGB", (3000, 2000), "red")
+    assert max(uploaded(_file(big), "person").picture.size) == MAX_SIDE
+    assert uploaded(png(3), "person").key == uploaded(png(3), "garment").key != uploaded(png(4), "person").key
+    with pytest.raises(ImageError, match="garment"):
+        uploaded(b"no picture", "garment")
+
+
+def _file(picture: object) -> bytes:
+    import io
+
+    file = io.BytesIO()
+    picture.save(file, "png")  # type: ignore[attr-defined]
+    return file.getvalue()
+
+
+def test_figures(fitting: Fitting) -> None:
+    assert show_labels(fitting).size == fitting.result.image.size
+    names = [name for name, _ in label_names(fitting)]
+    assert len(names) == len(set(np.unique(fitting.result.segmentation)) - {0})
+    empty, full = (np.asarray(draw_bars({"4.conv": value, "8.rgb": 0.0})) for value in (0.0, 1.0))
+    assert empty.shape == full.shape
+    assert (empty != full).any()
+    assert layer_title("32.rgb") == "32 px colour"
+
+
+def test_visits_are_bounded_in_number_and_time(fitting: Fitting, tmp_path: Path) -> None:
+    now = [0.0]
+    visits = Visits(tmp_path, capacity=2, seconds=10, clock=lambda: now[0])
+    first, second = visits.keep(fitting), visits.keep(fitting)
+    for path in visits.write(first, fitting):
+        assert path.stat().st_size > 0
+    assert json.loads((tmp_path / first / "report.json").read_text())["preset"] == "fast"
+    assert visits.find(first) is fitting
+    third = visits.keep(fitting)
+    assert visits.find(second) is None, "the one used longest ago goes first"
+    assert visits.keep(fitting, first) == first
+    assert len({first, second, third}) == 3
+    now[0] = 11.0
+    assert len(visits) == 0
+    assert visits.find(first) is None
+    assert not (tmp_path / first).exists(), "its files go with it"
+    assert visits.find(None) is None
