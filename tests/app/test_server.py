@@ -27,8 +27,12 @@ from styletryon.errors import ConfigError, DependencyError, SaveError
 from tests._support.process import run_python
 from tests.app.conftest import png, write_png
 
-# Gradio's client and its server leave sockets and event loops for the garbage collector to close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+# Gradio's client and its server leave sockets and event loops for the garbage collector to close, and its queue asks
+# pandas for an option that pandas 3 deprecates.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
+]
 
 
 def free_port() -> int:
