@@ -103,8 +103,10 @@ def test_batch_is_drawn_one_by_one() -> None:
     generator = tiny_generator()
     latent = tiny_latent(generator, 3)
     together = generator.draw(latent).image
+    rounding = 1e-5 * float(together.abs().max())  # random weights draw far beyond [-1, 1]
     for index in range(3):
-        torch.testing.assert_close(together[index : index + 1], generator.draw(latent[index]).image)
+        alone = generator.draw(latent[index]).image
+        torch.testing.assert_close(together[index : index + 1], alone, atol=rounding, rtol=1e-5)
 
 
 def test_same_latent_same_picture_and_noise_is_fixed() -> None:
