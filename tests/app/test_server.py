@@ -7,7 +7,6 @@ import json
 import resource
 import socket
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -33,6 +32,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_for_other_tests() -> Iterator[None]:
+    """Collect what is left here, where the warnings that it gives are expected, and not in some later test."""
+    yield
+    gc.collect()
 
 
 def free_port() -> int:
@@ -140,18 +146,14 @@ def test_a_bad_upload_is_answered_by_a_sentence(
 
 
 def test_an_address_in_the_place_of_a_file_is_not_fetched(running: Running) -> None:
-    asked = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as trap:
-        threading.Thread(target=lambda: (_accept(trap), asked.set()), daemon=True).start()
         address = f"http://127.0.0.1:{trap.getsockname()[1]}/picture.png"
         data = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}, "orig_name": "picture.png"}
         with pytest.raises(Exception, match="Only files can be uploaded"):
             running.visitor().predict(data, api_name="/upload_person")
-        assert not asked.is_set()
-
-
-def _accept(trap: socket.socket) -> None:
-    trap.accept()
+        trap.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody knocked
+            trap.accept()
 
 
 def test_what_cannot_be_done_is_answered_by_a_sentence(running: Running) -> None:
@@ -216,7 +218,7 @@ def test_ten_visitors_at_once_are_answered_and_none_mixed_up(
             shown = np.asarray(picture, float)
             right = np.abs(shown - np.asarray(alone.result.image, float)).mean()
             person = np.abs(shown - np.asarray(answers[(number + 1) % 10][garment - 1], float)).mean()
-            assert right < 6 < person, f"visitor {number} (WebP loses a little)"
+            assert right < 0.5 * person, f"visitor {number} (WebP loses a little)"
     assert len(running.server.visits) <= running.server.visits.capacity
     assert grown < 150, f"{grown:.0f} MB more than before"
 

@@ -110,7 +110,7 @@ def test_the_result_starts_projections(data: Path, tmp_path: Path) -> None:
 
 def test_known_codes_are_learnt(data: Path, tmp_path: Path) -> None:
     generator = tiny_generator(encoder=False)
-    run = trainer(data, tmp_path, generator, pictures=240, learning_rate=5e-3, drawings=1.0, codes=1.0)
+    run = trainer(data, tmp_path, generator, pictures=720, learning_rate=5e-3, drawings=1.0, codes=1.0)
     w = generator.mapping(torch.randn(32, generator.z_dim, generator=torch.Generator().manual_seed(9)))
     pose = tiny_pose(32)
     images = generator.synthesize(generator.affine(w), pose).image.clamp(-1, 1)

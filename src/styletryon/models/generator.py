@@ -136,7 +136,14 @@ class PoseStyleGAN2(StyleGenerator):
         return tuple(torch.split(share, list(self.style_channels)))
 
     def wave_styles(self, w: Tensor) -> Styles:
-        """Return the styles of those layers alone that see the body's coordinates, `(B, NUM_BODY_MAPS)` each."""
+        """Map w to the styles of those layers alone that see the body's coordinates.
+
+        Args:
+            w: `(B, w_dim)`.
+
+        Returns:
+            `(B, NUM_BODY_MAPS)` per such layer; none without `body_maps`.
+        """
         named = zip(self.style_names, self.affines, strict=True)
         return tuple(affine(w).float() for name, affine in named if name.endswith(".body"))
 

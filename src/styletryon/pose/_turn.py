@@ -56,7 +56,13 @@ def run(weights: dict[str, Tensor], x: Tensor) -> Tensor:
     return F.linear(x, weights["2.weight"], weights["2.bias"])[:, 0]
 
 
-@lru_cache(maxsize=8)
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _weights(device: str) -> dict[str, Tensor]:
+    """Return the network's weights on a device. A compiler would read the file into its graph."""
+    return _load(device)
+
+
+@lru_cache(maxsize=8)
+def _load(device: str) -> dict[str, Tensor]:
     with torch.inference_mode(False):
         return {name: tensor.float().to(device) for name, tensor in load_file(WEIGHTS).items()}
