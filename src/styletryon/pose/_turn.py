@@ -7,7 +7,6 @@ head, the shoulders and the hips shift against each other. A network of two hidd
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -56,13 +55,11 @@ def run(weights: dict[str, Tensor], x: Tensor) -> Tensor:
     return F.linear(x, weights["2.weight"], weights["2.bias"])[:, 0]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+_KEPT: dict[str, dict[str, Tensor]] = {}  # by device; a compiler looks into a dictionary, not behind `lru_cache`
+
+
 def _weights(device: str) -> dict[str, Tensor]:
-    """Return the network's weights on a device. A compiler would read the file into its graph."""
-    return _load(device)
-
-
-@lru_cache(maxsize=8)
-def _load(device: str) -> dict[str, Tensor]:
-    with torch.inference_mode(False):
-        return {name: tensor.float().to(device) for name, tensor in load_file(WEIGHTS).items()}
+    if device not in _KEPT:
+        with torch.inference_mode(False):
+            _KEPT[device] = {name: tensor.float().to(device) for name, tensor in load_file(WEIGHTS).items()}
+    return _KEPT[device]
