@@ -27,7 +27,7 @@ SECTIONS = {
     "styletryon.data": "Data sets.",
     "styletryon.data.paperdoll": "Drawn people of whom everything is known.",
     "styletryon.metrics": "The benchmark.",
-    "styletryon.app": "The fitting room in the browser; see [its page](app.md).",
+    "styletryon.app": "The fitting room in the browser.",
     "styletryon.errors": "The exceptions; the root is `StyleTryOnError`.",
 }
 
