@@ -53,6 +53,7 @@ def try_on(
     device: torch.device | str | None = None,
     progress: bool = False,
     composite: bool = True,
+    detail: bool = True,
     person_box: Sequence[float] | None = None,
     garment_box: Sequence[float] | None = None,
 ) -> TryOnResult:
@@ -75,6 +76,8 @@ def try_on(
         progress: Whether to show a progress bar on stderr.
         composite: Whether pixels outside the changed region are the photograph's own, bit for bit. Otherwise the whole
             frame around the person is the generator's drawing.
+        detail: Whether cloth is shown as the garment's photograph shows it, where the generator drew it. Otherwise it
+            is as coarse as the generator's pixels. Needs two pictures, not latents, and `composite`.
         person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
             pose is given. None for the largest.
         garment_box: The same for the garment's wearer.
@@ -99,7 +102,7 @@ def try_on(
         wearer = _as_latent(person, person_pose, person_box, "person", projector, bar)
         wanted = _as_latent(garment, garment_pose, garment_box, "garment", projector, bar)
         batch = optimizer.optimize(wearer, wanted, region=region, callback=bar.stage("try-on"))
-    return TryOnResult.from_batch(batch, composite=composite)
+    return TryOnResult.from_batch(batch, composite=composite, detail=detail)
 
 
 def project(
@@ -398,7 +401,7 @@ def _project(
     if tune:
         device = projector.generator.w_mean.device
         latent = projector.tune(latent, picture[None].to(device), mask=inside, callback=bar.stage(f"{name}, tuning"))
-    return replace(latent, source=(Source(photo, frame),))
+    return replace(latent, source=(Source(photo, frame, found, labels),))
 
 
 class _Progress:

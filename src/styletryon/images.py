@@ -498,10 +498,14 @@ class Source:
     Attributes:
         photo: The photograph, mode "RGB".
         frame: The part of it that was projected.
+        pose: The person's keypoints in the photograph's pixels, those outside the frame too, if they are known.
+        labels: `(H, W)` uint8: what the photograph's pixels show, if it is known.
     """
 
     photo: Image.Image
     frame: Frame
+    pose: Pose | None = None
+    labels: NDArray[np.uint8] | None = None
 
 
 def _check_pose_size(pose: Pose, size: tuple[int, int]) -> None:

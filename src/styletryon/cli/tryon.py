@@ -92,6 +92,7 @@ def _add_try_on(commands: Commands) -> None:
         help="say what a pose file holds",
     )
     parser.add_argument("--no-composite", action="store_true", help="keep the whole drawing, changed or not")
+    parser.add_argument("--no-detail", action="store_true", help="show cloth as drawn, not as in its photograph")
     add_try_on_options(parser)
 
 
@@ -110,6 +111,7 @@ def _try_on(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         progress=wants_progress(arguments),
         composite=not arguments.no_composite,
+        detail=not arguments.no_detail,
     )
     result.save(arguments.out)
     if arguments.figure is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.drawing import Drawing
-from styletryon.images import Frame, crop, from_unit, matte, paste_back, to_pil, to_unit
+from styletryon.images import Frame, Source, crop, from_unit, matte, paste_back, to_pil, to_unit
 from styletryon.labels import IDENTITY, Label
 from styletryon.losses.base import replaced_classes
+from styletryon.tryon.cloth import Cloth
 
 Plane = NDArray[np.float32]
 """`(h, w)` float32."""
@@ -39,6 +41,17 @@ _FADE = 6.0
 
 _LEAST_KNOWN = 50
 """Pixels from which colours are estimated; from fewer, nothing is."""
+
+_TONE = 6.0
+"""Over how many pixels of the drawing cloth takes the drawing's light; what is finer is the garment's photograph's."""
+
+_LEGS = (Label.SKIN, Label.LEGWEAR)
+
+_BESIDE, _BESIDE_LEG = 12.0, 4.0
+"""Up to how far beside the new garment the old one, and the leg, is taken away below the drawing, in its pixels."""
+
+_BAND = 2.0
+"""How far an outline in the garment's photograph may lie from the drawn one, in pixels of the drawing."""
 
 _GAIN = (0.75, 1.35)
 """Bounds of the light's correction: what needs more differs in more than its light."""
@@ -64,32 +77,44 @@ class Change:
     support: Tensor
 
 
-def compose(photo: Image.Image, frame: Frame, change: Change) -> tuple[Image.Image, Tensor]:
+def compose(person: Source, change: Change, cloth: Cloth | None = None) -> tuple[Image.Image, Tensor]:
     """Show a try-on in the photograph of the person.
 
     Args:
-        photo: The photograph, mode "RGB".
-        frame: The part of it that was drawn.
+        person: The photograph, and the part of it that was drawn.
         change: What to show there.
+        cloth: The garment's photograph, for what is finer than the drawing, and for what goes on below it.
 
     Returns:
         A picture of the photograph's size, equal to it bit for bit outside the change; and `(H, W)` float32 in [0, 1]
         of the drawing's size: how much of each of its pixels was changed.
     """
     size = tuple(change.support.shape)
-    work = _work_frame(frame, change.support)
+    goes_on = cloth is not None and person.labels is not None and _reaches_down(change)
+    below = cloth.frame if cloth is not None and goes_on else person.frame
+    work = _work_frame(person.frame, change.support, below)
     if work is None:
-        return photo.copy(), torch.zeros(size)
-    picture, _ = crop(photo, work)
-    layers = _Layers(to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32), work, frame, change)
+        return person.photo.copy(), torch.zeros(size)
+    picture, _ = crop(person.photo, work)
+    layers = _Layers(to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32), work, person, change, cloth)
+    if goes_on:
+        layers.go_on_below()
     alpha, colours = layers.alpha(), layers.colours()
     drawn = from_unit(torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1))))
-    image = paste_back(photo, drawn, torch.from_numpy(alpha), work, feather=0)
-    return image, _reduced(alpha, work, frame)
+    image = paste_back(person.photo, drawn, torch.from_numpy(alpha), work, feather=0)
+    return image, _reduced(alpha, work, person.frame)
 
 
-def _work_frame(frame: Frame, support: Tensor) -> Frame | None:
-    """Find the part of the photograph that the layers cover: the change and what surrounds it, on whole pixels."""
+def _reaches_down(change: Change) -> bool:
+    """Say whether the new garment is drawn down to the lower edge."""
+    return bool((_chance(change.after, change.region)[-2:] > 0.5).any())
+
+
+def _work_frame(frame: Frame, support: Tensor, below: Frame) -> Frame | None:
+    """Find the part of the photograph that the layers cover, on whole pixels.
+
+    That is the change, what surrounds it, and what `below` has below the frame.
+    """
     rows, columns = (torch.nonzero(support.amax(dim=axis) > 0).flatten().tolist() for axis in (1, 0))
     if not rows:
         return None
@@ -100,7 +125,8 @@ def _work_frame(frame: Frame, support: Tensor) -> Frame | None:
     x0 = max(0, int(np.floor(left + max(0, columns[0] - around) / across)))
     y0 = max(0, int(np.floor(top + max(0, rows[0] - around) / down)))
     x1 = min(width, int(np.ceil(left + min(support.shape[1], columns[-1] + 1 + around) / across)))
-    y1 = min(height, int(np.ceil(top + min(support.shape[0], rows[-1] + 1 + around) / down)))
+    last = below.size[0] if below.size != frame.size else min(support.shape[0], rows[-1] + 1 + around)
+    y1 = min(height, int(np.ceil(top + last / down)))
     if x1 - x0 < 2 or y1 - y0 < 2:
         return None
     factor = min(1.0, (_WORK / ((x1 - x0) * (y1 - y0))) ** 0.5)
@@ -111,9 +137,12 @@ def _work_frame(frame: Frame, support: Tensor) -> Frame | None:
 class _Layers:
     """The layers of one try-on over a part of the photograph."""
 
-    def __init__(self, photo: NDArray[np.float32], work: Frame, frame: Frame, change: Change) -> None:
+    def __init__(
+        self, photo: NDArray[np.float32], work: Frame, person: Source, change: Change, cloth: Cloth | None
+    ) -> None:
         self.photo = photo  # (h, w, 3) in [0, 1]
-        self.change = change
+        self.work, self.person, self.change = work, person, change
+        frame = person.frame
         self.enlarge = _enlarger(work, frame)
         self.unit = max(1.0, work.scale[0] / frame.scale[0])  # a drawing's pixel in pixels of the layers
         self.support = self.enlarge(change.support, "bilinear")
@@ -123,9 +152,53 @@ class _Layers:
         worn = replaced_classes(change.region)
         self.old = self._matte(_chance(change.before, worn))
         self.new = self._edge(_chance(change.after, change.region))
+        self.found = None if cloth is None else self._found(cloth)
         self.vacant = self._edge(_chance(change.after, {Label.BACKGROUND}))
         self.open = self._edge(_chance(change.before, {Label.BACKGROUND}))
-        self.backdrop = self._backdrop() if bool((self.vacant * self.support > 0).any()) else None
+        self.own = self._edge(_chance(self.change.before, IDENTITY))
+
+    @cached_property
+    def backdrop(self) -> NDArray[np.float32] | None:
+        """The background behind the person, `(h, w, 3)`; None where none is needed or known."""
+        return self._backdrop() if bool((self.vacant * self.support > 0).any()) else None
+
+    def go_on_below(self) -> None:
+        """Let a garment that the drawing's lower edge cuts go on, as the two photographs show it.
+
+        Nothing is drawn there: the old garment is where the labels of the photograph see it, the new one where its own
+        photograph says. Where the old one is longer, it stays: nobody knows what is under it.
+        """
+        frame, labels, found = self.person.frame, self.person.labels, self.found
+        if labels is None or found is None:
+            return
+        below = ~self._inside()
+        rows, columns = (
+            ((np.arange(count) + 0.5) / scale + start).astype(int).clip(0, limit - 1)
+            for count, scale, start, limit in zip(
+                self.new.shape, self.work.scale, self.work.box[1::-1], labels.shape, strict=True
+            )
+        )
+        shown = labels[np.ix_(rows, columns)]
+        seen = ndimage.grey_closing(found[1], (2 * round(self.unit) + 1,) * 2)
+        new = ((seen - 0.5) * _EDGE + 0.5).clip(0, 1) * (shown != Label.SHOES)
+        worn = np.isin(shown, [int(label) for label in replaced_classes(self.change.region)])
+        legs = np.isin(shown, [int(label) for label in _LEGS])
+        gone = (worn & self._beside(new, _BESIDE)) | (legs & self._beside(new, _BESIDE_LEG))
+        old = ndimage.gaussian_filter(gone.astype(np.float32), 0.2 * self.unit)
+        for plane, value in (
+            (self.new, new),
+            (self.old, old),
+            (self.support, np.ones_like(new)),
+            (self.vacant, 1 - new),
+            (self.open, (shown == Label.BACKGROUND).astype(np.float32)),
+            (self.own, np.zeros_like(new)),
+        ):
+            plane[below] = value[below]
+        self.fade = _faded(self.work, frame, bottom=False)
+
+    def _beside(self, plane: Plane, reach: float) -> NDArray[np.bool_]:
+        """Say which pixels lie beside what a plane shows, up to so many pixels of the drawing."""
+        return np.asarray(ndimage.maximum_filter1d(plane, 2 * round(reach * self.unit) + 1, axis=1) > 0.5)
 
     def alpha(self) -> Plane:
         """Return how much of the layers to show."""
@@ -133,8 +206,7 @@ class _Layers:
         reach = 2 * round(0.4 * self.unit) + 1
         cover = ndimage.maximum_filter(np.clip(2 * self.old, 0, 1), reach)
         cover = ndimage.gaussian_filter(cover, 0.3 * self.unit)
-        own = self._edge(_chance(self.change.before, IDENTITY))
-        alpha = np.maximum(cover, self.new) * (1 - own * (1 - self.new))
+        alpha = np.maximum(cover, self.new) * (1 - self.own * (1 - self.new))
         if self.backdrop is not None:
             alpha = alpha * (1 - self.vacant * self._alike(self.backdrop))
         return np.asarray(alpha * np.clip(2 * self.support, 0, 1) * self.fade, dtype=np.float32).clip(0, 1)
@@ -164,7 +236,43 @@ class _Layers:
         along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
         return np.asarray(np.maximum(drawn, along), dtype=np.float32)
 
+    def _found(self, cloth: Cloth) -> tuple[NDArray[np.float32], Plane]:
+        """Look the new garment up in its photograph: its colours `(h, w, 3)`, and where they are known.
+
+        The outline of what is drawn then follows that of the garment, where the two are close.
+        """
+        enlarge = _enlarger(self.work, cloth.frame)
+        x, y = (enlarge(plane, "bicubic") for plane in cloth.places)
+        colours, seen = cloth.look_up(x, y)
+        reach = 2 * round(_BAND * self.unit) + 1
+        least, most = ndimage.minimum_filter(self.new, reach), ndimage.maximum_filter(self.new, reach)
+        self.new = np.clip(((seen - 0.5) * _EDGE + 0.5).clip(0, 1), least, most)
+        return colours, seen
+
     def _person(self) -> NDArray[np.float32]:
+        """Draw the person, and the garment as its photograph shows it, as far as it does."""
+        drawn = self._drawn()
+        if self.found is None:
+            return drawn
+        colours, seen = self.found
+        known = seen > 0.9
+        if int(known.sum()) < _LEAST_KNOWN:
+            return drawn
+        filled = _diffused(colours, known)
+        filled = np.where(known[..., None], colours, filled)
+        sure = ndimage.gaussian_filter(known.astype(np.float32), 0.3 * self.unit)
+        drawn_in = self.new * self._inside()[:, None]
+        tone = _blurred(drawn, drawn_in, _TONE * self.unit) - _blurred(filled, drawn_in, _TONE * self.unit)
+        near = np.exp(-ndimage.distance_transform_edt(~known) / (4 * self.unit))
+        share = (np.maximum(sure, near) * self.new)[..., None]
+        return np.asarray(share * (filled + tone) + (1 - share) * drawn, dtype=np.float32).clip(0, 1)
+
+    def _inside(self) -> NDArray[np.bool_]:
+        """Say which rows were drawn, `(h,)`."""
+        rows = (np.arange(self.new.shape[0]) + 0.5) / self.work.scale[0] + self.work.box[1]
+        return np.asarray(rows <= self.person.frame.box[3])
+
+    def _drawn(self) -> NDArray[np.float32]:
         """Draw the person in the photograph's light, without the drawn background that edges are mixed with."""
         change = self.change
         sure = (1 - _chance(change.after, {Label.BACKGROUND}) > 0.9).float()[None, None]
@@ -252,8 +360,14 @@ def _enlarger(work: Frame, frame: Frame) -> Callable[[Tensor, str], Plane]:
     return enlarge
 
 
-def _faded(work: Frame, frame: Frame) -> Plane:
-    """Fade towards the edges of the frame beyond which the photograph goes on, `(h, w)` in [0, 1]."""
+def _faded(work: Frame, frame: Frame, *, bottom: bool = True) -> Plane:
+    """Fade towards the edges of the frame beyond which the photograph goes on, `(h, w)` in [0, 1].
+
+    Args:
+        work: The part of the photograph that the layers cover.
+        frame: The part that was drawn.
+        bottom: Whether to fade towards the lower edge too.
+    """
     sides = []
     for axis, length in ((1, work.size[0]), (0, work.size[1])):
         scale = frame.scale[1 - axis]
@@ -262,7 +376,7 @@ def _faded(work: Frame, frame: Frame) -> Plane:
         half = 0.5  # A frame that ends within half a pixel of the photograph's edge ends there.
         if frame.box[axis] > half:
             side = np.minimum(side, (place - frame.box[axis]) * scale / _FADE)
-        if frame.box[axis + 2] < frame.photo_size[1 - axis] - half:
+        if frame.box[axis + 2] < frame.photo_size[1 - axis] - half and (axis == 0 or bottom):
             side = np.minimum(side, (frame.box[axis + 2] - place) * scale / _FADE)
         sides.append(side.clip(0, 1))
     return np.asarray(np.outer(*sides), dtype=np.float32)
@@ -297,6 +411,19 @@ def _diffused(picture: NDArray[np.float32], known: NDArray[np.bool_], *, keep: b
         own = sums / share.clamp_min(1e-6)
         trust = share.clamp(0, 1) if keep or number >= 3 else torch.zeros_like(share)
         found = trust * own + (1 - trust) * coarse
+    return np.asarray(found[0].permute(1, 2, 0).numpy(), dtype=np.float32)
+
+
+def _blurred(picture: NDArray[np.float32], weight: Plane, sigma: float) -> NDArray[np.float32]:
+    """Blur a picture `(h, w, 3)` within a weight `(h, w)`, at a size that makes it fast."""
+    step = max(1, int(sigma / 4))
+    height, width = weight.shape
+    shares = functional.avg_pool2d(torch.from_numpy(np.asarray(weight))[None, None].float(), step, ceil_mode=True)
+    planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1) * weight))[:, None].float()
+    small = functional.avg_pool2d(planes, step, ceil_mode=True)[:, 0].numpy()
+    share = ndimage.gaussian_filter(shares[0, 0].numpy(), sigma / step)
+    blurred = np.stack([ndimage.gaussian_filter(plane, sigma / step) for plane in small]) / np.maximum(share, 1e-4)
+    found = functional.interpolate(torch.from_numpy(blurred)[None], (height, width), mode="bilinear")
     return np.asarray(found[0].permute(1, 2, 0).numpy(), dtype=np.float32)
 
 

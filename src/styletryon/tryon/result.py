@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ from styletryon.labels import IDENTITY
 from styletryon.latent import Latent
 from styletryon.losses import TryOnTargets, class_mask
 from styletryon.tryon.optimizer import TryOnBatch
+
+if TYPE_CHECKING:
+    from styletryon.tryon.cloth import Cloth
+    from styletryon.tryon.composite import Change
 
 
 def change_mask(
@@ -88,7 +92,7 @@ class TryOnResult:
     garment_image: Image.Image
 
     @classmethod
-    def from_batch(cls, batch: TryOnBatch, index: int = 0, *, composite: bool = True) -> TryOnResult:
+    def from_batch(cls, batch: TryOnBatch, index: int = 0, *, composite: bool = True, detail: bool = True) -> TryOnResult:
         """Take one pair out of a batch.
 
         Args:
@@ -96,6 +100,8 @@ class TryOnResult:
             index: Which pair.
             composite: Whether the person's own pixels are put back outside `change_mask`; otherwise the whole frame is
                 as the generator drew it.
+            detail: Whether cloth is shown as the garment's photograph shows it, where both pictures are photographs
+                whose poses and labels are known, and person's pixels are put back; see `styletryon.tryon.cloth`.
 
         Returns:
             The result.
@@ -105,7 +111,7 @@ class TryOnResult:
         drawn = batch.drawing.image[at].detach().float().clamp(-1, 1)
         allowed = change_mask(targets, batch.drawing)[at]
         before = targets.person.image[at].float().clamp(-1, 1)
-        given = _source(person)
+        given, theirs = _source(person), _source(garment)
         height, width = drawn.shape[1:]
         whole = Frame((0.0, 0.0, float(width), float(height)), (height, width), (height, width))
         photo = Source(to_pil(before), whole) if given is None else given
@@ -114,7 +120,8 @@ class TryOnResult:
             from styletryon.tryon.composite import Change, compose
 
             change = Change(_one(targets.person, at), _one(batch.drawing, at), targets.region, allowed.cpu())
-            image, mask = compose(photo.photo, photo.frame, change)
+            cloth = _cloth(photo, theirs, change, _one(targets.garment, at)) if detail else None
+            image, mask = compose(photo, change, cloth)
             mask = mask.to(drawn.device)
         else:
             mask = torch.ones_like(allowed)
@@ -123,7 +130,6 @@ class TryOnResult:
         labels = torch.where(mask > 0.5, batch.drawing.labels[at], targets.person.labels[at]).cpu().numpy()
         if given is not None:
             labels = _to_photo(labels, photo.frame)
-        theirs = _source(garment)
         history = {name: [x for x in column[:, at].tolist() if x == x] for name, column in batch.history.items()}
         best = int(batch.best_step[at])
         report: dict[str, float | str] = {
@@ -190,6 +196,18 @@ class TryOnResult:
 def _source(latent: Latent) -> Source | None:
     source = latent.source[0] if latent.source else None
     return source if isinstance(source, Source) else None
+
+
+def _cloth(person: Source, garment: Source | None, change: Change, worn: Drawing) -> Cloth | None:
+    """Lay the garment of a photograph on a drawing, if it is known where it is."""
+    from styletryon.tryon.cloth import find_worn, lay_cloth
+
+    if garment is None or garment.labels is None:
+        return None
+    drawn = np.isin(_to_photo(worn.labels[0].cpu().numpy(), garment.frame), list(change.region))
+    shown = change.after.probabilities[0, sorted(int(label) for label in change.region)].sum(dim=0)
+    seen = find_worn(garment.labels, drawn, change.region)
+    return lay_cloth(person, garment, change.after.image[0].detach(), shown.detach().cpu(), seen)
 
 
 def _one(drawing: Drawing, index: int) -> Drawing:
