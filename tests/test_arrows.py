@@ -38,6 +38,8 @@ ARROWS: dict[str, set[str]] = {
     "api": VALUES
     | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics", "interop", "weights"},
 }
+ARROWS["_photographs"] = VALUES | {"features", "losses", "projection", "tryon"}
+ARROWS["api"] |= {"_photographs"}
 ARROWS["batch"] = ARROWS["app"] = ARROWS["api"] | {"api"}
 """Part -> the parts that it may import. `cli`, `__init__` and `__main__` stand above all."""
 
