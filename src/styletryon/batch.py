@@ -488,8 +488,8 @@ def _pixels(held: Latent | Prepared | StyleTryOnError) -> int:
 
 def _read_pose(file: Path, photo: Image.Image) -> Pose:
     try:
-        return Pose(json.loads(file.read_text(encoding="utf-8")), (photo.height, photo.width))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, StyleTryOnError):
-            raise
-        raise DataError(f"{file}: expected 17 triples [x, y, score] as JSON ({error})") from error
+        points = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file.name}: expected 17 triples [x, y, score] as JSON ({error})") from error
+    with called({"keypoints": file.name}):
+        return Pose(points, (photo.height, photo.width))
