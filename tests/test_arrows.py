@@ -38,6 +38,10 @@ ARROWS: dict[str, set[str]] = {
     "api": VALUES
     | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics", "interop", "weights"},
 }
+ARROWS["_cutting"] = {"images", "labels"}
+ARROWS["data"] |= {"_cutting"}
+ARROWS["_photographs"] = VALUES | {"_cutting", "models", "features", "losses", "projection", "tryon"}
+ARROWS["api"] |= {"_photographs", "_cutting"}
 ARROWS["batch"] = ARROWS["app"] = ARROWS["api"] | {"api"}
 """Part -> the parts that it may import. `cli`, `__init__` and `__main__` stand above all."""
 

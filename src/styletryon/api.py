@@ -6,7 +6,6 @@ import copy
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -16,18 +15,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from styletryon.errors import ConfigError, PoseError, RangeError, ShapeError
-from styletryon.images import ImageLike, Source, crop, crop_labels, frame_person, read_image
+from styletryon._photographs import (
+    body_estimator,
+    check_box,
+    fit_pose,
+    is_dress,
+    make_projector,
+    prepare,
+    project_prepared,
+)
+from styletryon.errors import ConfigError, RangeError, ShapeError
+from styletryon.images import ImageLike, read_image
 from styletryon.interop import ParsedDrawer, fetch_model
 from styletryon.interop.hub import is_hub_name
-from styletryon.labels import NUM_LABELS, Region, resolve_region
+from styletryon.labels import Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2, UnconditionalStyleGAN2, storage
 from styletryon.pose import Pose
-from styletryon.pose.estimator import BodyEstimator
 from styletryon.projection import LatentProjector, ProjectionProgress
-from styletryon.tryon import TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
+from styletryon.tryon import TryOnOptimizer, TryOnProgress, TryOnResult
 
 Generator = PoseStyleGAN2 | UnconditionalStyleGAN2 | ParsedDrawer
 """What draws: our own, or another project's that `styletryon.interop` made ours."""
@@ -97,10 +104,11 @@ def try_on(
     resolve_region(region)  # so that a misspelt region is told before the projections, not after
     generator = load_model("default" if model is None else model, device=device)
     optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed)
-    projector = _projector(generator, preset, seed)
+    projector = make_projector(generator, preset, seed)
     with _Progress(progress) as bar:
         wearer = _as_latent(person, person_pose, person_box, "person", projector, bar)
-        wanted = _as_latent(garment, garment_pose, garment_box, "garment", projector, bar)
+        dressed = is_dress(region)
+        wanted = _as_latent(garment, garment_pose, garment_box, "garment", projector, bar, dressed=dressed)
         batch = optimizer.optimize(wearer, wanted, region=region, callback=bar.stage("try-on"))
     return TryOnResult.from_batch(batch, composite=composite, detail=detail)
 
@@ -145,7 +153,13 @@ def project(
     """
     generator = load_model("default" if model is None else model, device=device)
     with _Progress(progress) as bar:
-        return _project(image, pose, "image", _projector(generator, preset, seed), bar, box=box, tune=tune)
+        projector = make_projector(generator, preset, seed)
+        prepared = prepare(image, generator, pose=pose, box=box)
+        latent = project_prepared([prepared], projector, bar.stage("image"))[0]
+        if not tune:
+            return latent
+        picture = prepared.picture.to(generator.w_mean.device)
+        return projector.tune(latent, picture, mask=prepared.inside, callback=bar.stage("image, tuning"))
 
 
 def generate(
@@ -184,7 +198,7 @@ def generate(
     rng = torch.Generator().manual_seed(seed)  # on the CPU, so that a seed is the same person on every device
     poses = _usual_poses(generator.image_size)
     choice = int(torch.randint(len(poses), (1,), generator=rng))
-    fitted = poses[choice : choice + 1] if pose is None else _fit(pose, generator.image_size, "pose")
+    fitted = poses[choice : choice + 1] if pose is None else fit_pose(pose, generator.image_size, "pose")
     z = torch.randn(len(fitted), generator.z_dim, generator=rng).to(generator.device)
     with torch.no_grad():
         styles = generator.affine(generator.truncate(generator.mapping(z), truncation))
@@ -206,7 +220,7 @@ def estimate_pose(image: ImageLike, *, box: Sequence[float] | None = None) -> Po
         RangeError: If `box` is empty or beside the picture.
         PersonNotFoundError: If the picture or the box shows nobody.
     """
-    return _estimator()(read_image(image), box=box)
+    return body_estimator()(read_image(image), box=box)
 
 
 def estimate_labels(
@@ -240,9 +254,9 @@ def estimate_labels(
     """
     photo = read_image(image)
     if pose is None:
-        return _estimator().parse(photo, box=box)[1]
-    _check_box(box, pose=True, name="box")
-    return _estimator().labels(photo, _fit(pose, (photo.height, photo.width), "pose"))
+        return body_estimator().parse(photo, box=box)[1]
+    check_box(box, pose=True, name="box")
+    return body_estimator().labels(photo, fit_pose(pose, (photo.height, photo.width), "pose"))
 
 
 @overload
@@ -293,11 +307,6 @@ def _load(folder: Path, written: tuple[int, ...], device: torch.device) -> PoseS
     return PoseStyleGAN2.from_pretrained(folder).to(device)
 
 
-@lru_cache(maxsize=1)
-def _estimator() -> BodyEstimator:
-    return BodyEstimator.from_pretrained()
-
-
 def _find_device(device: torch.device | str | None) -> torch.device:
     """Return a device with its index, so that equal devices compare equal."""
     if device is None:
@@ -320,34 +329,6 @@ def _usual_poses(size: tuple[int, int]) -> Pose:
     return Pose(points, size)
 
 
-def _fit(pose: Pose, size: tuple[int, int], name: str) -> Pose:
-    """Bring a pose to the pixels of the same picture at another size."""
-    if pose.size == size:
-        return pose
-    if abs(pose.size[0] * size[1] - pose.size[1] * size[0]) > max(*pose.size, *size):  # about a pixel
-        raise PoseError(
-            f"{name}: expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
-            f"{pose.size[0]}x{pose.size[1]}"
-        )
-    return pose.resized(size)
-
-
-def _check_box(box: Sequence[float] | None, *, pose: bool, name: str) -> None:
-    if box is not None and pose:
-        raise ConfigError(f"{name}: expected None beside a pose, which says who it is, got both; leave one out")
-
-
-def _projector(generator: Generator, preset: str, seed: int) -> LatentProjector:
-    chosen = find_preset(preset)
-    return LatentProjector(
-        generator,
-        steps=chosen.projection_steps,
-        learning_rate=chosen.projection_rate,
-        noise=chosen.projection_noise,
-        seed=seed,
-    )
-
-
 def _as_latent(
     picture: ImageLike | Latent,
     pose: Pose | None,
@@ -355,53 +336,20 @@ def _as_latent(
     name: str,
     projector: LatentProjector,
     bar: _Progress,
+    *,
+    dressed: bool = False,
 ) -> Latent:
     if not isinstance(picture, Latent):
-        return _project(picture, pose, name, projector, bar, box=box)
-    _check_box(box, pose=True, name=f"{name}_box")
+        prepared = prepare(picture, projector.generator, pose=pose, box=box, name=name, dressed=dressed)
+        return project_prepared([prepared], projector, bar.stage(name))[0]
+    check_box(box, pose=True, name=f"{name}_box")
     if len(picture) != 1:
         raise ShapeError(
             f"{name}: expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
             f"whole batch to TryOnOptimizer.optimize"
         )
     latent = picture.to(projector.generator.w_mean.device)
-    return latent if pose is None else latent.with_pose(_fit(pose, projector.generator.image_size, f"{name}_pose"))
-
-
-def _project(
-    image: ImageLike,
-    pose: Pose | None,
-    name: str,
-    projector: LatentProjector,
-    bar: _Progress,
-    *,
-    box: Sequence[float] | None = None,
-    tune: bool = False,
-) -> Latent:
-    _check_box(box, pose=pose is not None, name="box" if name == "image" else f"{name}_box")
-    photo = read_image(image, name=name)
-    size = (photo.height, photo.width)
-    if pose is None:
-        found, labels = _estimator().parse(photo, box=box)
-    else:
-        found = _fit(pose, size, "pose" if name == "image" else f"{name}_pose")
-        labels = _estimator().labels(photo, found)
-    frame = frame_person(found, size, projector.generator.image_size)
-    picture, inside = crop(photo, frame)
-    classes = torch.from_numpy(crop_labels(labels, frame)).long()[None].to(projector.generator.w_mean.device)
-    # Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no help.
-    helpful = projector.generator.num_labels == NUM_LABELS and bool(classes.any())
-    latent = projector.project(
-        picture[None].to(projector.generator.w_mean.device),
-        frame.to_model(found),
-        labels=classes if helpful else None,
-        mask=inside,
-        callback=bar.stage(name),
-    )
-    if tune:
-        device = projector.generator.w_mean.device
-        latent = projector.tune(latent, picture[None].to(device), mask=inside, callback=bar.stage(f"{name}, tuning"))
-    return replace(latent, source=(Source(photo, frame, found, labels),))
+    return latent if pose is None else latent.with_pose(fit_pose(pose, projector.generator.image_size, f"{name}_pose"))
 
 
 class _Progress:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -21,14 +22,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from styletryon._files import append_line, write_text
-from styletryon.api import Generator, ModelLike, load_model, project
+from styletryon._photographs import Prepared, called, is_dress, make_projector, prepare, project_prepared
+from styletryon.api import Generator, ModelLike, load_model
 from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
-from styletryon.images import Frame, Source, read_image
+from styletryon.images import Frame, Source, read_image, save_image
 from styletryon.labels import REGIONS, Label, resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
@@ -39,6 +42,9 @@ __all__ = ["BatchRow", "BatchSummary", "RowOutcome", "read_table", "try_on_table
 
 Progress = Callable[[int, int], None]
 """Is called with how many of this process's rows are finished, and of how many."""
+
+_Pair = tuple["BatchRow", Latent, Latent]
+"""A row, its person and its garment's wearer."""
 
 _COLUMNS = ("person", "garment", "region", "out", "person_pose", "garment_pose")
 _HELD_PIXELS = 100_000_000  # of photographs that are kept in memory
@@ -72,6 +78,8 @@ class BatchRow:
     def key(self) -> str:
         """A text that is equal for equal rows, wherever they stand in the table."""
         parts = [self.person, self.garment, self.region, self.out, self.person_pose, self.garment_pose]
+        # A second row for the same picture is at fault and fails; that must not count for the first.
+        parts += [self.fault] if self.fault else []
         return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
 
@@ -281,41 +289,48 @@ def _parts(rows: Iterable[BatchRow], size: int) -> Iterator[list[BatchRow]]:
 def _try_rows(
     rows: Sequence[BatchRow], optimizer: TryOnOptimizer, wardrobe: _Wardrobe, folder: Path
 ) -> Iterator[RowOutcome]:
-    """Try rows of one region on, at once if that works, else one by one, so that one fails alone."""
-    ready: list[tuple[BatchRow, Latent, Latent]] = []
+    """Try rows of one region on; one that fails, fails alone."""
+    sound = [row for row in rows if not row.fault]
+    wardrobe.fetch((row.person, row.person_pose, False) for row in sound)
+    wardrobe.fetch((row.garment, row.garment_pose, is_dress(_region(row.region))) for row in sound)
+    ready: list[_Pair] = []
     for row in rows:
         try:
             if row.fault:
                 raise DataError(row.fault)
             person = wardrobe.get(row.person, row.person_pose)
-            ready.append((row, person, wardrobe.get(row.garment, row.garment_pose)))
+            dressed = is_dress(_region(row.region))
+            ready.append((row, person, wardrobe.get(row.garment, row.garment_pose, dressed=dressed)))
         except Exception as error:
             yield _failure(row, error)
+    yield from _dress(ready, optimizer, folder)
+
+
+def _dress(ready: Sequence[_Pair], optimizer: TryOnOptimizer, folder: Path) -> Iterator[RowOutcome]:
+    """Dress people at once if that works, else in halves; each picture is told of as soon as it is written."""
+    if not ready:
+        return
+    people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
     try:
-        outcomes = _dress(ready, optimizer, folder) if ready else []
+        batch = optimizer.optimize(people, garments, region=_region(ready[0][0].region))
     except Exception as error:
         if len(ready) == 1:
-            outcomes = [_failure(ready[0][0], error)]
-        else:
-            alone = (_try_rows([row], optimizer, wardrobe, folder) for row, _, _ in ready)
-            outcomes = [outcome for found in alone for outcome in found]
-    yield from outcomes
-
-
-def _dress(
-    ready: Sequence[tuple[BatchRow, Latent, Latent]], optimizer: TryOnOptimizer, folder: Path
-) -> list[RowOutcome]:
-    people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
-    batch = optimizer.optimize(people, garments, region=_region(ready[0][0].region))
-    outcomes = []
+            yield _failure(ready[0][0], error)
+            return
+        for half in (ready[: len(ready) // 2], ready[len(ready) // 2 :]):
+            yield from _dress(half, optimizer, folder)
+        return
     for place, (row, person, garment) in enumerate(ready):
-        result = TryOnResult.from_batch(batch, place)
-        result.save(folder / row.out)
+        try:
+            result = TryOnResult.from_batch(batch, place)
+            result.save(folder / row.out)
+        except Exception as error:
+            yield _failure(row, error)
+            continue
         report = dict(result.report)
         for role, latent in (("person", person), ("garment", garment)):
             report |= {f"{role}_{name}": value for name, value in latent.report.items()}
-        outcomes.append(RowOutcome(row.key, row.line, "done", row.out, report=report))
-    return outcomes
+        yield RowOutcome(row.key, row.line, "done", row.out, report=report)
 
 
 def _failure(row: BatchRow, error: Exception) -> RowOutcome:
@@ -365,76 +380,131 @@ class _Journal:
         return found
 
 
+_Photograph = tuple[str | os.PathLike[str], str | os.PathLike[str] | None, bool]
+"""A picture, its pose, and whether who is in it is known to wear a dress."""
+"""A photograph's file, and its pose's."""
+
+
 class _Wardrobe:
     """Projections of photographs: each is made once, and kept on disk."""
 
     def __init__(self, folder: Path, generator: Generator, preset: str, seed: int) -> None:
         self.folder = folder
         self.generator = generator
-        self.preset = preset
-        self.seed = seed
+        self.projector = make_projector(generator, preset, seed)
         self.settings = f"{generator.fingerprint} {preset} {seed}"
         self._held: OrderedDict[str, Latent | StyleTryOnError] = OrderedDict()
 
-    def get(self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None) -> Latent:
-        """Return the latent of a photograph, with its source.
+    def fetch(self, wanted: Iterable[_Photograph]) -> None:
+        """Project photographs that are not known yet side by side, which takes less time than one by one."""
+        waiting: dict[str, Prepared] = {}
+        for photo, pose, dressed in dict.fromkeys(wanted):
+            try:
+                key = self._key(photo, pose, dressed)
+                if key not in self._held and key not in waiting and not self._is_kept(key):
+                    waiting[key] = self._prepare(photo, pose, dressed)
+            except Exception:  # `get` says why, to each row that asks
+                continue
+            if len(waiting) == self.projector.batch_size or sum(map(_pixels, waiting.values())) > _HELD_PIXELS:
+                self._try_project(waiting)
+                waiting = {}
+        self._try_project(waiting)
+
+    def get(
+        self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, *, dressed: bool = False
+    ) -> Latent:
+        """Return the latent of a photograph, with its source; `dressed` as in `prepare`.
 
         Raises:
             StyleTryOnError: If it cannot be projected; what failed once fails again at once.
         """
-        photo, pose = Path(photo), None if pose is None else Path(pose)
-        try:
-            contents = photo.read_bytes()
-            keypoints = None if pose is None else pose.read_bytes()
-        except OSError as error:
-            raise DataError(f"{error.filename}: {error.strerror or error}") from error
-        digest = hashlib.blake2b(self.settings.encode(), digest_size=16)
-        for content in (contents, keypoints or b""):
-            digest.update(hashlib.blake2b(content).digest())
-        key = digest.hexdigest()
+        key = self._key(photo, pose, dressed)
         if key not in self._held:
             try:
-                self._held[key] = self._load(key, photo) or self._project(key, photo, pose)
+                known = self._load(key, Path(photo))
+                if known is None:
+                    self._project({key: self._prepare(photo, pose, dressed)})
+                else:
+                    self._hold(key, known)
             except StyleTryOnError as error:
-                self._held[key] = error
+                self._hold(key, error)
         self._held.move_to_end(key)
         held = self._held[key]
+        if isinstance(held, StyleTryOnError):
+            with called({"image": Path(photo).name, "pose": Path(pose or photo).name}):
+                raise held
+        return held
+
+    def _hold(self, key: str, latent: Latent | StyleTryOnError) -> None:
+        self._held[key] = latent
         while len(self._held) > 1 and sum(map(_pixels, self._held.values())) > _HELD_PIXELS:
             self._held.popitem(last=False)
-        if isinstance(held, StyleTryOnError):
-            raise held
-        return held
+
+    def _key(self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool) -> str:
+        try:
+            contents = [Path(photo).read_bytes(), b"" if pose is None else Path(pose).read_bytes()]
+        except (OSError, ValueError) as error:
+            name = getattr(error, "filename", None) or photo
+            raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+        digest = hashlib.blake2b(f"{self.settings}{' dress' if dressed else ''}".encode(), digest_size=16)
+        for content in contents:
+            digest.update(hashlib.blake2b(content).digest())
+        return digest.hexdigest()
+
+    def _is_kept(self, key: str) -> bool:
+        return (self.folder / f"{key}.json").is_file()
 
     def _load(self, key: str, photo: Path) -> Latent | None:
         file = self.folder / f"{key}.safetensors"
         try:
             known = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            frame = Frame(**{name: tuple(value) for name, value in known.items()})
+            frame = Frame(**{name: tuple(value) for name, value in known["frame"].items()})
+            pose = Pose(known["keypoints"], frame.photo_size)
             latent = Latent.load(file, device=self.generator.w_mean.device)
-        except (OSError, ValueError, TypeError):  # not there, or half of it: it is made anew
+            with Image.open(self.folder / f"{key}.png") as picture:
+                labels = np.array(picture, dtype=np.uint8)
+        except (OSError, ValueError, TypeError, KeyError):  # not there, or half of it: it is made anew
             return None
-        return replace(latent, source=(Source(read_image(photo), frame),))
+        return replace(latent, source=(Source(read_image(photo), frame, pose, labels),))
 
-    def _project(self, key: str, photo: Path, pose: Path | None) -> Latent:
-        known = None if pose is None else _read_pose(pose, read_image(photo))
-        latent = project(photo, pose=known, model=self.generator, preset=self.preset, seed=self.seed)
-        source = latent.source[0] if latent.source else None
-        if isinstance(source, Source):
+    def _prepare(
+        self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool
+    ) -> Prepared:
+        known = None if pose is None else _read_pose(Path(pose), read_image(photo))
+        return prepare(photo, self.generator, pose=known, dressed=dressed)
+
+    def _try_project(self, photographs: Mapping[str, Prepared]) -> None:
+        for labelled in (True, False):
+            alike = {key: one for key, one in photographs.items() if (one.labels is not None) == labelled}
+            # One of them may spoil it, or they may be too many at once: `get` then projects each alone.
+            with contextlib.suppress(Exception):
+                self._project(alike)
+
+    def _project(self, photographs: Mapping[str, Prepared]) -> None:
+        if not photographs:
+            return
+        latents = project_prepared(list(photographs.values()), self.projector)
+        for (key, one), latent in zip(photographs.items(), latents, strict=True):
             latent.save(self.folder / f"{key}.safetensors")
-            frame = json.dumps(asdict(source.frame))
-            write_text(self.folder / f"{key}.json", frame)  # last: it says that the other is whole
-        return latent
+            source = one.source
+            if source.pose is None or source.labels is None:
+                raise DataError(f"{key}: expected a source with pose and labels, got none")
+            save_image(Image.fromarray(source.labels), self.folder / f"{key}.png")
+            keypoints = source.pose.keypoints[0].tolist()
+            known = json.dumps({"frame": asdict(source.frame), "keypoints": keypoints})
+            write_text(self.folder / f"{key}.json", known)  # last: it says that the others are whole
+            self._hold(key, latent)
 
 
-def _pixels(held: Latent | StyleTryOnError) -> int:
-    source = held.source[0] if isinstance(held, Latent) and held.source else None
+def _pixels(held: Latent | Prepared | StyleTryOnError) -> int:
+    source = held.source[0] if isinstance(held, Latent) and held.source else getattr(held, "source", None)
     return source.photo.width * source.photo.height if isinstance(source, Source) else 1
 
 
 def _read_pose(file: Path, photo: Image.Image) -> Pose:
     try:
-        return Pose(json.loads(file.read_text(encoding="utf-8")), (photo.height, photo.width))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, StyleTryOnError):
-            raise
-        raise DataError(f"{file}: expected 17 triples [x, y, score] as JSON ({error})") from error
+        points = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file.name}: expected 17 triples [x, y, score] as JSON ({error})") from error
+    with called({"keypoints": file.name}):
+        return Pose(points, (photo.height, photo.width))

@@ -54,8 +54,8 @@ def test_a_picture_is_projected_once_per_preset(region: str, monkeypatch: pytest
     room = FittingRoom(tiny_generator())
     monkeypatch.setattr(rooms, "MAX_LATENTS", 2)
     seen: list[str] = []
-    project = rooms._project
-    monkeypatch.setattr(rooms, "_project", lambda *given: (seen.append(given[2]), project(*given))[1])
+    prepare = rooms.prepare
+    monkeypatch.setattr(rooms, "prepare", lambda *given, **how: (seen.append(how["name"]), prepare(*given, **how))[1])
     for _ in range(2):
         room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
     assert seen == ["person", "garment"]

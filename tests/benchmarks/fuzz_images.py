@@ -105,9 +105,10 @@ def sound_files() -> list[bytes]:
     waves = np.sin(np.arange(height)[:, None, None] / 5 + np.arange(width)[None, :, None] / 7 + np.arange(3))
     picture = Image.fromarray(((waves + 1) * 127).astype(np.uint8))
     modes = [picture, picture.convert("L"), picture.convert("RGBA"), picture.quantize(16), picture.convert("1")]
+    deep = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
     files = []
     for kind in FORMATS:
-        for mode in [*modes, picture.convert("CMYK"), picture.convert("I;16") if kind in ("PNG", "TIFF") else picture]:
+        for mode in [*modes, picture.convert("CMYK"), deep if kind in ("PNG", "TIFF") else picture]:
             buffer = io.BytesIO()
             try:
                 mode.save(buffer, format=kind)

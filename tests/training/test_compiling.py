@@ -53,6 +53,7 @@ def test_where_nothing_can_be_compiled(monkeypatch: pytest.MonkeyPatch, caplog: 
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's tracer looks at it
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch 2.4's tracer does, and hides the warning
 def test_a_compiled_run_learns_the_same(
     data: Path,  # noqa: F811
     tmp_path: Path,

@@ -7,13 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon.api import ModelLike, _project, _projector, generate, load_model
+from styletryon._photographs import make_projector, prepare, project_prepared
+from styletryon.api import ModelLike, generate, load_model
 from styletryon.app.wardrobe import Choice
 from styletryon.drawing import PosedDrawer, draw_in
 from styletryon.errors import ShapeError
@@ -176,9 +177,9 @@ class FittingRoom:
     def _project(self, choice: Choice, preset: str, name: str, share: Share) -> Latent:
         key = (choice.key, preset)
         if key not in self._latents:
-            projector = _projector(self.model, preset, self.seed)
-            latent = _project(choice.picture, choice.pose, name, projector, cast(Any, share))
-            self._latents[key] = latent
+            projector = make_projector(self.model, preset, self.seed)
+            photograph = prepare(choice.picture, self.model, pose=choice.pose, name=name)
+            self._latents[key] = project_prepared([photograph], projector, share.stage(name))[0]
             while len(self._latents) > MAX_LATENTS:
                 self._latents.popitem(last=False)
         self._latents.move_to_end(key)
@@ -186,7 +187,7 @@ class FittingRoom:
 
 
 class Share:
-    """The part of the whole progress that a stage of the work makes up; stands where `api` wants a progress bar."""
+    """The part of the whole progress that a stage of the work makes up."""
 
     def __init__(self, tell: Tell, start: float, stop: float) -> None:
         self.tell, self.start, self.stop = tell, start, stop

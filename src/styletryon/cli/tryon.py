@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import styletryon
+from styletryon._photographs import called
 from styletryon.cli._common import (
     Commands,
     Explain,
@@ -19,7 +20,7 @@ from styletryon.cli._common import (
     wants_progress,
     write_json,
 )
-from styletryon.errors import PoseError, RangeError, StyleTryOnError
+from styletryon.errors import PoseError, RangeError
 from styletryon.images import read_image, save_image, to_pil
 from styletryon.pose import Pose
 
@@ -144,13 +145,9 @@ def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:
         if picture.stem not in points:
             raise PoseError(f"{option}: expected an entry {picture.stem!r} in {str(file)!r}, got none; add it")
         points = points[picture.stem]
-    try:
-        photo = read_image(picture, name=option)
+    photo = read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
+    with called({"keypoints": f"{option} {file.name}"}):
         return Pose(points, (photo.height, photo.width))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, StyleTryOnError):
-            raise
-        raise PoseError(f"{option}: expected 17 triples [x, y, score] in {str(file)!r} ({error})") from error
 
 
 def _add_generate(commands: Commands) -> None:

@@ -36,6 +36,8 @@ class GeneratorConfig:
             `styletryon.pose.body_maps`), each scaled by a style of its own. Not in the paper.
         garment_shares: Whether the generator learns how much of each style channel belongs to each label class, from
             pictures of people in others' clothes. Not in the paper.
+        background: Red, green and blue, 0 to 255, of what stands behind the people in its training pictures, on which
+            photographs are laid before they are projected; empty where they keep their own background.
     """
 
     image_size: tuple[int, int] = (128, 96)
@@ -49,9 +51,12 @@ class GeneratorConfig:
     pose_height: int = 64
     body_maps: bool = True
     garment_shares: bool = False
+    background: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_shape(self)
+        if len(self.background) not in (0, 3) or not all(0 <= part <= 255 for part in self.background):
+            raise ConfigError(f"background: expected three numbers from 0 to 255 or none, got {self.background}")
         if self.pose_conditioning not in POSE_CONDITIONINGS:
             raise ConfigError(
                 f"pose_conditioning: expected one of {POSE_CONDITIONINGS}, got {self.pose_conditioning!r}"

@@ -1,9 +1,9 @@
 """Cloth as its photograph shows it: the garment's own pixels, laid where the generator drew the garment.
 
-A generator draws nothing finer than its own pixels, of which a photograph may hold thirty each. What it draws says which
-cloth goes where, in which outline and light; the photograph of the garment knows the weave, the buttons and the folds.
-Bones first: those of the two poses say where each pixel of the drawing lies in the garment's photograph. Then a smooth
-displacement brings outline and colours of what is found there into agreement with the drawing.
+A generator draws nothing finer than its own pixels, each of which may cover thirty of a photograph's. What it draws
+says which cloth goes where, in which outline and light; the garment's photograph knows the weave, the buttons and the
+folds. Bones first: those of the two poses say where each pixel of the drawing lies in the garment's photograph. Then a
+smooth displacement brings outline and colours of what is found there into agreement with the drawing.
 
 The paper has no such step: its generators draw 512 pixels and more.
 """
@@ -36,8 +36,9 @@ _LEAST_SCORE = 0.05
 _GRID = (12, 9)  # The displacement's own points, down and across.
 _STEPS = 120
 _RATE = 0.3
-_STIFFNESS = 0.06
-_COLOUR = 2.0  # What the colours count beside the outline.
+_STILL = 1e-3
+_STIFFNESS = 0.6
+_COLOUR = 6.0  # What the colours count beside the outline.
 
 _BAND = 1.5  # How far the photograph's own edges may lie from the labels', in pixels of the drawing.
 
@@ -101,11 +102,11 @@ def lay_cloth(
         return None
     down, across = other.scale
     places = torch.stack([places[..., 0] / across + other.box[0], places[..., 1] / down + other.box[1]])
-    pixels = np.asarray(garment.photo, dtype=np.float32) / 255
+    pixels = np.asarray(np.asarray(garment.photo, dtype=np.float32) / 255, dtype=np.float32)
     along = matte(garment.photo, worn, band=max(1, round(_BAND / down)))
     grain = (max(1, round(0.6 / down)),) * 2  # Specks and holes, which no garment has.
     along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
-    return Cloth(pixels, ndimage.gaussian_filter(along, 0.15 / down), frame, places)
+    return Cloth(pixels, np.asarray(ndimage.gaussian_filter(along, 0.15 / down), np.float32), frame, places)
 
 
 def find_worn(labels: NDArray[np.uint8], drawn: NDArray[np.bool_], classes: Collection[Label]) -> NDArray[np.bool_]:
@@ -126,7 +127,7 @@ def find_worn(labels: NDArray[np.uint8], drawn: NDArray[np.bool_], classes: Coll
 def _whole_frame(source: Source) -> Frame:
     """Return the frame of a photograph, and what lies below it: frames end at the knees, clothes go on."""
     frame = source.frame
-    left, top, right, bottom = frame.box
+    left, top, right, _ = frame.box
     rows = max(frame.size[0], round((frame.photo_size[0] - top) * frame.scale[0]))
     rows = min(rows, 2 * frame.size[0])
     return Frame((left, top, right, top + rows / frame.scale[0]), frame.photo_size, (rows, frame.size[1]))
@@ -224,7 +225,8 @@ def _agree(start: Tensor, source: Tensor, wanted: Tensor, shown: Tensor) -> tupl
         found = functional.grid_sample(source[None], places, padding_mode="border", align_corners=False)[0]
         return found[:3], found[3]
 
-    optimizer = torch.optim.Adam([moves], lr=_RATE)
+    # The large epsilon keeps points that hardly matter from following rounding errors.
+    optimizer = torch.optim.Adam([moves], lr=_RATE, eps=_STILL)
     with torch.enable_grad():
         for _ in range(_STEPS):
             colours, mask = look(places())

@@ -42,7 +42,7 @@ _FADE = 6.0
 _LEAST_KNOWN = 50
 """Pixels from which colours are estimated; from fewer, nothing is."""
 
-_TONE = 6.0
+_TONE = 4.0
 """Over how many pixels of the drawing cloth takes the drawing's light; what is finer is the garment's photograph's."""
 
 _LEGS = (Label.SKIN, Label.LEGWEAR)

@@ -92,7 +92,9 @@ class TryOnResult:
     garment_image: Image.Image
 
     @classmethod
-    def from_batch(cls, batch: TryOnBatch, index: int = 0, *, composite: bool = True, detail: bool = True) -> TryOnResult:
+    def from_batch(
+        cls, batch: TryOnBatch, index: int = 0, *, composite: bool = True, detail: bool = True
+    ) -> TryOnResult:
         """Take one pair out of a batch.
 
         Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from styletryon._cutting import finer_frame, show
 from styletryon.data.folder import read_labels
 from styletryon.data.preparation.gates import (
     FAILURES,
@@ -27,15 +27,11 @@ from styletryon.errors import PersonNotFoundError, StyleTryOnError
 from styletryon.images import (
     Colour,
     Frame,
-    crop,
     crop_labels,
-    cut_out,
     decode_image,
-    matte,
     save_image,
-    to_pil,
 )
-from styletryon.labels import NUM_LABELS, Label
+from styletryon.labels import NUM_LABELS
 from styletryon.pose import Pose
 
 Parser = Callable[[Image.Image, Pose], Any]
@@ -47,8 +43,6 @@ PoseFinder = Callable[[Image.Image], Pose]
 FrameChooser = Callable[[Pose, tuple[int, int], tuple[int, int]], Frame]
 """Chooses the part of a photograph to show from its pose, its size and the model's; `images.frame_person` is one."""
 
-_FINEST = 4  # How many times finer than the data set a photograph is cut out: enough for the edge, and bounded.
-_BAND = 0.006  # How far labels may miss the true edge, as a share of the frame's height: labels by superpixels do.
 
 T = TypeVar("T")
 
@@ -141,7 +135,7 @@ class Photograph:
         self._known["box"] = frame.box
         _check(refuse_frame(frame, pose, strict=settings.strict))
         labels = self._find_labels(photo, pose)
-        fine = _finer(frame)
+        fine = finer_frame(frame)
         classes = crop_labels(labels, fine)
         _check(refuse_labels(classes, frame, pose, strict=settings.strict))
         self._known["cut"] = tuple(cut_edges(classes > 0, frame))
@@ -189,46 +183,6 @@ class Photograph:
         if labels.min() < 0 or labels.max() >= NUM_LABELS:
             raise _LeftOut(Reason.BAD_LABELS, f"expected classes 0..{NUM_LABELS - 1}, got {labels.max()}")
         return labels.astype(np.uint8)
-
-
-def show(
-    photo: Image.Image,
-    labels: npt.NDArray[np.uint8],
-    fine_labels: npt.NDArray[np.uint8],
-    frame: Frame,
-    background: Colour | None,
-) -> tuple[Image.Image, npt.NDArray[np.uint8]]:
-    """Cut a frame out of a photograph, on its own background (None) or on a colour, and its labels beside it."""
-    if background is None:
-        return to_pil(crop(photo, frame, background="edge")[0]), crop_labels(labels, frame)
-    fine = _finer(frame)
-    # Beyond the photograph the edge goes on, so that the matte sees no edge there that is none; the labels end there.
-    picture = to_pil(crop(photo, fine, background="edge")[0])
-    band = max(1, round(_BAND * fine.size[0]))
-    coverage = matte(picture, fine_labels > 0, band=band)
-    cut = cut_out(picture, coverage, background, band=band)
-    # The labels follow the matte, so that picture and labels agree about where the person ends.
-    fitted = follow(fine_labels, coverage)
-    whole = Frame((0.0, 0.0, float(fine.size[1]), float(fine.size[0])), fine.size, frame.size)
-    return cut.resize(frame.size[::-1], Image.Resampling.LANCZOS), crop_labels(fitted, whole)
-
-
-def follow(labels: npt.NDArray[np.uint8], coverage: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Let labels end where a matte does: what it adds gets the nearest class, what it takes away is background."""
-    from scipy import ndimage
-
-    person = labels > 0
-    if person.all() or not person.any():
-        return labels
-    rows, columns = ndimage.distance_transform_edt(~person, return_distances=False, return_indices=True)
-    followed: npt.NDArray[np.uint8] = np.where(coverage >= 0.5, labels[rows, columns], int(Label.BACKGROUND))
-    return followed.astype(np.uint8)
-
-
-def _finer(frame: Frame) -> Frame:
-    """The same frame in about the photograph's own pixels, but a bounded and whole number of times finer."""
-    times = min(_FINEST, max(1, math.ceil(1 / min(frame.scale) - 0.1)))
-    return Frame(frame.box, frame.photo_size, (frame.size[0] * times, frame.size[1] * times))
 
 
 def _to_the_pixel(frame: Frame) -> Frame:
