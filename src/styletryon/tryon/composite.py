@@ -263,6 +263,7 @@ class _Layers:
         sure = ndimage.gaussian_filter(known.astype(np.float32), 0.3 * self.unit)
         drawn_in = self.new * self._inside()[:, None]
         tone = _blurred(drawn, drawn_in, _TONE * self.unit) - _blurred(filled, drawn_in, _TONE * self.unit)
+        tone = tone.mean(axis=-1, keepdims=True)  # light, not colour: cloth keeps its own
         near = np.exp(-ndimage.distance_transform_edt(~known) / (4 * self.unit))
         share = (np.maximum(sure, near) * self.new)[..., None]
         return np.asarray(share * (filled + tone) + (1 - share) * drawn, dtype=np.float32).clip(0, 1)
