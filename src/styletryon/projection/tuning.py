@@ -28,7 +28,7 @@ from styletryon.latent import Latent, Styles
 from styletryon.projection.schedule import rate_factor
 
 _INTERVAL = 3  # Every how many steps the original is compared with elsewhere: a step with it costs thrice one without.
-_SQUARES = 4.0  # Weight of the squared difference, which the last decibels are about.
+_SQUARES = 12.0  # Weight of the squared difference, which the last decibels are about.
 _LABELS = 0.1  # Weight of the segmentation against the picture.
 _FEATURES = 0.25  # Weight of the features against that in a projection: the pivot has dealt with the coarse.
 _BACKDROP = 0.05  # What a pixel away from the person counts: photographs keep their own background.
