@@ -75,8 +75,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "demo", "try-on", "try-on-batch", "generate", "train", "train-encoder", "curves", "evaluate", "paperdoll",
-        "prepare", "info", "app",
+        "demo", "try-on", "try-on-batch", "project", "generate", "train", "train-encoder", "curves", "evaluate",
+        "paperdoll", "prepare", "info", "app",
     ],
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +203,42 @@ class TestTryOn:
             cli.main(["try-on", "--pose-help"])
         assert ended.value.code == 0
         assert "COCO" in capsys.readouterr().out
+
+
+class TestProject:
+    def test_the_latent_the_drawing_and_the_report(
+        self, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+    ) -> None:
+        monkeypatch.setitem(styletryon.LatentProjector.__init__.__kwdefaults__, "tuning_steps", 5)
+        options = ["--model", model, "--preset", "fast", "--pose", str(pictures / "keypoints.json")]
+        latents = {}
+        for name, more in (("plain", []), ("tuned", ["--tune"])):
+            out = tmp_path / f"{name}.safetensors"
+            files = ["-o", str(out), "--drawing", str(tmp_path / f"{name}.png"), "--report", str(tmp_path / "r.json")]
+            assert cli.main(["project", str(pictures / "person.png"), *files, *options, *more]) == 0
+            assert capsys.readouterr().out.splitlines()[-1] == str(out)
+            latents[name] = styletryon.Latent.load(out)
+            assert json.loads((tmp_path / "r.json").read_text()) == dict(latents[name].report)
+            assert size_of(tmp_path / f"{name}.png") == (24, 32)
+        assert latents["plain"].tuning is None
+        assert latents["tuned"].tuning is not None
+        assert latents["tuned"].report["reconstruction_psnr"] > latents["plain"].report["reconstruction_psnr"]
+        expected = styletryon.load_model(model).draw(latents["tuned"]).image
+        drawn = np.asarray(Image.open(tmp_path / "tuned.png"), dtype=np.float64) / 127.5 - 1
+        assert np.abs(drawn - expected[0].clamp(-1, 1).permute(1, 2, 0).numpy()).max() < 0.01
+
+    def test_quiet_says_nothing_and_faults_end_with_2(
+        self, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["project", str(pictures / "person.png"), "--model", model, "--preset", "fast", "--quiet"]
+        pose = ["--pose", str(pictures / "keypoints.json")]
+        assert cli.main([*arguments, *pose, "-o", str(tmp_path / "a.safetensors")]) == 0
+        assert capsys.readouterr() == ("", "")
+        assert cli.main([*arguments, "-o", str(tmp_path / "b"), "--pose", str(tmp_path / "missing.json")]) == 2
+        assert "--pose: expected a JSON file of keypoints" in capsys.readouterr().err
+        assert cli.main([*arguments, *pose, "-o", str(tmp_path / "b"), "--box", "0,0,50,50"]) == 2
+        assert "box: expected None beside a pose" in capsys.readouterr().err
+        assert not (tmp_path / "b").exists()
 
 
 class TestGenerate:

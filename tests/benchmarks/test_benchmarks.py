@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from styletryon.data import paperdoll
 from styletryon.data.paperdoll import write_dataset
 from tests._support.tiny import tiny_generator
-from tests.benchmarks import encoder, generator, interop, kill_resume, ops, peers, projection, training_step, tryon_step
+from tests.benchmarks import (
+    encoder,
+    generator,
+    interop,
+    kill_resume,
+    ops,
+    peers,
+    projection,
+    training_step,
+    tryon_step,
+    tuning,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,3 +99,55 @@ def test_an_encoder_is_held_against_the_models(model, tmp_path, capsys):
     encoder.main([str(tmp_path / "data"), *options, "--continue"])
     continued = capsys.readouterr().out.splitlines()[2:]
     assert continued[0].split()[3:] == continued[3].split()[2:]  # it begins as the model's own
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder of two figures as photographs, and of one picture that shows nobody."""
+    folder = tmp_path / "photographs"
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True)
+    figures = {name: paperdoll.render(paperdoll.sample_figure(seed), (256, 192)) for name, seed in (("a", 3), ("b", 4))}
+    for name, figure in figures.items():
+        Image.fromarray(figure.image).save(folder / "images" / f"{name}.jpg")
+        Image.fromarray(figure.labels).save(folder / "labels" / f"{name}.png")
+    Image.fromarray(np.full((256, 192, 3), 200, np.uint8)).save(folder / "images" / "c.jpg")
+    (folder / "split.json").write_text(json.dumps({"train": [], "val": ["c", "b", "a"]}))
+    return folder
+
+
+def test_the_tuning_of_photographs_goes_on_where_it_stopped(model, photographs, tmp_path, capsys):
+    out, sheets = tmp_path / "rows.jsonl", tmp_path / "sheets"
+    options = ["--photos", str(photographs), "--out", str(out), "--model", model, "--preset", "fast", "--steps", "3"]
+    tuning.main([*options, "--count", "1", "--sheets", str(sheets)])
+    assert "1 photographs, 0 that could not be projected" in capsys.readouterr().out
+    first = out.read_text()
+    with Image.open(sheets / "a.png") as sheet:
+        assert sheet.size == (4 * 24, 32)
+    out.write_text(first + '{"name": "b", "encod')  # a kill in the middle of a line
+    tuning.main(options)
+    printed = capsys.readouterr().out
+    assert "2 photographs, 1 that could not be projected" in printed
+    assert not any(line.startswith("a {") for line in printed.splitlines())
+    assert out.read_text().startswith(first)
+    rows = {row["name"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert set(rows) == {"a", "b", "c"}
+    assert "nobody" in rows["c"]["error"] or "person" in rows["c"]["error"]
+    for row in (rows["a"], rows["b"]):
+        assert row["encoder_psnr"] < row["optimised_psnr"] < row["tuned_psnr"]
+        assert row["elsewhere"] > 0
+    tuning.main(options)
+    again = capsys.readouterr().out.splitlines()
+    assert again == printed.splitlines()[-len(again) :]
+    with pytest.raises(SystemExit, match="--out: expected rows of this model and these settings"):
+        tuning.main([*options, "--steps", "4"])
+
+
+def test_the_table_of_the_tuning_states_mean_and_standard_error():
+    keys = [f"{stage}_{measure}" for stage in tuning.STAGES for measure in ("psnr", "apart", "deep")]
+    rows = [dict.fromkeys([*keys, "elsewhere", "cpu_s", "seconds"], value) for value in (29.0, 31.0, 33.0)]
+    lines = tuning.table([*rows, {"name": "x", "error": "nobody"}]).splitlines()
+    assert lines[0] == "3 photographs, 1 that could not be projected"
+    assert lines[4].split()[:4] == ["tuned", "31.00", "±", "1.15"]  # 2 / sqrt(3)
+    assert lines[5] == "at least 30 dB when tuned: 2"
+    assert tuning.table([{"name": "x", "error": "nobody"}]) == "0 photographs, 1 that could not be projected"

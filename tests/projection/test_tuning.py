@@ -115,6 +115,15 @@ def test_repeats_bit_for_bit(generator: PoseStyleGAN2, picture: Tensor, tuned: L
     assert not all(torch.equal(change, fields(other)[name]) for name, change in fields(tuned).items())
 
 
+def test_bfloat16_finds_much_the_same_weights(generator: PoseStyleGAN2, picture: Tensor, tuned: Latent) -> None:
+    half = projector(generator, autocast=torch.bfloat16).tune(tiny_latent(generator), picture)
+    changes = [torch.cat([change.flatten() for change in fields(latent).values()]) for latent in (tuned, half)]
+    assert not torch.equal(*changes)
+    assert float(torch.nn.functional.cosine_similarity(*changes, dim=0)) > 0.8
+    assert all(change.dtype == torch.float32 for change in fields(half).values())
+    assert half.report["reconstruction_psnr"] == pytest.approx(tuned.report["reconstruction_psnr"], abs=0.5)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_works_where_gradients_are_off(generator: PoseStyleGAN2, picture: Tensor, tuned: Latent, mode) -> None:  # type: ignore[no-untyped-def]
     with mode():

@@ -1,4 +1,4 @@
-"""`styletryon demo | try-on | generate`: pictures from the command line."""
+"""`styletryon demo | try-on | project | generate`: pictures from the command line."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from styletryon.cli._common import (
 from styletryon.errors import PoseError, RangeError
 from styletryon.images import read_image, save_image, to_pil
 from styletryon.pose import Pose
+from styletryon.tryon import PRESETS
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     _add_demo(commands)
     _add_try_on(commands)
+    _add_project(commands)
     _add_generate(commands)
 
 
@@ -148,6 +150,45 @@ def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:
     photo = read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
     with called({"keypoints": f"{option} {file.name}"}):
         return Pose(points, (photo.height, photo.width))
+
+
+def _add_project(commands: Commands) -> None:
+    parser = add_command(
+        commands, "project", _project, "find a picture's person in the generator's latent space, and keep it"
+    )
+    parser.add_argument("picture", type=Path, metavar="PICTURE", help="picture of the person")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="file for Latent.load to read")
+    parser.add_argument("--drawing", type=Path, help="also write what the generator draws of it")
+    parser.add_argument("--report", type=Path, help="also write the numbers as JSON")
+    parser.add_argument("--pose", type=Path, metavar="JSON", help="keypoints; see try-on --pose-help")
+    parser.add_argument("--box", type=_box, metavar="L,T,R,B", help="pixels of the person among several")
+    parser.add_argument("--tune", action="store_true", help="tune the weights to the picture; they go with the latent")
+    parser.add_argument("--preset", default="balanced", choices=list(PRESETS), help="default: %(default)s")
+    parser.add_argument("--seed", default=0, type=int, help="default: %(default)s")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    add_model_options(parser)
+
+
+def _project(arguments: argparse.Namespace) -> None:
+    model = styletryon.load_model(arguments.model, device=arguments.device)
+    latent = styletryon.project(
+        arguments.picture,
+        pose=_read_pose(arguments.pose, arguments.picture, "--pose"),
+        box=arguments.box,
+        model=model,
+        preset=arguments.preset,
+        seed=arguments.seed,
+        progress=wants_progress(arguments),
+        tune=arguments.tune,
+    )
+    latent.save(arguments.out)
+    if arguments.drawing is not None:
+        save_image(to_pil(model.draw(latent).image), arguments.drawing)
+    if arguments.report is not None:
+        write_json(latent.report, arguments.report)
+    if not arguments.quiet:
+        print(", ".join(f"{name} {value:.3g}" for name, value in latent.report.items()))
+        print(arguments.out)
 
 
 def _add_generate(commands: Commands) -> None:

@@ -324,6 +324,7 @@ class LatentProjector:
             self.pixel_weight,
             self.feature_weight,
             self.seed if seed is None else seed,
+            self.autocast,
         )
 
         def tell(step: int, loss: float) -> None:

@@ -28,7 +28,7 @@ from styletryon.latent import Latent, Styles
 from styletryon.projection.schedule import rate_factor
 
 _INTERVAL = 3  # Every how many steps the original is compared with elsewhere: a step with it costs thrice one without.
-_SQUARES = 4.0  # Weight of the squared difference, which the last decibels are about.
+_SQUARES = 12.0  # Weight of the squared difference, which the last decibels are about.
 _LABELS = 0.1  # Weight of the segmentation against the picture.
 _FEATURES = 0.25  # Weight of the features against that in a projection: the pivot has dealt with the coarse.
 _BACKDROP = 0.05  # What a pixel away from the person counts: photographs keep their own background.
@@ -46,6 +46,7 @@ class Tuning:
         pixel_weight: Weight of the mean absolute difference of the pixels.
         feature_weight: Weight of the distance of the features.
         seed: Of the random latents.
+        autocast: A dtype in which the generator computes; None: its own.
     """
 
     steps: int
@@ -55,6 +56,11 @@ class Tuning:
     pixel_weight: float
     feature_weight: float
     seed: int
+    autocast: torch.dtype | None = None
+
+    def precision(self, device: str) -> torch.autocast:
+        """Return the context in which the generator draws."""
+        return torch.autocast(device, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None)
 
 
 def tune_weights(
@@ -84,12 +90,13 @@ def tune_weights(
     copy = generator.tuned({})
     weights = {name: copy.get_parameter(name) for name in generator.tunable}
     start = {name: weight.detach().clone() for name, weight in weights.items()}
-    objective = _Objective(generator, copy, latent, images, known, settings)
+    with settings.precision(images.device.type):
+        objective = _Objective(generator, copy, latent, images, known, settings)
     adam = Adam([weight.data for weight in weights.values()], betas=(0.9, 0.99))
     for weight in weights.values():
         weight.requires_grad_(True)
     for step in range(settings.steps):
-        with torch.enable_grad():
+        with torch.enable_grad(), settings.precision(images.device.type):
             loss = objective.at(step)
         adam.set_rate(settings.rate * rate_factor(step, settings.steps, warmup=0.02, decay=0.4))
         adam.step(torch.autograd.grad(loss, list(weights.values()), allow_unused=True))
