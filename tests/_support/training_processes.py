@@ -9,6 +9,8 @@ import random
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -19,6 +21,7 @@ from unittest import mock
 import torch
 
 from styletryon.training import TrainingConfig
+from styletryon.training.adaptive import Steering
 from styletryon.training.checkpoints import CheckpointFolder
 from tests._support.process import ROOT, SOURCE
 
@@ -29,6 +32,23 @@ LOST = 3
 """Exit status of a process that lost another one."""
 
 
+@contextmanager
+def sure_discriminator() -> Iterator[list[float]]:
+    """Steer as if the discriminator knew every real picture: the strength rises at each adjustment, whatever the seed.
+
+    Yields:
+        The mean signs that were really there, as they come in.
+    """
+    see, signs = Steering.see, []
+
+    def sure(steering: Steering, sign: torch.Tensor, *, batch_size: int) -> None:
+        signs.append(float(sign))
+        see(steering, torch.ones_like(sign), batch_size=batch_size)
+
+    with mock.patch.object(Steering, "see", sure):
+        yield signs
+
+
 def start(data: Path, out: Path, config: TrainingConfig, *, processes: int = 1, **options: Any) -> list[BaseProcess]:
     """Start or go on with a training that saves every step and logs every loss.
 
@@ -37,7 +57,7 @@ def start(data: Path, out: Path, config: TrainingConfig, *, processes: int = 1, 
         out: The run.
         config: Its settings.
         processes: How many share it.
-        **options: For `Trainer`; "timeout" in seconds for the group.
+        **options: For `Trainer`; "timeout" in seconds for the group; "sure" for `sure_discriminator`.
     """
     # The server imports this tree's sources, whatever else is installed.
     with mock.patch.dict(os.environ, PYTHONPATH=f"{SOURCE}{os.pathsep}{ROOT}", OMP_NUM_THREADS="1"):
@@ -141,13 +161,15 @@ def _work(variables: dict[str, int], data: str, out: str, config: dict[str, Any]
     torch.set_num_threads(1)
     device = distributed.own_device("cpu")
     timeout = timedelta(seconds=options.pop("timeout", 300.0))
+    steered = sure_discriminator() if options.pop("sure", False) else nullcontext()
     try:
         distributed.join(device, timeout=timeout)
         settings = TrainingConfig.from_dict(config)
         dataset = FolderDataset(data, size=settings.generator.image_size)
         run = Trainer(settings, dataset, out, **{"precision": "fp32", **options})
         run.resume()
-        run.train(save_minutes=0.0, log_every=1, sample_every=10**9)
+        with steered:
+            run.train(save_minutes=0.0, log_every=1, sample_every=10**9)
         distributed.leave()
     except ProcessGroupError as error:
         print(error, file=sys.stderr)

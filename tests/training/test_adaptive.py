@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from styletryon.pose import Pose
 from styletryon.training import Stage, Trainer, TrainingConfig, objectives, preset
 from styletryon.training.adaptive import NUMBERS, AdaptiveAugmentation, AdaptiveChange, Steering, adaptive_change
 from tests._support.tiny import tiny_pose
+from tests._support.training_processes import sure_discriminator
 from tests.training.test_trainer import SIZE, assert_same, config, data  # noqa: F401
 
 CLASSES = 5
@@ -232,32 +234,40 @@ def test_its_state_is_whole() -> None:
 # ------------------------------------------------------------------ in a training
 
 
+@pytest.fixture
+def signs() -> Iterator[list[float]]:
+    """The strength rises at each adjustment; what the discriminator really said."""
+    with sure_discriminator() as signs:
+        yield signs
+
+
 def run(folder: Path, out: Path, adaptive: AdaptiveAugmentation | None, **changes: object) -> Trainer:
-    settings = config(stages=(Stage(8), Stage(40, adversarial=0.1)), adaptive=adaptive, seed=1, **changes)
+    settings = config(stages=(Stage(8), Stage(40, adversarial=0.1)), adaptive=adaptive, **changes)
     return Trainer(settings, FolderDataset(folder, size=SIZE), out, precision="fp32")
 
 
-ALWAYS = AdaptiveAugmentation(target=-1.0, interval=2, pictures=20)
-"""The strength rises unless the discriminator takes every real picture for a drawn one."""
+RISING = AdaptiveAugmentation(interval=2, pictures=20)
 
 
+@pytest.mark.usefixtures("signs")
 def test_a_resumed_run_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:  # noqa: F811
-    whole = run(data, tmp_path / "whole", ALWAYS)
+    whole = run(data, tmp_path / "whole", RISING)
     assert whole.train()
-    first = run(data, tmp_path / "parts", ALWAYS)
+    first = run(data, tmp_path / "parts", RISING)
     first.train(steps=7)
     assert first.state()["adaptive"]["strength"] > 0
     assert first.state()["adaptive"]["steps"] == 1  # in the middle of an interval
-    second = run(data, tmp_path / "parts", ALWAYS)
+    second = run(data, tmp_path / "parts", RISING)
     assert second.resume()
     assert second.train()
     assert_same(whole.state(), second.state())
 
 
+@pytest.mark.usefixtures("signs")
 def test_a_strength_of_zero_is_no_augmentation(data: Path, tmp_path: Path) -> None:  # noqa: F811
     off, idle, on = (
         run(data, tmp_path / name, adaptive)
-        for name, adaptive in (("off", None), ("idle", AdaptiveAugmentation(target=1.0)), ("on", ALWAYS))
+        for name, adaptive in (("off", None), ("idle", AdaptiveAugmentation(target=1.0)), ("on", RISING))
     )
     for trainer in (off, idle, on):
         trainer.train(steps=8)
@@ -267,8 +277,8 @@ def test_a_strength_of_zero_is_no_augmentation(data: Path, tmp_path: Path) -> No
         assert_same(off.discriminator.state_dict(), on.discriminator.state_dict())
 
 
-def test_the_log_says_how_strong_it_is(data: Path, tmp_path: Path) -> None:  # noqa: F811
-    trainer = run(data, tmp_path, ALWAYS)
+def test_the_log_says_how_strong_it_is(data: Path, tmp_path: Path, signs: list[float]) -> None:  # noqa: F811
+    trainer = run(data, tmp_path, RISING)
     assert trainer.steering is not None
     logged, expected = [], []
     for step in range(8):
@@ -279,16 +289,20 @@ def test_the_log_says_how_strong_it_is(data: Path, tmp_path: Path) -> None:  # n
             expected.append(strength)
             logged.append(float(losses["augmentation"]))
             assert -1 <= float(losses["real_sign"]) <= 1
+            assert signs[-1] == float(losses["real_sign"])
     assert logged == pytest.approx(expected)
     assert logged[0] == 0
     assert logged[-1] > 0
 
 
+@pytest.mark.usefixtures("signs")
 def test_a_run_that_began_without_it_can_go_on_with_it(data: Path, tmp_path: Path) -> None:  # noqa: F811
     run(data, tmp_path, None).train(steps=4)
-    later = run(data, tmp_path, ALWAYS)
+    later = run(data, tmp_path, RISING)
     assert later.resume()
     assert later.train()
+    assert later.steering is not None
+    assert later.steering.strength > 0
 
 
 def test_what_is_reconstructed_is_changed_where_nothing_judges_it(data: Path, tmp_path: Path) -> None:  # noqa: F811
