@@ -154,8 +154,8 @@ class TestTryOn:
         [
             (["--person-pose", "none.json"], "--person-pose: expected a JSON file"),
             (["--person-pose", "@{}"], "--person-pose: expected an entry 'person'"),
-            (["--person-pose", "@[[1, 2]]"], "keypoints: expected"),
-            (["--person-pose", "@[1, {}]"], "keypoints: expected"),
+            (["--person-pose", "@[[1, 2]]"], "--person-pose pose.json: expected (17, 3)"),
+            (["--person-pose", "@[1, {}]"], "--person-pose pose.json: expected (17, 3)"),
             (["--model", "nobody-trained-this"], "model: expected a folder"),
             (["--device", "toaster"], "device: expected one that this machine has"),
         ],
