@@ -33,11 +33,11 @@ _BONE_RADIUS, _TRUNK_RADIUS = 0.06, 0.75  # in lengths of the torso; in half wid
 _BLEND = 0.05  # Over what distance one bone's say passes to another's, in lengths of the torso.
 _LEAST_SCORE = 0.05
 
-_GRID = (12, 9)  # The displacement's own points, down and across.
+_GRID = (18, 14)  # The displacement's own points, down and across.
 _STEPS = 120
 _RATE = 0.3
 _STILL = 1e-3
-_STIFFNESS = 0.6
+_STIFFNESS = 0.25
 _COLOUR = 6.0  # What the colours count beside the outline.
 
 _BAND = 1.5  # How far the photograph's own edges may lie from the labels', in pixels of the drawing.
