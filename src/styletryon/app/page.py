@@ -50,13 +50,17 @@ CSS = """
 footer {display: none !important;}
 #title h1 {margin-bottom: 0.1em;}
 #person-wardrobe .grid-container, #garment-wardrobe .grid-container {
-  grid-template-columns: repeat(6, minmax(0, 1fr)) !important; grid-template-rows: auto !important; height: auto;}
+  grid-template-columns: repeat(6, minmax(0, 1fr)) !important; grid-template-rows: auto !important;
+  grid-auto-rows: auto !important; height: auto !important; padding: 0 !important;}
 #poses .grid-container {
-  grid-template-columns: repeat(3, minmax(0, 1fr)) !important; grid-template-rows: auto !important; height: auto;}
+  grid-template-columns: repeat(3, minmax(0, 1fr)) !important; grid-template-rows: auto !important;
+  grid-auto-rows: auto !important; height: auto !important; padding: 0 !important;}
 #person-wardrobe button.thumbnail-item, #garment-wardrobe button.thumbnail-item, #poses button.thumbnail-item {
   aspect-ratio: 3 / 4; min-width: 0; height: auto;}
 #person-wardrobe :is(.grid-wrap, .gallery-container), #garment-wardrobe :is(.grid-wrap, .gallery-container),
 #poses :is(.grid-wrap, .gallery-container) {min-height: 0 !important; height: auto !important;}
+#legend:not(:has(.entry)) {display: none;}
+#more {margin-top: 1.2em;}
 #bars img {width: 100%; height: auto;}
 #legend span.entry {white-space: nowrap; display: inline-block; margin-right: 0.9em;}
 #legend span.swatch {display: inline-block; width: 0.9em; height: 0.9em; border-radius: 3px;
@@ -219,7 +223,7 @@ def build(room: FittingRoom, visits: Visits) -> Any:
             garment = _picker("garment", "Garment", people, GARMENT, handlers)
             with gr.Column(min_width=300):
                 settings, button, view, labels, downloads = _try_on_column()
-        with gr.Row():
+        with gr.Row(elem_id="more"):
             with gr.Column(min_width=300):
                 sliders, reset = _hand_column(room.groups)
             with gr.Column(min_width=300):

@@ -174,8 +174,10 @@ class FittingRoom:
         found: list[Pose] = []
         for seed in range(8 * POSES):
             pose = generate(seed=seed, model=self.model).pose
-            if len(found) < POSES and not any(_same(pose, other) for other in found):
+            if not any(_same(pose, other) for other in found):
                 found.append(pose)
+            if len(found) == POSES:
+                break
         return found
 
     def _project(self, choice: Choice, preset: str, name: str, share: Share) -> Latent:
