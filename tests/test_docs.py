@@ -37,7 +37,10 @@ COMMANDS = [
     if line.startswith("styletryon ")
 ]
 PLACES = {  # a snippet that two pages show runs once
-    block: f"{page.name}-{number}" for page in reversed(PAGES) for number, block in enumerate(blocks(page, "python"))
+    block: f"{page.name}-{number}"
+    for page in reversed(PAGES)
+    if page.name != "tutorials.md"  # whose snippets need each other: tests/tutorials runs them
+    for number, block in enumerate(blocks(page, "python"))
 }
 SNIPPETS = [pytest.param(block, id=place) for block, place in PLACES.items()]
 
