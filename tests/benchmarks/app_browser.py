@@ -2,7 +2,8 @@
 
 Starts `styletryon app`, opens it in Chromium (`--chromium`; `pip install playwright`), chooses, tries on, drags a
 coefficient, draws other poses, uploads a file that is no picture, and downloads. Fails if any request leaves this
-machine. Writes screenshots of a desktop and of a phone, and prints how long each step took.
+machine. Writes screenshots of a desktop and of a phone, and prints how long each step took. OUT/app.png is what
+docs/images/app.png shows.
 """
 
 from __future__ import annotations
@@ -203,6 +204,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if re.search("built with gradio|use via api", footer, re.IGNORECASE):
                     raise SystemExit(f"{name}: Gradio's footer is shown")
             browser.close()
+        with Image.open(arguments.out / "desktop" / "tried-on.png") as page:
+            small = page.convert("RGB").resize((1080, round(page.height * 1080 / page.width)), Image.Resampling.LANCZOS)
+            small.quantize(256, dither=Image.Dither.NONE).save(arguments.out / "app.png", optimize=True)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(timeout=60)
