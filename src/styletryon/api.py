@@ -139,7 +139,7 @@ def project(
         progress: Whether to show a progress bar on stderr.
         tune: Whether to tune a copy of the generator to the picture, which is then drawn almost exactly; what the
             weights change by goes with the latent, and the model stays as it is. Takes several times as long as the
-            projection, and makes the person likelier, not the garment that is tried on.
+            projection, and helps likeness, not try-ons.
 
     Returns:
         A latent that stands wherever a picture of this person is asked for. Its `report` says how good the likeness is.

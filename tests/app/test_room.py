@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from styletryon.app import FittingRoom
 from styletryon.app import room as rooms
@@ -71,15 +72,28 @@ def test_an_unknown_region_is_told_first(room: FittingRoom) -> None:
 
 
 def test_scales_of_one_redraw_what_was_found(room: FittingRoom, fitting: Fitting) -> None:
-    again = room.redraw(fitting, [1.0] * len(room.groups))
-    before, after = np.asarray(fitting.result.image, int), np.asarray(again.result.image, int)
-    assert np.abs(before - after).max() <= 1
+    changed = room.redraw(fitting, [0.5] * len(room.groups))
+    assert changed.result is not fitting.result
+    again = room.redraw(changed, [1.0] * len(room.groups))
+    assert again.result is fitting.result
+    assert not again.report["changed_by_hand"]
 
 
 def test_scales_of_nought_give_the_person_back(room: FittingRoom, fitting: Fitting) -> None:
     again = room.redraw(fitting, [0.0] * len(room.groups))
     assert all(mean == 0 for mean in again.layer_means.values())
     torch.testing.assert_close(again.result.drawn, fitting.batch.targets.person.image[0].clamp(-1, 1))
+
+
+def test_what_is_changed_by_hand_is_shown_as_drawn() -> None:
+    """Of the garment's cloth, which is its photograph's, nothing may be left where no coefficient takes its style."""
+    room = FittingRoom()
+    fitting = room.dress(rendered(4), rendered(9), region="top", preset="fast", tell=silent)
+    own, worn = (np.asarray(picture, float) for picture in (rendered(4).picture, fitting.result.image))
+    bare = np.asarray(room.redraw(fitting, [0.0] * len(room.groups)).result.image, float)
+    change = np.asarray(fitting.result.mask) > 0.5
+    inside = np.asarray(Image.fromarray(change).resize(rendered(4).picture.size))
+    assert np.abs(bare - own)[inside].mean() < 0.5 * np.abs(worn - own)[inside].mean()
 
 
 def test_a_scale_multiplies_the_coefficients_of_its_group_alone(room: FittingRoom, fitting: Fitting) -> None:
@@ -137,8 +151,6 @@ def test_the_wardrobe_is_drawn_and_the_same_each_time() -> None:
 
 
 def test_uploads_are_made_smaller_and_known_again() -> None:
-    from PIL import Image
-
     big = Image.new("RGB", (3000, 2000), "red")
     assert max(uploaded(_file(big), "person").picture.size) == MAX_SIDE
     assert uploaded(png(3), "person").key == uploaded(png(3), "garment").key != uploaded(png(4), "person").key

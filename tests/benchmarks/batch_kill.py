@@ -42,7 +42,7 @@ BAD: Mapping[str, tuple[Mapping[str, str], str]] = {
     "not a picture": ({"garment": "text.png"}, "text.png: .* is not a picture"),
     "nobody in it": ({"person": "nobody.png"}, "nobody.png: expected a photograph that shows a person"),
     "unknown region": ({"region": "hat"}, "region: expected .*hat"),
-    "garment not shown": ({"region": "dress"}, "region: the garment picture shows no dress"),
+    "garment not shown": ({"region": "other"}, "region: the garment picture shows no other"),
     "truncated file": ({"garment": "truncated.jpg"}, "truncated.jpg: .* is damaged or incomplete"),
     "empty cell": ({"person": ""}, "no person is given"),
     "name outside the folder": ({"out": "../escape.png"}, "out: expected a name inside the output folder"),
@@ -86,7 +86,7 @@ def write_table(folder: Path, rows: int, bad: int, people: int, rng: random.Rand
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for row, (person, garment) in enumerate(chosen):
-            cells = {"person": f"{person:02d}.jpg", "garment": f"{garment:02d}.jpg", "region": "top"}
+            cells = {"person": f"{person:02d}.jpg", "garment": f"{garment:02d}.jpg", "region": "full"}
             cells["out"] = f"{row:04d}.png"
             writer.writerow({**cells, **(BAD[wrong[row]][0] if row in wrong else {})})
     return Table(folder / "table.csv", {row + 2: kind for row, kind in wrong.items()}, rows - bad)

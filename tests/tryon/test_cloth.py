@@ -185,3 +185,14 @@ def test_a_garment_that_the_frame_cuts_goes_on_below_it() -> None:
     # The floor below, and what stands far beside, are the photograph's.
     assert np.array_equal(image[84 * SCALE :], plain[84 * SCALE :])
     assert np.array_equal(image[:, : 2 * SCALE], plain[:, : 2 * SCALE])
+
+
+def test_face_and_hair_of_a_photograph_are_never_covered() -> None:
+    worn = top()
+    labels = labelled(worn)
+    labels[20 * SCALE : 26 * SCALE, 20 * SCALE : 26 * SCALE] = int(Label.HAIR)  # long hair over the top
+    person = source(body(), striped(worn), labels)
+    change = Change(drawn(worn, -0.5), drawn(worn, 0.8), frozenset({Label.TOP}), torch.ones(SIZE))
+    changed = (np.asarray(compose(person, change)[0]) != striped(worn)).any(axis=-1)
+    assert not changed[21 * SCALE : 25 * SCALE, 21 * SCALE : 25 * SCALE].any()
+    assert changed[28 * SCALE : 38 * SCALE, 20 * SCALE : 28 * SCALE].mean() > 0.9

@@ -189,7 +189,7 @@ def status(fitting: Fitting) -> str:
     share = sum(fitting.layer_means.values()) / len(fitting.layer_means)
     line = f"{share:.0%} of the style comes from the garment's picture."
     if report["changed_by_hand"]:
-        return f"{line} Changed by hand."
+        return f"{line} Changed by hand, and shown as drawn."
     return f"{line} Found in {float(report['seconds']):.1f} s."
 
 

@@ -41,13 +41,15 @@ class Fitting:
 
     Attributes:
         batch: The try-on as it was optimised.
+        found: What is shown of it.
         draw: The generator in the person's pose.
-        result: What is shown: `batch`, its coefficients scaled.
+        result: What is shown: `found`, or what was drawn when its coefficients had been scaled.
         scales: Group of layers -> what their coefficients are multiplied with.
         settings: What the visitor chose, for the report.
     """
 
     batch: TryOnBatch
+    found: TryOnResult
     draw: PosedDrawer
     result: TryOnResult
     scales: dict[str, float]
@@ -125,10 +127,9 @@ class FittingRoom:
             wanted = self._project(garment, preset, "garment", Share(tell, 0.35, 0.7))
             batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("try-on"))
         settings = {"region": region, "preset": preset}
+        found = TryOnResult.from_batch(batch)
         scales = dict.fromkeys(self.groups, 1.0)
-        return Fitting(
-            batch, draw_in(self.model, batch.person.pose), TryOnResult.from_batch(batch), scales, settings
-        )
+        return Fitting(batch, found, draw_in(self.model, batch.person.pose), found, scales, settings)
 
     @torch.no_grad()
     def redraw(self, fitting: Fitting, scales: Sequence[float]) -> Fitting:
@@ -139,7 +140,8 @@ class FittingRoom:
             scales: A number per group: 0 leaves the person's, 1 is as optimised; coefficients end at 1.
 
         Returns:
-            The try-on with the coefficients scaled; those that were optimised are kept beside.
+            The try-on with the coefficients scaled; those that were optimised are kept beside. It is shown as drawn:
+            the cloth of the garment's photograph would hide what a coefficient does.
 
         Raises:
             ShapeError: If there are not as many scales as groups.
@@ -147,6 +149,8 @@ class FittingRoom:
         if len(scales) != len(self.groups):
             raise ShapeError(f"scales: expected {len(self.groups)} numbers, one per group, got {len(scales)}")
         chosen = dict(zip(self.groups, map(float, scales), strict=True))
+        if all(scale == 1 for scale in chosen.values()):
+            return replace(fitting, result=fitting.found, scales=chosen)
         batch = fitting.batch
         coefficients = tuple(
             (layer * chosen[group_of(name)]).clamp(0, 1)
@@ -155,7 +159,7 @@ class FittingRoom:
         styles = blend_styles(batch.person.styles, batch.garment.styles, coefficients)
         drawing = fitting.draw(styles, noise=batch.person.noise)
         changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
-        return replace(fitting, result=TryOnResult.from_batch(changed), scales=chosen)
+        return replace(fitting, result=TryOnResult.from_batch(changed, detail=False), scales=chosen)
 
     @torch.no_grad()
     def in_poses(self, fitting: Fitting) -> list[Image.Image]:

@@ -208,6 +208,8 @@ def from_dict(kind: type[_Config], data: Mapping[str, Any]) -> _Config:
 def _check_shape(config: AnyConfig) -> None:
     """Check that every number is positive and that there are channels for each level."""
     for item in fields(config):
+        if item.name == "background":  # black is a colour
+            continue
         value = getattr(config, item.name)
         numbers = value if isinstance(value, tuple) else (value,)
         for number in numbers:

@@ -156,6 +156,7 @@ class _Layers:
         self.vacant = self._edge(_chance(change.after, {Label.BACKGROUND}))
         self.open = self._edge(_chance(change.before, {Label.BACKGROUND}))
         self.own = self._edge(_chance(self.change.before, IDENTITY))
+        self.kept = self._kept()
 
     @cached_property
     def backdrop(self) -> NDArray[np.float32] | None:
@@ -172,13 +173,7 @@ class _Layers:
         if labels is None or found is None:
             return
         below = ~self._inside()
-        rows, columns = (
-            ((np.arange(count) + 0.5) / scale + start).astype(int).clip(0, limit - 1)
-            for count, scale, start, limit in zip(
-                self.new.shape, self.work.scale, self.work.box[1::-1], labels.shape, strict=True
-            )
-        )
-        shown = labels[np.ix_(rows, columns)]
+        shown = self._shown(labels)
         seen = ndimage.grey_closing(found[1], (2 * round(self.unit) + 1,) * 2)
         new = ((seen - 0.5) * _EDGE + 0.5).clip(0, 1) * (shown != Label.SHOES)
         worn = np.isin(shown, [int(label) for label in replaced_classes(self.change.region)])
@@ -196,6 +191,23 @@ class _Layers:
             plane[below] = value[below]
         self.fade = _faded(self.work, frame, bottom=False)
 
+    def _shown(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Bring labels of the photograph to the layers' size, `(h, w)`."""
+        rows, columns = (
+            ((np.arange(count) + 0.5) / scale + start).astype(int).clip(0, limit - 1)
+            for count, scale, start, limit in zip(
+                self.photo.shape[:2], self.work.scale, self.work.box[1::-1], labels.shape, strict=True
+            )
+        )
+        return np.asarray(labels[np.ix_(rows, columns)])
+
+    def _kept(self) -> Plane:
+        """Say where the labels of the photograph see face and hair, which lie before any garment."""
+        if self.person.labels is None:
+            return np.zeros_like(self.new)
+        kept = np.isin(self._shown(self.person.labels), [int(label) for label in IDENTITY])
+        return np.asarray(ndimage.gaussian_filter(kept.astype(np.float32), 0.2 * self.unit), dtype=np.float32)
+
     def _beside(self, plane: Plane, reach: float) -> NDArray[np.bool_]:
         """Say which pixels lie beside what a plane shows, up to so many pixels of the drawing."""
         return np.asarray(ndimage.maximum_filter1d(plane, 2 * round(reach * self.unit) + 1, axis=1) > 0.5)
@@ -209,7 +221,8 @@ class _Layers:
         alpha = np.maximum(cover, self.new) * (1 - self.own * (1 - self.new))
         if self.backdrop is not None:
             alpha = alpha * (1 - self.vacant * self._alike(self.backdrop))
-        return np.asarray(alpha * np.clip(2 * self.support, 0, 1) * self.fade, dtype=np.float32).clip(0, 1)
+        alpha = alpha * np.clip(2 * self.support, 0, 1) * self.fade * (1 - np.clip(2 * self.kept, 0, 1))
+        return np.asarray(alpha, dtype=np.float32).clip(0, 1)
 
     def colours(self) -> NDArray[np.float32]:
         """Return what to show, `(h, w, 3)` in [0, 1]."""
