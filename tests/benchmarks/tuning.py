@@ -40,7 +40,7 @@ from styletryon.data import paperdoll
 from styletryon.errors import StyleTryOnError
 from styletryon.features import PixelFeatures
 from styletryon.features.base import perceptual_distance
-from styletryon.images import Frame, crop, save_image, to_pil, to_tensor
+from styletryon.images import Frame, crop, read_image, save_image, to_pil, to_tensor
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent, stack
 from styletryon.metrics.networks import SetNetwork, find_set_network
@@ -147,7 +147,8 @@ def measure_photograph(
     model = projector.generator
     assert isinstance(model, PoseStyleGAN2)
     try:
-        prepared = prepare(folder / "images" / f"{name}.jpg", model)
+        photo = read_image(folder / "images" / f"{name}.jpg")
+        prepared = prepare(photo, model, pose=styletryon.estimate_pose(photo))
         started, began = time.process_time(), time.perf_counter()
         pivot = project_prepared([prepared], projector)[0]
         tuned = projector.tune(pivot, prepared.picture, mask=prepared.inside)
