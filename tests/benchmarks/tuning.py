@@ -35,11 +35,12 @@ from torch import Tensor
 from torch.nn import functional
 
 import styletryon
+from styletryon._photographs import prepare, project_prepared
 from styletryon.data import paperdoll
 from styletryon.errors import StyleTryOnError
 from styletryon.features import PixelFeatures
 from styletryon.features.base import perceptual_distance
-from styletryon.images import Frame, crop, crop_labels, frame_person, read_image, save_image, to_pil, to_tensor
+from styletryon.images import Frame, crop, read_image, save_image, to_pil, to_tensor
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent, stack
 from styletryon.metrics.networks import SetNetwork, find_set_network
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=300, help="steps of the tuning")
     parser.add_argument("--rate", type=float, default=0.03)
     parser.add_argument("--locality", type=float, default=1.0)
-    parser.add_argument("--bf16", action="store_true", help="whether the generator computes in bfloat16")
+    parser.add_argument("--bf16", action="store_true", help="the generator computes in bfloat16")
     arguments = parser.parse_args(argv)
     preset = PRESETS[arguments.preset]
     projector = LatentProjector(
@@ -147,18 +148,16 @@ def measure_photograph(
     assert isinstance(model, PoseStyleGAN2)
     try:
         photo = read_image(folder / "images" / f"{name}.jpg")
-        pose = styletryon.estimate_pose(photo)
-        frame = frame_person(pose, (photo.height, photo.width), model.image_size)
-        guessed = crop_labels(styletryon.estimate_labels(photo, pose=pose), frame)
-        picture, inside = crop(photo, frame)
+        prepared = prepare(photo, model, pose=styletryon.estimate_pose(photo))
         started, began = time.process_time(), time.perf_counter()
-        labels = torch.from_numpy(guessed).long()[None] if guessed.any() else None
-        pivot = projector.project(picture[None], frame.to_model(pose), labels=labels, mask=inside)
-        tuned = projector.tune(pivot, picture[None], mask=inside)
+        pivot = project_prepared([prepared], projector)[0]
+        tuned = projector.tune(pivot, prepared.picture, mask=prepared.inside)
         row: dict[str, Any] = {"cpu_s": time.process_time() - started, "seconds": time.perf_counter() - began}
     except StyleTryOnError as error:
         return {"error": str(error)}
-    mask = person_mask(folder / "labels" / f"{name}.png", frame, inside)
+    # Held against the photograph itself, whatever background it was laid on.
+    picture, inside = crop(prepared.source.photo, prepared.source.frame)
+    mask = person_mask(folder / "labels" / f"{name}.png", prepared.source.frame, inside)
     start = replace(pivot, styles=pivot.anchor or pivot.styles, noise=None)
     images = []
     for stage, latent in zip(STAGES, (start, pivot, tuned), strict=True):
