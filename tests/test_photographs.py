@@ -11,7 +11,7 @@ from PIL import Image
 
 from styletryon._photographs import Prepared, is_dress, prepare
 from styletryon.data import paperdoll
-from styletryon.errors import ConfigError
+from styletryon.errors import ConfigError, PoseError
 from styletryon.labels import Label
 from styletryon.models import GeneratorConfig, PoseStyleGAN2
 from styletryon.pose import Pose
@@ -62,6 +62,11 @@ def test_the_source_knows_pose_and_labels(figure: paperdoll.Rendering) -> None:
     assert source.pose.size == SIZE
     assert source.labels is not None
     assert source.labels.shape == SIZE
+
+
+def test_keypoints_that_are_no_pose_are_refused(figure: paperdoll.Rendering) -> None:
+    with pytest.raises(PoseError, match=r"person_pose: expected a styletryon.Pose of 17 keypoints, got list"):
+        prepare(figure.image, PoseStyleGAN2(CONFIG), pose=figure.keypoints.tolist(), name="person")
 
 
 @pytest.mark.parametrize("background", [(1, 2), (0, 0, 256), (-1, 0, 0)])

@@ -147,8 +147,10 @@ def fit_pose(pose: Pose, size: tuple[int, int], name: str) -> Pose:
     """Bring a pose to the pixels of the same picture at another size.
 
     Raises:
-        PoseError: If the picture has another aspect.
+        PoseError: If it is no `Pose`, or the picture has another aspect.
     """
+    if not isinstance(pose, Pose):
+        raise PoseError(f"{name}: expected a styletryon.Pose of 17 keypoints, got {type(pose).__name__}")
     if pose.size == size:
         return pose
     if abs(pose.size[0] * size[1] - pose.size[1] * size[0]) > max(*pose.size, *size):  # about a pixel

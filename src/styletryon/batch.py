@@ -211,6 +211,7 @@ def try_on_table(
     seed: int = 0,
     device: torch.device | str | None = None,
     batch_size: int = 8,
+    detail: bool = True,
     retry_failed: bool = False,
     rank: int = 0,
     world_size: int = 1,
@@ -231,6 +232,7 @@ def try_on_table(
         seed: Of everything random.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         batch_size: Pairs that are tried on at once.
+        detail: As for `try_on`.
         retry_failed: Whether rows that failed before are tried again.
         rank: Which share of the rows this process does, from 0.
         world_size: How many processes share the rows.
@@ -255,13 +257,13 @@ def try_on_table(
     folder = Path(out)
     optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed, batch_size=batch_size)
     wardrobe = _Wardrobe(folder / "latents", generator, preset, seed)
-    _claim(folder, {"model": generator.fingerprint, "preset": preset, "seed": seed})
+    _claim(folder, {"model": generator.fingerprint, "preset": preset, "seed": seed, "detail": detail})
     journal = _Journal(folder / "rows", rank)
     before = {key: outcome for key, outcome in journal.read().items() if outcome.status == "done" or not retry_failed}
     own = [row for row in rows[rank::world_size] if not _is_finished(before.get(row.key), folder)]
     finished = 0
     for part in _parts(own, batch_size):
-        for outcome in _try_rows(part, optimizer, wardrobe, folder):
+        for outcome in _try_rows(part, optimizer, wardrobe, folder, detail=detail):
             journal.add(outcome)
         finished += len(part)
         if progress is not None:
@@ -287,7 +289,7 @@ def _parts(rows: Iterable[BatchRow], size: int) -> Iterator[list[BatchRow]]:
 
 
 def _try_rows(
-    rows: Sequence[BatchRow], optimizer: TryOnOptimizer, wardrobe: _Wardrobe, folder: Path
+    rows: Sequence[BatchRow], optimizer: TryOnOptimizer, wardrobe: _Wardrobe, folder: Path, *, detail: bool
 ) -> Iterator[RowOutcome]:
     """Try rows of one region on; one that fails, fails alone."""
     sound = [row for row in rows if not row.fault]
@@ -303,10 +305,12 @@ def _try_rows(
             ready.append((row, person, wardrobe.get(row.garment, row.garment_pose, dressed=dressed)))
         except Exception as error:
             yield _failure(row, error)
-    yield from _dress(ready, optimizer, folder)
+    yield from _dress(ready, optimizer, folder, detail=detail)
 
 
-def _dress(ready: Sequence[_Pair], optimizer: TryOnOptimizer, folder: Path) -> Iterator[RowOutcome]:
+def _dress(
+    ready: Sequence[_Pair], optimizer: TryOnOptimizer, folder: Path, *, detail: bool
+) -> Iterator[RowOutcome]:
     """Dress people at once if that works, else in halves; each picture is told of as soon as it is written."""
     if not ready:
         return
@@ -318,11 +322,11 @@ def _dress(ready: Sequence[_Pair], optimizer: TryOnOptimizer, folder: Path) -> I
             yield _failure(ready[0][0], error)
             return
         for half in (ready[: len(ready) // 2], ready[len(ready) // 2 :]):
-            yield from _dress(half, optimizer, folder)
+            yield from _dress(half, optimizer, folder, detail=detail)
         return
     for place, (row, person, garment) in enumerate(ready):
         try:
-            result = TryOnResult.from_batch(batch, place)
+            result = TryOnResult.from_batch(batch, place, detail=detail)
             result.save(folder / row.out)
         except Exception as error:
             yield _failure(row, error)
@@ -381,8 +385,7 @@ class _Journal:
 
 
 _Photograph = tuple[str | os.PathLike[str], str | os.PathLike[str] | None, bool]
-"""A picture, its pose, and whether who is in it is known to wear a dress."""
-"""A photograph's file, and its pose's."""
+"""A picture's file, its pose's, and whether who is in it is known to wear a dress."""
 
 
 class _Wardrobe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -396,9 +397,13 @@ def test_a_box_chooses_the_person(bundled: BodyEstimator, couple: tuple[Image.Im
 
 
 @pytest.mark.parametrize(
-    "box", [(0, 0, 0, 10), (10, 10, 5, 20), (400, 0, 500, 100), (0, 0, 10), (0, 0, float("nan"), 10), (-9, -9, -1, -1)]
-)
-def test_boxes_that_show_nothing_are_refused(bundled: BodyEstimator, box: tuple[float, ...]) -> None:
+    "box",
+    [
+        (0, 0, 0, 10), (10, 10, 5, 20), (400, 0, 500, 100), (0, 0, 10), (0, 0, float("nan"), 10), (-9, -9, -1, -1),
+        "abcd", ("a", 1, 2, 3), 5,
+    ],
+)  # fmt: skip
+def test_boxes_that_show_nothing_are_refused(bundled: BodyEstimator, box: Any) -> None:
     with pytest.raises(RangeError, match="box: expected"):
         bundled(Image.new("RGB", (60, 80)), box=box)
 

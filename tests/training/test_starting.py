@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from styletryon.errors import CheckpointError, ConfigError
+from styletryon.errors import CheckpointError, ConfigError, DataError
 from styletryon.models import PoseStyleGAN2
 from styletryon.training import preset, train
 from styletryon.training.starting import take_over
@@ -57,6 +59,19 @@ def test_affine_layers_are_matched_by_what_they_serve() -> None:
     others = dict(zip(trained.style_names, trained.affines, strict=True))
     for name, affine in zip(fresh.style_names, fresh.affines, strict=True):
         assert torch.equal(affine.weight, others[name].weight)
+
+
+def test_a_generator_knows_the_background_of_its_pictures(data: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = shutil.copytree(data, tmp_path / "data")
+    (folder / "prepared.json").write_text(json.dumps({"settings": {"background": [255, 0, 7]}}))
+    assert train(folder, tmp_path / "run", config=config(), progress=False)
+    assert PoseStyleGAN2.from_pretrained(tmp_path / "run" / "model").config.background == (255, 0, 7)
+    (folder / "prepared.json").write_text(json.dumps({"settings": {"background": None}}))
+    assert train(folder, tmp_path / "own", config=config(), progress=False)
+    assert PoseStyleGAN2.from_pretrained(tmp_path / "own" / "model").config.background == ()
+    (folder / "prepared.json").write_text(json.dumps({"settings": 3}))
+    with pytest.raises(DataError, match=r"prepared\.json: expected what styletryon prepare writes"):
+        train(folder, tmp_path / "broken", config=config(), progress=False)
 
 
 def test_nothing_that_fits_is_refused() -> None:

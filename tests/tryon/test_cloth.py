@@ -14,7 +14,7 @@ from styletryon.drawing import Drawing
 from styletryon.images import Frame, Source
 from styletryon.labels import Label
 from styletryon.pose import Pose
-from styletryon.tryon.cloth import Cloth, find_worn, lay_cloth
+from styletryon.tryon.cloth import WORK_PIXELS, LaidCloth, find_worn, lay_cloth
 from styletryon.tryon.composite import Change, compose
 
 SIZE = (64, 48)
@@ -118,6 +118,28 @@ def test_nothing_is_laid_without_poses_or_where_the_garment_is_not_found() -> No
     assert lay_cloth(source(unseen, striped(top()), labelled(top())), garment, image, shown, worn) is None
 
 
+def test_a_large_photograph_is_looked_at_in_fewer_pixels() -> None:
+    person = source(body(), striped(top()), labelled(top()))
+    times = 8
+    small = (striped(top()), labelled(top()), enlarged(top()))
+    pixels, labels, worn = (plane.repeat(times, 0).repeat(times, 1) for plane in small)
+    garment = Source(
+        Image.fromarray(pixels),
+        Frame((0.0, 0.0, float(labels.shape[1]), float(SIZE[0] * SCALE * times)), labels.shape, SIZE),
+        Pose(torch.from_numpy(body() * [SCALE * times, SCALE * times, 1]).float(), labels.shape),
+        labels,
+    )
+    shown = torch.from_numpy(top()[: SIZE[0]]).float()
+    cloth = lay_cloth(person, garment, drawn(top(), 0.1).image[0], shown, worn)
+    assert cloth is not None
+    assert worn.size > 4 * WORK_PIXELS
+    height, width = cloth.planes.shape[1:]
+    assert height * width <= 1.01 * WORK_PIXELS
+    # The middle of the drawn top shows the middle of the top, wherever that lies in pixels.
+    middle = cloth.places[:, 29, 24].numpy() / [width, height]
+    assert np.abs(middle - [24.5 / SIZE[1], 29.5 / (SIZE[0] + TALL)]).max() < 0.04
+
+
 def test_it_is_the_same_every_time() -> None:
     person, garment = (source(body(), striped(top()), labelled(top())) for _ in range(2))
     image, shown = drawn(top(), 0.1).image[0], torch.from_numpy(top()[: SIZE[0]]).float()
@@ -132,8 +154,7 @@ def test_it_is_the_same_every_time() -> None:
 
 
 def test_what_is_looked_up_beside_the_photograph_is_not_the_garment() -> None:
-    pixels = np.zeros((8, 6, 3), np.float32)
-    cloth = Cloth(pixels, np.ones((8, 6), np.float32), Frame((0, 0, 6, 8), (8, 6), (8, 6)), torch.zeros(2, 8, 6))
+    cloth = LaidCloth(torch.ones(4, 8, 6), Frame((0, 0, 6, 8), (8, 6), (8, 6)), torch.zeros(2, 8, 6))
     x, y = np.array([[3.0, -1.0, 7.0, 3.0]], np.float32), np.array([[4.0, 4.0, 4.0, 9.0]], np.float32)
     assert cloth.look_up(x, y)[1].tolist() == [[1.0, 0.0, 0.0, 0.0]]
 

@@ -143,7 +143,7 @@ def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) 
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=4.0)
     whole, _ = compose(Source(photo, frame), change(before, after))
-    monkeypatch.setattr("styletryon.tryon.composite._WORK", 6000)
+    monkeypatch.setattr("styletryon.tryon.composite.WORK_PIXELS", 6000)
     coarse, mask = compose(Source(photo, frame), change(before, after))
     assert coarse.size == photo.size
     apart = np.abs(np.asarray(whole).astype(int) - np.asarray(coarse).astype(int))

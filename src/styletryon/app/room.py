@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon._photographs import make_projector, prepare, project_prepared
+from styletryon._photographs import is_dress, make_projector, prepare, project_prepared
 from styletryon.api import ModelLike, generate, load_model
 from styletryon.app.wardrobe import Choice
 from styletryon.drawing import PosedDrawer, draw_in
@@ -94,7 +94,7 @@ class FittingRoom:
     ) -> None:
         self.model = load_model(model, device=device)
         self.seed = seed
-        self._latents: OrderedDict[tuple[str, str], Latent] = OrderedDict()
+        self._latents: OrderedDict[tuple[str, str, bool], Latent] = OrderedDict()
         self._busy = threading.Lock()
 
     @property
@@ -124,7 +124,8 @@ class FittingRoom:
         optimizer = TryOnOptimizer(self.model, preset=preset, seed=self.seed)
         with self._busy:
             wearer = self._project(person, preset, "person", Share(tell, 0.0, 0.35))
-            wanted = self._project(garment, preset, "garment", Share(tell, 0.35, 0.7))
+            share = Share(tell, 0.35, 0.7)
+            wanted = self._project(garment, preset, "garment", share, dressed=is_dress(region))
             batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("try-on"))
         settings = {"region": region, "preset": preset}
         found = TryOnResult.from_batch(batch)
@@ -180,11 +181,11 @@ class FittingRoom:
                 break
         return found
 
-    def _project(self, choice: Choice, preset: str, name: str, share: Share) -> Latent:
-        key = (choice.key, preset)
+    def _project(self, choice: Choice, preset: str, name: str, share: Share, *, dressed: bool = False) -> Latent:
+        key = (choice.key, preset, dressed)
         if key not in self._latents:
             projector = make_projector(self.model, preset, self.seed)
-            photograph = prepare(choice.picture, self.model, pose=choice.pose, name=name)
+            photograph = prepare(choice.picture, self.model, pose=choice.pose, name=name, dressed=dressed)
             self._latents[key] = project_prepared([photograph], projector, share.stage(name))[0]
             while len(self._latents) > MAX_LATENTS:
                 self._latents.popitem(last=False)

@@ -20,6 +20,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write")
     parser.add_argument("--batch-size", default=8, type=int, help="pairs at once (default: %(default)s)")
     parser.add_argument("--retry-failed", action="store_true", help="try rows that failed before again")
+    parser.add_argument("--no-detail", action="store_true", help="show cloth as drawn, not as in its photograph")
     add_try_on_options(parser)
 
 
@@ -40,6 +41,7 @@ def _try_on_batch(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
             device=arguments.device or _own_device(),
             batch_size=arguments.batch_size,
+            detail=not arguments.no_detail,
             retry_failed=arguments.retry_failed,
             rank=rank,
             world_size=world_size,

@@ -160,6 +160,7 @@ class FolderDataset:
         self._photo_keypoints = self._read_keypoints()
         self._groups = self._read_styles()
         self._tryons = self._read_tryons()
+        self.background = self._read_background()
         self._cache = self._read_all(np.arange(len(self.ids))) if cache else None
         if cache:
             self._source.close()
@@ -335,6 +336,15 @@ class FolderDataset:
         place = np.empty_like(order)
         place[order] = np.arange(len(order)) - starts[group[order]]
         return order, starts[group].astype(np.int64), counts[group].astype(np.int64), place
+
+    def _read_background(self) -> tuple[int, ...]:
+        """Return the colour that `styletryon prepare` put behind all people; () if they keep their own, or unknown."""
+        known: Any = self._source.read_json("prepared.json") if self._source.has("prepared.json") else {}
+        try:
+            colour = tuple(int(part) for part in known["settings"]["background"] or ()) if known else ()
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self._source.name('prepared.json')}: expected what styletryon prepare writes") from error
+        return colour
 
     def _read_tryons(self) -> TryOnIndices:
         """Return the try-ons of the split; people and garments are an example of their style."""

@@ -30,7 +30,10 @@ def as_box(box: Sequence[float], photo: Image.Image) -> Box:
     Raises:
         RangeError: If it is not four numbers, is empty, or lies beside the photograph.
     """
-    edges = tuple(float(edge) for edge in box)
+    try:
+        edges = tuple(float(edge) for edge in box)
+    except (TypeError, ValueError):  # no numbers, or not several
+        edges = ()
     if len(edges) != 4 or not all(math.isfinite(edge) for edge in edges):
         raise RangeError(f"box: expected four numbers (left, top, right, bottom), got {box!r}")
     left, top, right, bottom = edges

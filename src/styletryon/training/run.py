@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
@@ -86,6 +87,9 @@ def train(
         raise ConfigError(f"log_every, sample_every: expected at least 1, got {log_every} and {sample_every}")
     choose(precision, torch.device("cpu"))  # complains before the data are read
     dataset, held_out = _read(data, config, cache=cache)
+    if dataset.background and not config.generator.background:
+        # Photographs will be cut out for this generator as its training pictures were.
+        config = replace(config, generator=replace(config.generator, background=dataset.background))
     own = distributed.own_device(device)
     joined = distributed.join(own)
     try:

@@ -20,12 +20,15 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.images import Frame, Source, crop, matte, to_unit
+from styletryon.images import Frame, Source, crop, crop_labels, matte, to_pil, to_unit
 from styletryon.labels import GARMENTS, Label
 from styletryon.losses.base import replaced_classes
 
 Plane = NDArray[np.float32]
 """`(h, w)` float32."""
+
+WORK_PIXELS = 1 << 20
+"""The most pixels of a photograph that are looked at; of a larger one they are made smaller."""
 
 _BONES = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
 _TRUNK = (5, 6, 11, 12)
@@ -47,36 +50,32 @@ _LEAST_FOUND = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Cloth:
+class LaidCloth:
     """A garment's photograph and where it is to be shown.
 
     Attributes:
-        pixels: `(h, w, 3)` float32 in [0, 1]: the photograph.
-        worn: `(h, w)` float32 in [0, 1]: which of its pixels show the garment.
+        planes: `(4, h, w)` float32 in [0, 1]: the part of the photograph that shows the wearer, in colour, and which of
+            its pixels show the garment.
         frame: The part of the person's photograph that `places` covers: what was drawn, and what is below it.
-        places: `(2, H', W)`: x and y in the garment's photograph of what each pixel of `frame` shows.
+        places: `(2, H', W)`: x and y in pixels of `planes` of what each pixel of `frame` shows.
     """
 
-    pixels: NDArray[np.float32]
-    worn: Plane
+    planes: Tensor
     frame: Frame
     places: Tensor
 
     def look_up(self, x: Plane, y: Plane) -> tuple[NDArray[np.float32], Plane]:
-        """Return the colours `(..., 3)` at places of the photograph, and how much of the garment is seen there."""
-        height, width = self.worn.shape
+        """Return the colours `(..., 3)` at places of `planes`, and how much of the garment is seen there."""
+        height, width = self.planes.shape[1:]
         grid = torch.from_numpy(np.stack([2 * x / width - 1, 2 * y / height - 1], axis=-1)).float()[None]
-        planes = np.concatenate([self.pixels, self.worn[..., None]], axis=-1).transpose(2, 0, 1)
-        found = functional.grid_sample(
-            torch.from_numpy(np.ascontiguousarray(planes))[None], grid, padding_mode="border", align_corners=False
-        )[0].numpy()
+        found = functional.grid_sample(self.planes[None], grid, padding_mode="border", align_corners=False)[0].numpy()
         inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
         return found[:3].transpose(1, 2, 0), np.asarray(found[3] * inside, dtype=np.float32)
 
 
 def lay_cloth(
     person: Source, garment: Source, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
-) -> Cloth | None:
+) -> LaidCloth | None:
     """Find where the drawn garment lies in its photograph.
 
     Args:
@@ -95,18 +94,20 @@ def lay_cloth(
     start = _skinned(_in_frame(person), _in_frame(garment), frame.size)
     if start is None:
         return None
-    picture, _ = crop(garment.photo, other)
-    source = torch.cat([to_unit(picture), _reduced(worn, other)[None]])
-    places, found = _agree(start, source, to_unit(drawn.float().cpu()), shown)
+    fine = _finer(other)
+    picture, _ = crop(garment.photo, fine)
+    seen = crop_labels(worn.astype(np.uint8), fine) > 0
+    planes = torch.cat([to_unit(picture), torch.from_numpy(seen)[None].float()])
+    coarse = functional.adaptive_avg_pool2d(planes, other.size)
+    places, found = _agree(start, coarse, to_unit(drawn.float().cpu()), shown)
     if found < _LEAST_FOUND:
         return None
-    down, across = other.scale
-    places = torch.stack([places[..., 0] / across + other.box[0], places[..., 1] / down + other.box[1]])
-    pixels = np.asarray(np.asarray(garment.photo, dtype=np.float32) / 255, dtype=np.float32)
-    along = matte(garment.photo, worn, band=max(1, round(_BAND / down)))
-    grain = (max(1, round(0.6 / down)),) * 2  # Specks and holes, which no garment has.
+    down, across = fine.size[0] / other.size[0], fine.size[1] / other.size[1]
+    along = matte(to_pil(picture), seen, band=max(1, round(_BAND * down)))
+    grain = (max(1, round(0.6 * down)),) * 2  # Specks and holes, which no garment has.
     along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
-    return Cloth(pixels, np.asarray(ndimage.gaussian_filter(along, 0.15 / down), np.float32), frame, places)
+    planes[3] = torch.from_numpy(ndimage.gaussian_filter(along, 0.15 * down))
+    return LaidCloth(planes, frame, places.permute(2, 0, 1) * places.new_tensor([across, down])[:, None, None])
 
 
 def find_worn(labels: NDArray[np.uint8], drawn: NDArray[np.bool_], classes: Collection[Label]) -> NDArray[np.bool_]:
@@ -131,6 +132,13 @@ def _whole_frame(source: Source) -> Frame:
     rows = max(frame.size[0], round((frame.photo_size[0] - top) * frame.scale[0]))
     rows = min(rows, 2 * frame.size[0])
     return Frame((left, top, right, top + rows / frame.scale[0]), frame.photo_size, (rows, frame.size[1]))
+
+
+def _finer(frame: Frame) -> Frame:
+    """Return the same frame in about the photograph's own pixels, but at most `WORK_PIXELS` of them."""
+    times = min(1 / min(frame.scale), (WORK_PIXELS / (frame.size[0] * frame.size[1])) ** 0.5)
+    height, width = (round(max(times, 1.0) * side) for side in frame.size)
+    return Frame(frame.box, frame.photo_size, (height, width))
 
 
 def _in_frame(source: Source) -> NDArray[np.float64]:
@@ -186,17 +194,6 @@ def _from_bone(
     offset = pixels - start
     along, across = offset @ direction, offset @ np.array([-direction[1], direction[0]])
     return along, across, np.hypot(along - along.clip(0, length), across)
-
-
-def _reduced(worn: NDArray[np.bool_], frame: Frame) -> Tensor:
-    """Bring a mask of a photograph to a frame, `(H, W)` in [0, 1]."""
-    down, across = frame.scale
-    soft = ndimage.gaussian_filter(worn.astype(np.float32), (0.5 / down, 0.5 / across))
-    rows = (np.arange(frame.size[0]) + 0.5) / down + frame.box[1]
-    columns = (np.arange(frame.size[1]) + 0.5) / across + frame.box[0]
-    inside = np.outer((rows >= 0) & (rows < worn.shape[0]), (columns >= 0) & (columns < worn.shape[1]))
-    at = np.ix_(rows.astype(int).clip(0, worn.shape[0] - 1), columns.astype(int).clip(0, worn.shape[1] - 1))
-    return torch.from_numpy(np.where(inside, soft[at], 0).astype(np.float32))
 
 
 def _agree(start: Tensor, source: Tensor, wanted: Tensor, shown: Tensor) -> tuple[Tensor, float]:

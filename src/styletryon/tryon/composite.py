@@ -19,16 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.drawing import Drawing
-from styletryon.images import Frame, Source, crop, from_unit, matte, paste_back, to_pil, to_unit
+from styletryon.images import Frame, Source, crop, crop_labels, from_unit, matte, paste_back, to_pil, to_unit
 from styletryon.labels import IDENTITY, Label
 from styletryon.losses.base import replaced_classes
-from styletryon.tryon.cloth import Cloth
-
-Plane = NDArray[np.float32]
-"""`(h, w)` float32."""
-
-_WORK = 1 << 20
-"""The most pixels that layers are computed at: a larger photograph gets them enlarged."""
+from styletryon.tryon.cloth import WORK_PIXELS, LaidCloth, Plane
 
 _EDGE = 2.5
 """How much steeper an enlarged edge is made: drawn edges are as soft as a pixel of the drawing is large."""
@@ -77,7 +71,7 @@ class Change:
     support: Tensor
 
 
-def compose(person: Source, change: Change, cloth: Cloth | None = None) -> tuple[Image.Image, Tensor]:
+def compose(person: Source, change: Change, cloth: LaidCloth | None = None) -> tuple[Image.Image, Tensor]:
     """Show a try-on in the photograph of the person.
 
     Args:
@@ -90,14 +84,14 @@ def compose(person: Source, change: Change, cloth: Cloth | None = None) -> tuple
         of the drawing's size: how much of each of its pixels was changed.
     """
     size = tuple(change.support.shape)
-    goes_on = cloth is not None and person.labels is not None and _reaches_down(change)
+    goes_on = person.labels is not None and _reaches_down(change)
     below = cloth.frame if cloth is not None and goes_on else person.frame
     work = _work_frame(person.frame, change.support, below)
     if work is None:
         return person.photo.copy(), torch.zeros(size)
     picture, _ = crop(person.photo, work)
     layers = _Layers(to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32), work, person, change, cloth)
-    if goes_on:
+    if below is not person.frame:
         layers.go_on_below()
     alpha, colours = layers.alpha(), layers.colours()
     drawn = from_unit(torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1))))
@@ -129,7 +123,7 @@ def _work_frame(frame: Frame, support: Tensor, below: Frame) -> Frame | None:
     y1 = min(height, int(np.ceil(top + last / down)))
     if x1 - x0 < 2 or y1 - y0 < 2:
         return None
-    factor = min(1.0, (_WORK / ((x1 - x0) * (y1 - y0))) ** 0.5)
+    factor = min(1.0, (WORK_PIXELS / ((x1 - x0) * (y1 - y0))) ** 0.5)
     size = max(2, round(factor * (y1 - y0))), max(2, round(factor * (x1 - x0)))
     return Frame((float(x0), float(y0), float(x1), float(y1)), frame.photo_size, size)
 
@@ -138,7 +132,7 @@ class _Layers:
     """The layers of one try-on over a part of the photograph."""
 
     def __init__(
-        self, photo: NDArray[np.float32], work: Frame, person: Source, change: Change, cloth: Cloth | None
+        self, photo: NDArray[np.float32], work: Frame, person: Source, change: Change, cloth: LaidCloth | None
     ) -> None:
         self.photo = photo  # (h, w, 3) in [0, 1]
         self.work, self.person, self.change = work, person, change
@@ -173,9 +167,9 @@ class _Layers:
         if labels is None or found is None:
             return
         below = ~self._inside()
-        shown = self._shown(labels)
+        shown = crop_labels(labels, self.work)
         seen = ndimage.grey_closing(found[1], (2 * round(self.unit) + 1,) * 2)
-        new = ((seen - 0.5) * _EDGE + 0.5).clip(0, 1) * (shown != Label.SHOES)
+        new = _steeper(seen) * (shown != Label.SHOES)
         worn = np.isin(shown, [int(label) for label in replaced_classes(self.change.region)])
         legs = np.isin(shown, [int(label) for label in _LEGS])
         gone = (worn & self._beside(new, _BESIDE)) | (legs & self._beside(new, _BESIDE_LEG))
@@ -191,21 +185,11 @@ class _Layers:
             plane[below] = value[below]
         self.fade = _faded(self.work, frame, bottom=False)
 
-    def _shown(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring labels of the photograph to the layers' size, `(h, w)`."""
-        rows, columns = (
-            ((np.arange(count) + 0.5) / scale + start).astype(int).clip(0, limit - 1)
-            for count, scale, start, limit in zip(
-                self.photo.shape[:2], self.work.scale, self.work.box[1::-1], labels.shape, strict=True
-            )
-        )
-        return np.asarray(labels[np.ix_(rows, columns)])
-
     def _kept(self) -> Plane:
         """Say where the labels of the photograph see face and hair, which lie before any garment."""
         if self.person.labels is None:
             return np.zeros_like(self.new)
-        kept = np.isin(self._shown(self.person.labels), [int(label) for label in IDENTITY])
+        kept = np.isin(crop_labels(self.person.labels, self.work), [int(label) for label in IDENTITY])
         return np.asarray(ndimage.gaussian_filter(kept.astype(np.float32), 0.2 * self.unit), dtype=np.float32)
 
     def _beside(self, plane: Plane, reach: float) -> NDArray[np.bool_]:
@@ -236,7 +220,7 @@ class _Layers:
         """Enlarge a chance, `(H, W)`, to an edge as sharp as a photograph's."""
         # The blur keeps the pixels of the drawing from showing as steps.
         soft = functional.avg_pool2d(chance[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-        return ((self.enlarge((soft + chance) / 2, "bicubic") - 0.5) * _EDGE + 0.5).clip(0, 1)
+        return _steeper(self.enlarge((soft + chance) / 2, "bicubic"))
 
     def _matte(self, chance: Tensor) -> Plane:
         """Lay the edge of what was drawn along the photograph's own edges."""
@@ -244,12 +228,12 @@ class _Layers:
         near = self.enlarge(functional.max_pool2d(chance[None, None], 5, 1, 2)[0, 0], "bilinear")
         picture = to_pil(from_unit(torch.from_numpy(self.photo.transpose(2, 0, 1))))
         along = matte(picture, drawn > 0.5, band=max(1, round(2.5 * self.unit)))
-        along = ((along - 0.5) * _EDGE + 0.5).clip(0, 1) * (near > 0.5)
+        along = _steeper(along) * (near > 0.5)
         grain = (max(1, round(0.8 * self.unit)),) * 2  # Specks and holes of a texture, which no garment has.
         along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
         return np.asarray(np.maximum(drawn, along), dtype=np.float32)
 
-    def _found(self, cloth: Cloth) -> tuple[NDArray[np.float32], Plane]:
+    def _found(self, cloth: LaidCloth) -> tuple[NDArray[np.float32], Plane]:
         """Look the new garment up in its photograph: its colours `(h, w, 3)`, and where they are known.
 
         The outline of what is drawn then follows that of the garment, where the two are close.
@@ -259,7 +243,7 @@ class _Layers:
         colours, seen = cloth.look_up(x, y)
         reach = 2 * round(_BAND * self.unit) + 1
         least, most = ndimage.minimum_filter(self.new, reach), ndimage.maximum_filter(self.new, reach)
-        self.new = np.clip(((seen - 0.5) * _EDGE + 0.5).clip(0, 1), least, most)
+        self.new = np.clip(_steeper(seen), least, most)
         return colours, seen
 
     def _person(self) -> NDArray[np.float32]:
@@ -348,6 +332,11 @@ class _Layers:
         strength = np.exp(-away / (2 * self.unit))[..., None]
         filled = smooth + strength * detail[down, across]
         return np.where(known[..., None], self.photo, filled).astype(np.float32).clip(0, 1)
+
+
+def _steeper(edge: Plane) -> Plane:
+    """Make an edge as sharp as a photograph's."""
+    return np.asarray((edge - 0.5) * _EDGE + 0.5, dtype=np.float32).clip(0, 1)
 
 
 def _chance(drawing: Drawing, classes: Collection[int]) -> Tensor:

@@ -22,7 +22,7 @@ from styletryon.losses import TryOnTargets, class_mask
 from styletryon.tryon.optimizer import TryOnBatch
 
 if TYPE_CHECKING:
-    from styletryon.tryon.cloth import Cloth
+    from styletryon.tryon.cloth import LaidCloth
     from styletryon.tryon.composite import Change
 
 
@@ -200,7 +200,7 @@ def _source(latent: Latent) -> Source | None:
     return source if isinstance(source, Source) else None
 
 
-def _cloth(person: Source, garment: Source | None, change: Change, worn: Drawing) -> Cloth | None:
+def _cloth(person: Source, garment: Source | None, change: Change, worn: Drawing) -> LaidCloth | None:
     """Lay the garment of a photograph on a drawing, if it is known where it is."""
     from styletryon.tryon.cloth import find_worn, lay_cloth
 

@@ -32,7 +32,7 @@ from styletryon.labels import NUM_LABELS, Label
 from styletryon.pose import BodyConfig, BodyEstimator, BodyNetwork, Pose
 from styletryon.training.body.__main__ import main
 from styletryon.training.body.augmenter import Augmenter
-from styletryon.training.body.evaluation import evaluate, milliseconds, report, table
+from styletryon.training.body.evaluation import count_people, evaluate, milliseconds, report, table
 from styletryon.training.body.examples import (
     IGNORED,
     Example,
@@ -487,9 +487,19 @@ def test_quick_measure_is_in_range(tmp_path: Path) -> None:
 
 def test_the_table_says_everything(tmp_path: Path) -> None:
     export(BodyNetwork(TINY), tmp_path)
-    text = table(report(tmp_path, {"one": [synthetic_example()], "two": render_examples([3], (64, 48))}, timed=1))
+    sets = {"one": [synthetic_example()], "two": render_examples([3], (64, 48))}
+    text = table(report(tmp_path, sets, {"walls": [Image.new("RGB", (48, 64))] * 3}, timed=1))
     for wanted in ("| PCK@0.1 torso |", "| mIoU |", "| IoU top |", "pose and labels, 2 threads: ", " parameters, "):
         assert wanted in text
+    assert "| least mean score |" in text
+    assert "of 3 walls" in text
+
+
+def test_people_are_counted() -> None:
+    network = BodyNetwork(TINY).eval()
+    pictures = [Image.new("RGB", (48, 64))] * 3
+    assert count_people(BodyEstimator(network, least_score=0.0), pictures) == 3
+    assert count_people(BodyEstimator(network, least_score=1.0), pictures) == 0
 
 
 def test_the_command_trains_goes_on_and_measures(

@@ -22,8 +22,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from styletryon.pose.network import BodyConfig
+from styletryon.training.body.augmenter import Augmenter
 from styletryon.training.body.evaluation import report, table
-from styletryon.training.body.examples import Example, read_examples, read_split, render_examples
+from styletryon.training.body.examples import Example, background_strips, read_examples, read_split, render_examples
 from styletryon.training.body.trainer import BodyTrainer, BodyTraining, Pools, train
 
 _HELD_FIGURES = 70_000
@@ -55,7 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if evaluated:
         figures = range(_HELD_FIGURES, _HELD_FIGURES + _HELD)
         sets = {"photographs": read_split(ccp, "val", side=None), "figures": render_examples(figures)}
-        sys.stdout.write(table(report(out, dict(sets))) + "\n")
+        strips = background_strips(read_split(ccp, "val"))
+        augmenter = Augmenter([], seed=0)
+        drawn = [augmenter.scenery((256, 192)) for _ in range(_HELD)]
+        nobody = {"strips of street beside people": strips, "drawn gradients, noise and flat colours": drawn}
+        sys.stdout.write(table(report(out, dict(sets), nobody)) + "\n")
         return 0
     if out is None:
         parser.error("--out: expected a folder to train into")

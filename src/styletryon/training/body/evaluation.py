@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
+from styletryon.errors import PersonNotFoundError
 from styletryon.labels import NUM_LABELS, Label
 from styletryon.pose.estimator import BodyEstimator
 from styletryon.training.body.examples import Example
@@ -29,6 +32,7 @@ class Evaluation:
         miou: Mean of `iou` over the classes that occur.
         iou: Class -> intersection over union of the labels at the pictures' own size, of the classes that occur.
         pixel_accuracy: Share of the pixels whose label is right.
+        least_score: The lowest mean score of a picture's keypoints: how sure it is at least that somebody is there.
         share: Class -> share of the pixels in the truth.
     """
 
@@ -38,6 +42,7 @@ class Evaluation:
     miou: float
     iou: dict[str, float]
     pixel_accuracy: float
+    least_score: float
     share: dict[str, float]
 
 
@@ -51,11 +56,12 @@ def evaluate(estimator: BodyEstimator, examples: Sequence[Example]) -> Evaluatio
     Returns:
         The measures.
     """
-    found, truth = [], []
+    found, truth, scores = [], [], []
     counts = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
     for example in examples:
         pose, labels = estimator.parse(example.image)
         found.append(pose.keypoints[0, :, :2])
+        scores.append(float(pose.keypoints[0, :, 2].mean()))
         truth.append(torch.from_numpy(np.array(example.keypoints)))
         if example.labels is not None:
             counts += confusion(labels, np.asarray(example.labels))
@@ -70,6 +76,7 @@ def evaluate(estimator: BodyEstimator, examples: Sequence[Example]) -> Evaluatio
         miou=statistics.fmean(iou.values()) if iou else float("nan"),
         iou=iou,
         pixel_accuracy=float(np.trace(counts)) / pixels,
+        least_score=min(scores),
         share={label.name.lower(): int(counts[label].sum()) / pixels for label in Label if label.name.lower() in iou},
     )
 
@@ -96,12 +103,29 @@ def milliseconds(call: Callable[[Example], object], examples: Sequence[Example],
     return wall, busy
 
 
-def report(folder: Path | None, sets: dict[str, Sequence[Example]], *, timed: int = 20) -> dict[str, object]:
+def count_people(estimator: BodyEstimator, pictures: Sequence[Image.Image]) -> int:
+    """Count the pictures in which an estimator finds somebody."""
+    count = 0
+    for picture in pictures:
+        with contextlib.suppress(PersonNotFoundError):
+            estimator(picture)
+            count += 1
+    return count
+
+
+def report(
+    folder: Path | None,
+    sets: dict[str, Sequence[Example]],
+    nobody: Mapping[str, Sequence[Image.Image]],
+    *,
+    timed: int = 20,
+) -> dict[str, object]:
     """Evaluate a stored network.
 
     Args:
         folder: Where `body.json` and `body.safetensors` are. None for the bundled one.
         sets: Name -> pictures; the first of them are also timed.
+        nobody: Name -> pictures of nobody, to count in how many of them somebody is found.
         timed: How many.
 
     Returns:
@@ -116,6 +140,7 @@ def report(folder: Path | None, sets: dict[str, Sequence[Example]], *, timed: in
     }
     return {
         "sets": {name: asdict(evaluate(careless, examples)) for name, examples in sets.items()},
+        "nobody": {name: (count_people(estimator, pictures), len(pictures)) for name, pictures in nobody.items()},
         "milliseconds": {
             f"{name}, {threads} thread{'s' * (threads > 1)}": milliseconds(call, first, threads)
             for name, call in calls.items()
@@ -135,6 +160,7 @@ def table(result: dict[str, object]) -> str:
     for title, key in (("PCK@0.1 torso", "pck_10"), ("PCK@0.2 torso", "pck_20"), ("mIoU", "miou")):
         rows.append([title, *(f"{sets[name][key]:.3f}" for name in names)])
     rows.append(["pixels right", *(f"{sets[name]['pixel_accuracy']:.3f}" for name in names)])
+    rows.append(["least mean score", *(f"{sets[name]['least_score']:.2f}" for name in names)])
     for label in Label:
         key = label.name.lower()
         if any(key in sets[name]["iou"] for name in names):
@@ -143,6 +169,8 @@ def table(result: dict[str, object]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     times = json.loads(json.dumps(result["milliseconds"]))
     lines.append("")
+    for name, (found, count) in json.loads(json.dumps(result["nobody"])).items():
+        lines.append(f"somebody found in {found} of {count} {name}")
     lines += [f"{name}: {wall:.0f} ms a photograph, {busy:.0f} of a processor" for name, (wall, busy) in times.items()]
     lines.append(f"{result['parameters']} parameters, {int(str(result['bytes'])) / 1e6:.1f} MB")
     return "\n".join(lines)
