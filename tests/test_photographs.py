@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+import styletryon
 from styletryon._photographs import Prepared, is_dress, prepare
 from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, PoseError
 from styletryon.labels import Label
 from styletryon.models import GeneratorConfig, PoseStyleGAN2
 from styletryon.pose import Pose
+from tests._support.process import ROOT
 
 SIZE = (256, 192)
 CONFIG = GeneratorConfig((64, 48), (8, 8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2, pose_channels=4)
@@ -67,6 +69,19 @@ def test_the_source_knows_pose_and_labels(figure: paperdoll.Rendering) -> None:
 def test_keypoints_that_are_no_pose_are_refused(figure: paperdoll.Rendering) -> None:
     with pytest.raises(PoseError, match=r"person_pose: expected a styletryon.Pose of 17 keypoints, got list"):
         prepare(figure.image, PoseStyleGAN2(CONFIG), pose=figure.keypoints.tolist(), name="person")
+
+
+def test_a_background_makes_no_other_generator() -> None:
+    """Latents of the one are latents of the other: what stands behind people changes no drawing."""
+    generator = PoseStyleGAN2(CONFIG)
+    known = PoseStyleGAN2(replace(CONFIG, background=(0, 0, 0)))
+    known.load_state_dict(generator.state_dict())
+    assert known.fingerprint == generator.fingerprint
+
+
+def test_the_documented_numbers_are_of_the_bundled_weights() -> None:
+    results = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
+    assert f"--seed 7`, model fingerprint {styletryon.load_model().fingerprint}" in results
 
 
 @pytest.mark.parametrize("background", [(1, 2), (0, 0, 256), (-1, 0, 0)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from styletryon.errors import ConfigError
@@ -51,7 +51,8 @@ class GeneratorConfig:
     pose_height: int = 64
     body_maps: bool = True
     garment_shares: bool = False
-    background: tuple[int, ...] = ()
+    # Not in `repr`, of which fingerprints are made: it changes no drawing, so latents stay those of the same generator.
+    background: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _check_shape(self)
