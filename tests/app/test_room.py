@@ -12,7 +12,7 @@ from PIL import Image
 
 from styletryon.app import FittingRoom
 from styletryon.app import room as rooms
-from styletryon.app.figures import draw_bars, label_names, layer_title, show_labels
+from styletryon.app.figures import bars, label_names, layer_title, legend, show_labels
 from styletryon.app.room import Fitting
 from styletryon.app.visits import Visits
 from styletryon.app.wardrobe import MAX_SIDE, SEEDS, THUMBNAIL, rendered, thumbnails, uploaded
@@ -170,9 +170,9 @@ def test_figures(fitting: Fitting) -> None:
     assert show_labels(fitting).size == fitting.result.image.size
     names = [name for name, _ in label_names(fitting)]
     assert len(names) == len(set(np.unique(fitting.result.segmentation)) - {0})
-    empty, full = (np.asarray(draw_bars({"4.conv": value, "8.rgb": 0.0})) for value in (0.0, 1.0))
-    assert empty.shape == full.shape
-    assert (empty != full).any()
+    assert all(name in legend(fitting) for name in names)
+    table = bars({"4.conv": 0.25, "8.rgb": 1.0})
+    assert table.index("4 px conv") < table.index("width: 25.0%") < table.index("8 px colour") < table.index("100.0%")
     assert layer_title("32.rgb") == "32 px colour"
 
 

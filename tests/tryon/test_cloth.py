@@ -15,7 +15,7 @@ from styletryon.images import Frame, Source
 from styletryon.labels import Label
 from styletryon.pose import Pose
 from styletryon.tryon.cloth import WORK_PIXELS, LaidCloth, find_worn, lay_cloth
-from styletryon.tryon.composite import Change, compose
+from styletryon.tryon.composite import Composer
 
 SIZE = (64, 48)
 SCALE = 4
@@ -174,11 +174,11 @@ def composed(label: Label, last: int, region: frozenset[Label]) -> tuple[NDArray
     plain[enlarged(worn)] = (60, 60, 60)
     person = source(body(), plain, labelled(worn, label))
     garment = source(body(), striped(worn), labelled(worn, label))
-    change = Change(drawn(worn, -0.5, label), drawn(worn, 0.1, label), region, torch.ones(SIZE))
+    after = drawn(worn, 0.1, label)
     shown = torch.from_numpy(worn[: SIZE[0]]).float()
-    cloth = lay_cloth(person, garment, change.after.image[0], shown, enlarged(worn))
+    cloth = lay_cloth(person, garment, after.image[0], shown, enlarged(worn))
     assert cloth is not None
-    image, _ = compose(person, change, cloth)
+    image, _ = Composer(person, drawn(worn, -0.5, label), region).compose(after, torch.ones(SIZE), cloth)
     return plain.astype(int), np.asarray(image).astype(int)
 
 
@@ -213,7 +213,8 @@ def test_face_and_hair_of_a_photograph_are_never_covered() -> None:
     labels = labelled(worn)
     labels[20 * SCALE : 26 * SCALE, 20 * SCALE : 26 * SCALE] = int(Label.HAIR)  # long hair over the top
     person = source(body(), striped(worn), labels)
-    change = Change(drawn(worn, -0.5), drawn(worn, 0.8), frozenset({Label.TOP}), torch.ones(SIZE))
-    changed = (np.asarray(compose(person, change)[0]) != striped(worn)).any(axis=-1)
+    composer = Composer(person, drawn(worn, -0.5), frozenset({Label.TOP}))
+    image, _ = composer.compose(drawn(worn, 0.8), torch.ones(SIZE))
+    changed = (np.asarray(image) != striped(worn)).any(axis=-1)
     assert not changed[21 * SCALE : 25 * SCALE, 21 * SCALE : 25 * SCALE].any()
     assert changed[28 * SCALE : 38 * SCALE, 20 * SCALE : 28 * SCALE].mean() > 0.9

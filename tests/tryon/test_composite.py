@@ -12,7 +12,7 @@ from torch import Tensor
 from styletryon.drawing import Drawing
 from styletryon.images import Frame, Source
 from styletryon.labels import Label
-from styletryon.tryon.composite import Change, compose
+from styletryon.tryon.composite import Composer
 
 SIZE = (64, 48)
 SCALE = 4
@@ -43,12 +43,15 @@ def photograph(drawing: Drawing, *, grain: float = 0.0, pad: int = 0) -> tuple[I
     return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8)), Frame(box, (height, width), SIZE)
 
 
-def change(before: Drawing, after: Drawing, support: Tensor | None = None) -> Change:
-    return Change(before, after, frozenset({Label.TOP}), torch.ones(SIZE) if support is None else support)
+def compose(
+    person: Source, before: Drawing, after: Drawing, support: Tensor | None = None
+) -> tuple[Image.Image, Tensor]:
+    composer = Composer(person, before, frozenset({Label.TOP}))
+    return composer.compose(after, torch.ones(SIZE) if support is None else support)
 
 
 def pasted(before: Drawing, after: Drawing, photo: Image.Image, frame: Frame) -> tuple[NDArray[np.int64], Tensor]:
-    image, mask = compose(Source(photo, frame), change(before, after))
+    image, mask = compose(Source(photo, frame), before, after)
     return np.asarray(image).astype(int), mask
 
 
@@ -74,7 +77,7 @@ def test_a_drawn_backdrop_is_never_shown() -> None:
 def test_pixels_outside_the_change_stay_bit_for_bit() -> None:
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=20.0, pad=16)
-    image, mask = compose(Source(photo, frame), change(before, after))
+    image, mask = compose(Source(photo, frame), before, after)
     changed = (np.asarray(image) != np.asarray(photo)).any(axis=-1)
     assert changed.any()
     within = mask.numpy().repeat(SCALE, 0).repeat(SCALE, 1) > 0
@@ -142,9 +145,9 @@ def test_a_change_fades_where_the_frame_cuts_it_off() -> None:
 def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=4.0)
-    whole, _ = compose(Source(photo, frame), change(before, after))
+    whole, _ = compose(Source(photo, frame), before, after)
     monkeypatch.setattr("styletryon.tryon.composite.WORK_PIXELS", 6000)
-    coarse, mask = compose(Source(photo, frame), change(before, after))
+    coarse, mask = compose(Source(photo, frame), before, after)
     assert coarse.size == photo.size
     apart = np.abs(np.asarray(whole).astype(int) - np.asarray(coarse).astype(int))
     assert apart.mean() < 3
@@ -155,11 +158,11 @@ def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_to_change_and_nothing_to_see() -> None:
     before, after = scene(40, RED), scene(40, BLUE)
     photo, frame = photograph(before)
-    image, mask = compose(Source(photo, frame), change(before, after, torch.zeros(SIZE)))
+    image, mask = compose(Source(photo, frame), before, after, torch.zeros(SIZE))
     assert np.array_equal(np.asarray(image), np.asarray(photo))
     assert not mask.any()
     away = Frame((5000.0, 0.0, 5048.0, 64.0), frame.photo_size, SIZE)
-    image, mask = compose(Source(photo, away), change(before, after))
+    image, mask = compose(Source(photo, away), before, after)
     assert np.array_equal(np.asarray(image), np.asarray(photo))
     assert not mask.any()
 
@@ -170,7 +173,7 @@ def test_photographs_of_any_size_and_frames_that_reach_out(extent: tuple[int, in
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
     tall = 1.3 * height
     frame = Frame((-3.5, -0.1 * height, -3.5 + tall * 0.75, tall - 0.1 * height), extent, SIZE)
-    image, mask = compose(Source(photo, frame), change(scene(40, RED), scene(36, BLUE)))
+    image, mask = compose(Source(photo, frame), scene(40, RED), scene(36, BLUE))
     assert image.size == photo.size
     assert bool(torch.isfinite(mask).all())
 
@@ -179,6 +182,19 @@ def test_a_figure_that_fills_the_picture_has_no_backdrop() -> None:
     before, after = scene(40, RED), scene(40, BLUE)
     full = 20.0 * torch.nn.functional.one_hot(torch.full(SIZE, int(Label.TOP)), 12).permute(2, 0, 1)[None]
     photo, frame = photograph(before)
-    image, mask = compose(Source(photo, frame), change(Drawing(before.image, full), Drawing(after.image, after.logits)))
+    image, mask = compose(Source(photo, frame), Drawing(before.image, full), Drawing(after.image, after.logits))
     assert image.size == photo.size
     assert float(mask.mean()) > 0.3
+
+
+def test_a_composer_shows_the_same_whatever_it_has_shown_before() -> None:
+    before = scene(40, RED)
+    photo, frame = photograph(before, grain=3)
+    worked = Composer(Source(photo, frame), before, frozenset({Label.TOP}))
+    for hem in (40, 24, 56, 36):
+        after = scene(hem, BLUE)
+        rows = (torch.arange(SIZE[0]) < hem + 4).float()[:, None].expand(SIZE)
+        image, mask = worked.compose(after, rows)
+        alone, expected = compose(Source(photo, frame), before, after, rows)
+        assert np.array_equal(np.asarray(image), np.asarray(alone))
+        assert torch.equal(mask, expected)

@@ -1,19 +1,18 @@
-"""The pictures that explain a try-on."""
+"""What explains a try-on: pictures, and pieces of the page."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from styletryon.app.room import Fitting
 from styletryon.images import labels_to_image
 from styletryon.labels import PALETTE, Label
 
-_INK, _SOFT, _BAR = (31, 41, 55), (229, 231, 235), (67, 56, 202)
 _KINDS = {"rgb": "colour", "seg": "labels"}
-_ROW, _LEFT, _WIDTH, _RIGHT = 26, 150, 390, 60
 
 
 def show_labels(fitting: Fitting) -> Image.Image:
@@ -28,26 +27,30 @@ def label_names(fitting: Fitting) -> list[tuple[str, tuple[int, int, int]]]:
     return [(label.name.lower(), PALETTE[label]) for label in shown]
 
 
-def draw_bars(means: Mapping[str, float]) -> Image.Image:
-    """Draw a bar per layer.
+def legend(fitting: Fitting) -> str:
+    """The colours of the label classes that the try-on shows, as HTML."""
+    entries = [
+        f'<span class="entry"><span class="swatch" style="background: rgb{colour}"></span>{html.escape(name)}</span>'
+        for name, colour in label_names(fitting)
+    ]
+    return "<div>" + " ".join(entries) + "</div>"
+
+
+def bars(means: Mapping[str, float]) -> str:
+    """A bar per layer, as HTML.
 
     Args:
         means: Layer -> a number in [0, 1].
 
     Returns:
-        A picture; layers run from the coarsest at the top to the finest.
+        A table; layers run from the coarsest at the top to the finest.
     """
-    font = ImageFont.load_default(size=17)
-    sheet = Image.new("RGB", (_LEFT + _WIDTH + _RIGHT, _ROW * len(means) + 8), "white")
-    pen = ImageDraw.Draw(sheet)
-    for row, (name, value) in enumerate(means.items()):
-        top = 4 + row * _ROW
-        pen.text((_LEFT - 14, top + _ROW / 2), layer_title(name), _INK, font, anchor="rm")
-        pen.rounded_rectangle((_LEFT, top + 5, _LEFT + _WIDTH, top + _ROW - 5), 5, _SOFT)
-        if value * _WIDTH >= 1:
-            pen.rounded_rectangle((_LEFT, top + 5, _LEFT + value * _WIDTH, top + _ROW - 5), 5, _BAR)
-        pen.text((_LEFT + _WIDTH + 12, top + _ROW / 2), f"{value:.2f}", _INK, font, anchor="lm")
-    return sheet
+    rows = [
+        f'<tr><th scope="row">{html.escape(layer_title(name))}</th>'
+        f'<td class="bar"><div style="width: {value:.1%}"></div></td><td class="number">{value:.2f}</td></tr>'
+        for name, value in means.items()
+    ]
+    return "<table>" + "".join(rows) + "</table>"
 
 
 def layer_title(name: str) -> str:

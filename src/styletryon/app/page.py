@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
-import html
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import gradio as gr
 from PIL import Image
 
+from styletryon._files import write_atomically
 from styletryon.app import wardrobe
-from styletryon.app.figures import draw_bars, label_names, show_labels
+from styletryon.app.figures import bars, legend, show_labels
 from styletryon.app.room import Fitting, FittingRoom
 from styletryon.app.visits import Visits
 from styletryon.app.wardrobe import Choice
@@ -61,7 +63,12 @@ footer {display: none !important;}
 #poses :is(.grid-wrap, .gallery-container) {min-height: 0 !important; height: auto !important;}
 #legend:not(:has(.entry)) {display: none;}
 #more {margin-top: 1.2em;}
-#bars img {width: 100%; height: auto;}
+#bars table {width: 100%; border-collapse: collapse; border: 0; margin: 0;}
+#bars :is(th, td) {border: 0; padding: 0.12em 0; font-weight: normal;}
+#bars th {text-align: right; padding-right: 0.7em; white-space: nowrap; width: 1%;}
+#bars .number {padding-left: 0.6em; width: 1%; font-variant-numeric: tabular-nums;}
+#bars .bar div {height: 0.85em; border-radius: 4px; background: var(--color-accent);}
+#bars .bar {background: linear-gradient(var(--border-color-primary) 0 0) center / 100% 0.85em no-repeat;}
 #legend span.entry {white-space: nowrap; display: inline-block; margin-right: 0.9em;}
 #legend span.swatch {display: inline-block; width: 0.9em; height: 0.9em; border-radius: 3px;
   margin-right: 0.35em; vertical-align: -0.08em; border: 1px solid rgba(0, 0, 0, 0.2);}
@@ -95,10 +102,17 @@ def _sentence(text: str) -> Exception:
 
 @dataclass(frozen=True)
 class Handlers:
-    """What the controls of the page call. Each visitor's choices and try-on come in and go out as values."""
+    """What the controls of the page call. Each visitor's choices and try-on come in and go out as values.
+
+    Attributes:
+        room: What dresses people.
+        visits: What remembers them.
+        cache: The folder that Gradio serves pictures from, and clears.
+    """
 
     room: FittingRoom
     visits: Visits
+    cache: Path
 
     def upload(self, content: bytes | None, name: str) -> tuple[Choice, Image.Image]:
         """Read an uploaded picture; return the choice and what to show."""
@@ -162,11 +176,22 @@ class Handlers:
         """Before and after, the legend, a line about it, and the bars."""
         after = show_labels(fitting) if labels else fitting.result.image
         return (
-            (shown(fitting.result.person_image), shown(after)),
+            (self.store(fitting.result.person_image), self.store(after)),
             legend(fitting) if labels else "",
             status(fitting),
-            draw_bars(fitting.layer_means),
+            bars(fitting.layer_means),
         )
+
+    def store(self, picture: Image.Image) -> str:
+        """Write a picture to where it is served from, without loss and sooner than Gradio would; return its path."""
+        small = shown(picture).convert("RGB")
+        name = hashlib.sha256(small.tobytes() + repr(small.size).encode()).hexdigest()
+        path = self.cache / name / "picture.webp"
+        if path.exists():
+            path.touch()  # so that it is not cleared away while it is shown
+        else:
+            write_atomically(path, lambda file: small.save(file, "webp", lossless=True, quality=0, method=0))
+        return str(path)
 
 
 def shown(picture: Image.Image) -> Image.Image:
@@ -176,15 +201,6 @@ def shown(picture: Image.Image) -> Image.Image:
     small = picture.copy()
     small.thumbnail((MAX_SHOWN, MAX_SHOWN), Image.Resampling.LANCZOS)
     return small
-
-
-def legend(fitting: Fitting) -> str:
-    """The colours of the label classes, as HTML."""
-    entries = [
-        f'<span class="entry"><span class="swatch" style="background: rgb{colour}"></span>{html.escape(name)}</span>'
-        for name, colour in label_names(fitting)
-    ]
-    return "<div>" + " ".join(entries) + "</div>"
 
 
 def status(fitting: Fitting) -> str:
@@ -207,11 +223,11 @@ def build(room: FittingRoom, visits: Visits) -> Any:
     Returns:
         The `gradio.Blocks`, not yet served.
     """
-    handlers = Handlers(room, visits)
     people = wardrobe.thumbnails()
     with gr.Blocks(
         title="styletryon fitting room", analytics_enabled=False, delete_cache=(600, SESSION_SECONDS)
     ) as blocks:
+        handlers = Handlers(room, visits, Path(blocks.GRADIO_CACHE))
         gr.Markdown(
             "# Fitting room\nChoose a person, choose somebody whose clothes you like, and press **Try on**. "
             "Pictures stay on this machine.",
@@ -227,10 +243,10 @@ def build(room: FittingRoom, visits: Visits) -> Any:
             with gr.Column(min_width=300):
                 sliders, reset = _hand_column(room.groups)
             with gr.Column(min_width=300):
-                bars = _bar_column()
+                shares = _bar_column()
             with gr.Column(min_width=300):
                 gallery, again = _pose_column()
-        views = [*view, bars]
+        views = [*view, shares]
 
         dressed = button.click(
             _with_progress(handlers),
@@ -373,7 +389,7 @@ def _bar_column() -> Any:
         "### What comes from the garment\nThe mean share of each layer's style that is the garment's, from the "
         "coarsest layer to the finest."
     )
-    return gr.Image(show_label=False, type="pil", interactive=False, buttons=[], elem_id="bars", format="png")
+    return gr.HTML("", elem_id="bars")
 
 
 def _group_title(index: int, groups: Sequence[str]) -> str:

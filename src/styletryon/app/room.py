@@ -24,6 +24,8 @@ from styletryon.latent import Latent, stack
 from styletryon.pose import Pose
 from styletryon.projection import ProjectionProgress
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, blend_styles
+from styletryon.tryon.composite import Composer
+from styletryon.tryon.result import make_composer
 
 Tell = Callable[[float, str], object]
 """Is told the share of the work that is done, in [0, 1], and what is being done."""
@@ -43,6 +45,7 @@ class Fitting:
         batch: The try-on as it was optimised.
         found: What is shown of it.
         draw: The generator in the person's pose.
+        composer: What puts drawings into the person's photograph.
         result: What is shown: `found`, or what was drawn when its coefficients had been scaled.
         scales: Group of layers -> what their coefficients are multiplied with.
         settings: What the visitor chose, for the report.
@@ -51,6 +54,7 @@ class Fitting:
     batch: TryOnBatch
     found: TryOnResult
     draw: PosedDrawer
+    composer: Composer
     result: TryOnResult
     scales: dict[str, float]
     settings: dict[str, str]
@@ -128,9 +132,10 @@ class FittingRoom:
             wanted = self._project(garment, preset, "garment", share, dressed=is_dress(region))
             batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("try-on"))
         settings = {"region": region, "preset": preset}
-        found = TryOnResult.from_batch(batch)
+        composer = make_composer(batch)
+        found = TryOnResult.from_batch(batch, composer=composer)
         scales = dict.fromkeys(self.groups, 1.0)
-        return Fitting(batch, found, draw_in(self.model, batch.person.pose), found, scales, settings)
+        return Fitting(batch, found, draw_in(self.model, batch.person.pose), composer, found, scales, settings)
 
     @torch.no_grad()
     def redraw(self, fitting: Fitting, scales: Sequence[float]) -> Fitting:
@@ -160,7 +165,8 @@ class FittingRoom:
         styles = blend_styles(batch.person.styles, batch.garment.styles, coefficients)
         drawing = fitting.draw(styles, noise=batch.person.noise)
         changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
-        return replace(fitting, result=TryOnResult.from_batch(changed, detail=False), scales=chosen)
+        shown = TryOnResult.from_batch(changed, detail=False, composer=fitting.composer)
+        return replace(fitting, result=shown, scales=chosen)
 
     @torch.no_grad()
     def in_poses(self, fitting: Fitting) -> list[Image.Image]:

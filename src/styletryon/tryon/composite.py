@@ -6,8 +6,8 @@ the old garment hid, continued from the photograph around it. The drawn backgrou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -54,73 +54,77 @@ _RIDGE = 0.02
 """How strongly the light's correction is held at none, as a variance of colours in [0, 1]."""
 
 
-@dataclass(frozen=True, eq=False)
-class Change:
-    """What a try-on changes of one picture, at the drawing's size.
-
-    Attributes:
-        before: The person as drawn, batch 1.
-        after: The try-on as drawn, batch 1.
-        region: The label classes of the new garment.
-        support: `(H, W)` float in [0, 1]: nothing changes where it is 0, as in `change_mask`.
-    """
-
-    before: Drawing
-    after: Drawing
-    region: frozenset[Label]
-    support: Tensor
-
-
-def compose(person: Source, change: Change, cloth: LaidCloth | None = None) -> tuple[Image.Image, Tensor]:
-    """Show a try-on in the photograph of the person.
+class Composer:
+    """Shows try-ons of one person, one after another. What they have in common is computed once.
 
     Args:
         person: The photograph, and the part of it that was drawn.
-        change: What to show there.
-        cloth: The garment's photograph, for what is finer than the drawing, and for what goes on below it.
-
-    Returns:
-        A picture of the photograph's size, equal to it bit for bit outside the change; and `(H, W)` float32 in [0, 1]
-        of the drawing's size: how much of each of its pixels was changed.
+        before: The person as drawn, batch 1.
+        region: The label classes of the new garments.
+        expected: `(H, W)` float in [0, 1] of the drawing's size: where changes are expected, so that the same part of
+            the photograph is looked at for all of them. None: nothing is.
     """
-    size = tuple(change.support.shape)
-    goes_on = person.labels is not None and _reaches_down(change)
-    below = cloth.frame if cloth is not None and goes_on else person.frame
-    work = _work_frame(person.frame, change.support, below)
-    if work is None:
-        return person.photo.copy(), torch.zeros(size)
-    picture, _ = crop(person.photo, work)
-    layers = _Layers(to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32), work, person, change, cloth)
-    if below is not person.frame:
-        layers.go_on_below()
-    alpha, colours = layers.alpha(), layers.colours()
-    drawn = from_unit(torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1))))
-    image = paste_back(person.photo, drawn, torch.from_numpy(alpha), work, feather=0)
-    return image, _reduced(alpha, work, person.frame)
 
+    def __init__(
+        self, person: Source, before: Drawing, region: frozenset[Label], expected: Tensor | None = None
+    ) -> None:
+        self.person, self.before, self.region, self.expected = person, before, region, expected
+        self._wearer: _Wearer | None = None
 
-def _reaches_down(change: Change) -> bool:
-    """Say whether the new garment is drawn down to the lower edge."""
-    return bool((_chance(change.after, change.region)[-2:] > 0.5).any())
+    def compose(self, after: Drawing, support: Tensor, cloth: LaidCloth | None = None) -> tuple[Image.Image, Tensor]:
+        """Show a try-on in the photograph.
+
+        Args:
+            after: The try-on as drawn, batch 1.
+            support: `(H, W)` float in [0, 1] of the drawing's size: nothing changes where it is 0, as in `change_mask`.
+            cloth: The garment's photograph, for what is finer than the drawing, and for what goes on below it.
+
+        Returns:
+            A picture of the photograph's size, equal to it bit for bit outside the change; and `(H, W)` float32 in
+            [0, 1] of the drawing's size: how much of each of its pixels was changed.
+        """
+        person = self.person
+        goes_on = person.labels is not None and self._reaches_down(after)
+        below = cloth.frame if cloth is not None and goes_on else person.frame
+        seen = support if self.expected is None else torch.maximum(support, self.expected)
+        work = _work_frame(person.frame, seen, below) if bool((support > 0).any()) else None
+        if work is None:
+            return person.photo.copy(), torch.zeros_like(support)
+        layers = _Layers(self._wearer_in(work), after, support, cloth)
+        if below is not person.frame:
+            layers.go_on_below()
+        alpha, colours = layers.alpha(), layers.colours()
+        drawn = from_unit(torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1))))
+        image = paste_back(person.photo, drawn, torch.from_numpy(alpha), work, feather=0)
+        return image, _reduced(alpha, work, person.frame)
+
+    def _reaches_down(self, after: Drawing) -> bool:
+        """Say whether the new garment is drawn down to the lower edge."""
+        return bool((_chance(after, self.region)[-2:] > 0.5).any())
+
+    def _wearer_in(self, work: Frame) -> _Wearer:
+        if self._wearer is None or self._wearer.work != work:
+            self._wearer = _Wearer.look_at(self.person, self.before, self.region, work)
+        return self._wearer
 
 
 def _work_frame(frame: Frame, support: Tensor, below: Frame) -> Frame | None:
-    """Find the part of the photograph that the layers cover, on whole pixels.
+    """Find the part of the photograph that the layers cover, on whole pixels; None where it is none of it.
 
-    That is the change, what surrounds it, and what `below` has below the frame.
+    That is the change, what surrounds it, and what `below` has below the frame. It grows in steps, so that try-ons that
+    differ a little cover the same part.
     """
     rows, columns = (torch.nonzero(support.amax(dim=axis) > 0).flatten().tolist() for axis in (1, 0))
-    if not rows:
-        return None
     down, across = frame.scale
-    around = support.shape[0] // 8
     left, top = frame.box[:2]
     height, width = frame.photo_size
-    x0 = max(0, int(np.floor(left + max(0, columns[0] - around) / across)))
-    y0 = max(0, int(np.floor(top + max(0, rows[0] - around) / down)))
-    x1 = min(width, int(np.ceil(left + min(support.shape[1], columns[-1] + 1 + around) / across)))
-    last = below.size[0] if below.size != frame.size else min(support.shape[0], rows[-1] + 1 + around)
-    y1 = min(height, int(np.ceil(top + last / down)))
+    step = max(1, support.shape[0] // 16)
+    (first, last), (start, stop) = (_around(seen, step) for seen in (rows, columns))
+    x0 = max(0, int(np.floor(left + max(0, start) / across)))
+    y0 = max(0, int(np.floor(top + max(0, first) / down)))
+    x1 = min(width, int(np.ceil(left + min(support.shape[1], stop) / across)))
+    end = below.size[0] if below.size != frame.size else min(support.shape[0], last)
+    y1 = min(height, int(np.ceil(top + end / down)))
     if x1 - x0 < 2 or y1 - y0 < 2:
         return None
     factor = min(1.0, (WORK_PIXELS / ((x1 - x0) * (y1 - y0))) ** 0.5)
@@ -128,34 +132,110 @@ def _work_frame(frame: Frame, support: Tensor, below: Frame) -> Frame | None:
     return Frame((float(x0), float(y0), float(x1), float(y1)), frame.photo_size, size)
 
 
+def _around(seen: list[int], step: int) -> tuple[int, int]:
+    """Say from where to where the surroundings of some rows or columns reach: two steps and more, in whole steps."""
+    return (seen[0] // step - 2) * step, (-(-(seen[-1] + 1) // step) + 2) * step
+
+
+@dataclass(frozen=True, eq=False)
+class _Wearer:
+    """What the layers of any try-on need of the person, over a part of the photograph; planes are `(h, w)` in [0, 1].
+
+    Attributes:
+        source: The photograph, and the part of it that was drawn.
+        before: The person as drawn.
+        region: The label classes of the new garment.
+        work: The part of the photograph that the layers cover.
+        photo: That part, `(h, w, 3)` in [0, 1].
+        old: Where the old garment is.
+        open: Where the background is.
+        own: Where face and hair were drawn.
+        kept: Where the photograph's labels see face and hair, which lie before any garment.
+        fade: 0 at the edges of the drawing beyond which the photograph goes on.
+        grid: How drawings are enlarged.
+    """
+
+    source: Source
+    before: Drawing
+    region: frozenset[Label]
+    work: Frame
+    photo: NDArray[np.float32]
+    old: Plane
+    open: Plane
+    own: Plane
+    kept: Plane
+    fade: Plane
+    grid: _Grid
+
+    @classmethod
+    def look_at(cls, source: Source, before: Drawing, region: frozenset[Label], work: Frame) -> _Wearer:
+        """Look at a part of the photograph."""
+        picture, _ = crop(source.photo, work)
+        grid = _Grid(work, source.frame)
+        return cls(
+            source=source,
+            before=before,
+            region=region,
+            work=work,
+            photo=to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32),
+            old=_matte(_chance(before, replaced_classes(region)), picture, grid),
+            open=grid.edge(_chance(before, {Label.BACKGROUND})),
+            own=grid.edge(_chance(before, IDENTITY)),
+            kept=_kept(source, work, grid.unit),
+            fade=_faded(work, source.frame),
+            grid=grid,
+        )
+
+    @cached_property
+    def drawn(self) -> NDArray[np.float32]:
+        """The person as drawn, enlarged, `(h, w, 3)` in [0, 1]."""
+        return self.grid.enlarge_all(to_unit(self.before.image[0].detach().float().cpu()), "bilinear")
+
+    @cached_property
+    def backdrop(self) -> NDArray[np.float32] | None:
+        """The photograph's background, continued behind the person, `(h, w, 3)`; None where there is too little."""
+        unit = self.grid.unit
+        person = (self.open < 0.95) | (self.old > 0.02)
+        known = ~ndimage.binary_dilation(person, iterations=max(1, round(unit)))
+        if int(known.sum()) < _LEAST_KNOWN * unit:
+            return None
+        smooth = _diffused(self.photo, known)
+        # The fine grain is that of the background's mirror image at its border.
+        detail = self.photo - _diffused(self.photo, known, keep=False)
+        away, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
+        rows, columns = np.indices(known.shape)
+        down = (2 * nearest[0] - rows).clip(0, known.shape[0] - 1)
+        across = (2 * nearest[1] - columns).clip(0, known.shape[1] - 1)
+        seen = known[down, across]
+        down, across = np.where(seen, down, nearest[0]), np.where(seen, across, nearest[1])
+        # Far from the border it would be a pattern that nothing around explains.
+        strength = np.exp(-away / (2 * unit))[..., None]
+        filled = smooth + strength * detail[down, across]
+        return np.where(known[..., None], self.photo, filled).astype(np.float32).clip(0, 1)
+
+    def inside(self) -> NDArray[np.bool_]:
+        """Say which rows were drawn, `(h,)`."""
+        rows = (np.arange(self.work.size[0]) + 0.5) / self.work.scale[0] + self.work.box[1]
+        return np.asarray(rows <= self.source.frame.box[3])
+
+
 class _Layers:
     """The layers of one try-on over a part of the photograph."""
 
-    def __init__(
-        self, photo: NDArray[np.float32], work: Frame, person: Source, change: Change, cloth: LaidCloth | None
-    ) -> None:
-        self.photo = photo  # (h, w, 3) in [0, 1]
-        self.work, self.person, self.change = work, person, change
-        frame = person.frame
-        self.enlarge = _enlarger(work, frame)
-        self.unit = max(1.0, work.scale[0] / frame.scale[0])  # a drawing's pixel in pixels of the layers
-        self.support = self.enlarge(change.support, "bilinear")
+    def __init__(self, wearer: _Wearer, after: Drawing, support: Tensor, cloth: LaidCloth | None) -> None:
+        self.wearer, self.after, self.grid = wearer, after, wearer.grid
+        self.unit = self.grid.unit
         # Interpolation spreads the support by half a pixel of the drawing.
-        self.support = self.support * (self.enlarge((change.support > 0).float(), "nearest") > 0)
-        self.fade = _faded(work, frame)
-        worn = replaced_classes(change.region)
-        self.old = self._matte(_chance(change.before, worn))
-        self.new = self._edge(_chance(change.after, change.region))
+        inside = self.grid.enlarge((support > 0).float(), "nearest") > 0
+        self.support = self.grid.enlarge(support, "bilinear") * inside
+        self.new = self.grid.edge(_chance(after, wearer.region))
         self.found = None if cloth is None else self._found(cloth)
-        self.vacant = self._edge(_chance(change.after, {Label.BACKGROUND}))
-        self.open = self._edge(_chance(change.before, {Label.BACKGROUND}))
-        self.own = self._edge(_chance(self.change.before, IDENTITY))
-        self.kept = self._kept()
+        self.vacant = self.grid.edge(_chance(after, {Label.BACKGROUND}))
 
     @cached_property
     def backdrop(self) -> NDArray[np.float32] | None:
         """The background behind the person, `(h, w, 3)`; None where none is needed or known."""
-        return self._backdrop() if bool((self.vacant * self.support > 0).any()) else None
+        return self.wearer.backdrop if bool((self.vacant * self.support > 0).any()) else None
 
     def go_on_below(self) -> None:
         """Let a garment that the drawing's lower edge cuts go on, as the two photographs show it.
@@ -163,34 +243,27 @@ class _Layers:
         Nothing is drawn there: the old garment is where the labels of the photograph see it, the new one where its own
         photograph says. Where the old one is longer, it stays: nobody knows what is under it.
         """
-        frame, labels, found = self.person.frame, self.person.labels, self.found
+        wearer, labels, found = self.wearer, self.wearer.source.labels, self.found
         if labels is None or found is None:
             return
-        below = ~self._inside()
-        shown = crop_labels(labels, self.work)
+        drawn = wearer.inside()[:, None]
+        shown = crop_labels(labels, wearer.work)
         seen = ndimage.grey_closing(found[1], (2 * round(self.unit) + 1,) * 2)
         new = _steeper(seen) * (shown != Label.SHOES)
-        worn = np.isin(shown, [int(label) for label in replaced_classes(self.change.region)])
+        worn = np.isin(shown, [int(label) for label in replaced_classes(wearer.region)])
         legs = np.isin(shown, [int(label) for label in _LEGS])
         gone = (worn & self._beside(new, _BESIDE)) | (legs & self._beside(new, _BESIDE_LEG))
         old = ndimage.gaussian_filter(gone.astype(np.float32), 0.2 * self.unit)
-        for plane, value in (
-            (self.new, new),
-            (self.old, old),
-            (self.support, np.ones_like(new)),
-            (self.vacant, 1 - new),
-            (self.open, (shown == Label.BACKGROUND).astype(np.float32)),
-            (self.own, np.zeros_like(new)),
-        ):
-            plane[below] = value[below]
-        self.fade = _faded(self.work, frame, bottom=False)
-
-    def _kept(self) -> Plane:
-        """Say where the labels of the photograph see face and hair, which lie before any garment."""
-        if self.person.labels is None:
-            return np.zeros_like(self.new)
-        kept = np.isin(crop_labels(self.person.labels, self.work), [int(label) for label in IDENTITY])
-        return np.asarray(ndimage.gaussian_filter(kept.astype(np.float32), 0.2 * self.unit), dtype=np.float32)
+        self.new = np.where(drawn, self.new, new)
+        self.support = np.where(drawn, self.support, 1)
+        self.vacant = np.where(drawn, self.vacant, 1 - new)
+        self.wearer = replace(
+            wearer,
+            old=np.where(drawn, wearer.old, old),
+            open=np.where(drawn, wearer.open, (shown == Label.BACKGROUND).astype(np.float32)),
+            own=np.where(drawn, wearer.own, 0),
+            fade=_faded(wearer.work, wearer.source.frame, bottom=False),
+        )
 
     def _beside(self, plane: Plane, reach: float) -> NDArray[np.bool_]:
         """Say which pixels lie beside what a plane shows, up to so many pixels of the drawing."""
@@ -198,14 +271,15 @@ class _Layers:
 
     def alpha(self) -> Plane:
         """Return how much of the layers to show."""
+        wearer = self.wearer
         # What is half the old garment is not the background yet: the cover reaches a little beyond it.
         reach = 2 * round(0.4 * self.unit) + 1
-        cover = ndimage.maximum_filter(np.clip(2 * self.old, 0, 1), reach)
+        cover = ndimage.maximum_filter(np.clip(2 * wearer.old, 0, 1), reach)
         cover = ndimage.gaussian_filter(cover, 0.3 * self.unit)
-        alpha = np.maximum(cover, self.new) * (1 - self.own * (1 - self.new))
+        alpha = np.maximum(cover, self.new) * (1 - wearer.own * (1 - self.new))
         if self.backdrop is not None:
             alpha = alpha * (1 - self.vacant * self._alike(self.backdrop))
-        alpha = alpha * np.clip(2 * self.support, 0, 1) * self.fade * (1 - np.clip(2 * self.kept, 0, 1))
+        alpha = alpha * np.clip(2 * self.support, 0, 1) * wearer.fade * (1 - np.clip(2 * wearer.kept, 0, 1))
         return np.asarray(alpha, dtype=np.float32).clip(0, 1)
 
     def colours(self) -> NDArray[np.float32]:
@@ -216,30 +290,13 @@ class _Layers:
         vacant = self.vacant[..., None]
         return np.asarray(vacant * self.backdrop + (1 - vacant) * person, dtype=np.float32)
 
-    def _edge(self, chance: Tensor) -> Plane:
-        """Enlarge a chance, `(H, W)`, to an edge as sharp as a photograph's."""
-        # The blur keeps the pixels of the drawing from showing as steps.
-        soft = functional.avg_pool2d(chance[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-        return _steeper(self.enlarge((soft + chance) / 2, "bicubic"))
-
-    def _matte(self, chance: Tensor) -> Plane:
-        """Lay the edge of what was drawn along the photograph's own edges."""
-        drawn = self._edge(chance)
-        near = self.enlarge(functional.max_pool2d(chance[None, None], 5, 1, 2)[0, 0], "bilinear")
-        picture = to_pil(from_unit(torch.from_numpy(self.photo.transpose(2, 0, 1))))
-        along = matte(picture, drawn > 0.5, band=max(1, round(2.5 * self.unit)))
-        along = _steeper(along) * (near > 0.5)
-        grain = (max(1, round(0.8 * self.unit)),) * 2  # Specks and holes of a texture, which no garment has.
-        along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
-        return np.asarray(np.maximum(drawn, along), dtype=np.float32)
-
     def _found(self, cloth: LaidCloth) -> tuple[NDArray[np.float32], Plane]:
         """Look the new garment up in its photograph: its colours `(h, w, 3)`, and where they are known.
 
         The outline of what is drawn then follows that of the garment, where the two are close.
         """
-        enlarge = _enlarger(self.work, cloth.frame)
-        x, y = (enlarge(plane, "bicubic") for plane in cloth.places)
+        grid = _Grid(self.wearer.work, cloth.frame)
+        x, y = (grid.enlarge(plane, "bicubic") for plane in cloth.places)
         colours, seen = cloth.look_up(x, y)
         reach = 2 * round(_BAND * self.unit) + 1
         least, most = ndimage.minimum_filter(self.new, reach), ndimage.maximum_filter(self.new, reach)
@@ -258,23 +315,17 @@ class _Layers:
         filled = _diffused(colours, known)
         filled = np.where(known[..., None], colours, filled)
         sure = ndimage.gaussian_filter(known.astype(np.float32), 0.3 * self.unit)
-        drawn_in = self.new * self._inside()[:, None]
+        drawn_in = self.new * self.wearer.inside()[:, None]
         tone = _blurred(drawn, drawn_in, _TONE * self.unit) - _blurred(filled, drawn_in, _TONE * self.unit)
         tone = tone.mean(axis=-1, keepdims=True)  # light, not colour: cloth keeps its own
         near = np.exp(-ndimage.distance_transform_edt(~known) / (4 * self.unit))
         share = (np.maximum(sure, near) * self.new)[..., None]
         return np.asarray(share * (filled + tone) + (1 - share) * drawn, dtype=np.float32).clip(0, 1)
 
-    def _inside(self) -> NDArray[np.bool_]:
-        """Say which rows were drawn, `(h,)`."""
-        rows = (np.arange(self.new.shape[0]) + 0.5) / self.work.scale[0] + self.work.box[1]
-        return np.asarray(rows <= self.person.frame.box[3])
-
     def _drawn(self) -> NDArray[np.float32]:
         """Draw the person in the photograph's light, without the drawn background that edges are mixed with."""
-        change = self.change
-        sure = (1 - _chance(change.after, {Label.BACKGROUND}) > 0.9).float()[None, None]
-        drawn = to_unit(change.after.image.detach().float().cpu())
+        sure = (1 - _chance(self.after, {Label.BACKGROUND}) > 0.9).float()[None, None]
+        drawn = to_unit(self.after.image.detach().float().cpu())
         colours, known = drawn * sure, sure
         for _ in range(4):  # A ring of pixels each: what is not sure takes its neighbours' colour.
             around, count = (functional.avg_pool2d(plane, 3, 1, 1) for plane in (colours, known))
@@ -282,56 +333,42 @@ class _Layers:
             colours = torch.where(fresh, around / count.clamp_min(1e-6), colours)
             known = torch.where(fresh, torch.ones_like(known), known)
         colours = torch.where(known > 0, colours, drawn)[0]
-        enlarged = np.stack([self.enlarge(plane, "bicubic") for plane in colours], axis=-1)
+        enlarged = self.grid.enlarge_all(colours, "bicubic")
         gain, offset = self._light()
         return np.asarray(enlarged * gain + offset, dtype=np.float32).clip(0, 1)
 
     def _light(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Compare photograph and drawing where they should agree: gain and offset per colour channel."""
-        before = to_unit(self.change.before.image[0].detach().float().cpu())
-        drawn = np.stack([self.enlarge(plane, "bilinear") for plane in before], axis=-1)
-        person = (self.open < 0.05) & (self.old < 0.05) & (self.new < 0.05)
-        apart = np.abs(drawn - self.photo).max(axis=-1)
+        wearer, drawn = self.wearer, self.wearer.drawn
+        person = (wearer.open < 0.05) & (wearer.old < 0.05) & (self.new < 0.05)
+        apart = _apart(drawn, wearer.photo)
         same = person & (apart < 0.25)  # elsewhere the drawing shows something else, whatever the light
         if int(same.sum()) < _LEAST_KNOWN * self.unit**2:
             return np.ones(3), np.zeros(3)
-        x, y = drawn[same].astype(np.float64), self.photo[same].astype(np.float64)
+        x, y = drawn[same].astype(np.float64), wearer.photo[same].astype(np.float64)
         # A gain about black with a ridge, for a drawn colour says more of the light than a difference of two does.
         gain = ((x * y).mean(axis=0) + _RIDGE) / ((x * x).mean(axis=0) + _RIDGE)
         return gain.clip(*_GAIN), np.zeros(3)
 
     def _alike(self, backdrop: NDArray[np.float32]) -> Plane:
         """Say where the photograph shows the background already, though the drawing shows the old garment there."""
-        apart = ndimage.gaussian_filter(np.abs(self.photo - backdrop).max(axis=-1), 0.7 * self.unit)
+        wearer = self.wearer
+        apart = ndimage.gaussian_filter(_apart(wearer.photo, backdrop), 0.7 * self.unit)
         alike = (2 - apart / _NEAR).clip(0, 1)
-        garment, around = (self.old > 0.9) & (self.new > 0.9), (self.open > 0.95) & (self.old < 0.05)
+        garment, around = (wearer.old > 0.9) & (self.new > 0.9), (wearer.open > 0.95) & (wearer.old < 0.05)
         if min(int(garment.sum()), int(around.sum())) >= _LEAST_KNOWN * self.unit**2:
-            theirs, ours = _frequencies(self.photo, around), _frequencies(self.photo, garment)
+            theirs, ours = _frequencies(wearer.photo, around), _frequencies(wearer.photo, garment)
             odds = ndimage.gaussian_filter(theirs / (theirs + ours), self.unit)
             alike = np.maximum(alike, ((odds - 0.5) * 4 + 0.5).clip(0, 1))
         # The blur carries it across the old garment's outline, which would stay as a thin line.
         alike = ndimage.minimum_filter(alike, 2 * round(1.2 * self.unit) + 1)
         return np.asarray(ndimage.gaussian_filter(alike, 0.4 * self.unit), dtype=np.float32)
 
-    def _backdrop(self) -> NDArray[np.float32] | None:
-        """Continue the photograph's background behind the person; None where there is too little of it."""
-        person = (self.open < 0.95) | (self.old > 0.02)
-        known = ~ndimage.binary_dilation(person, iterations=max(1, round(self.unit)))
-        if int(known.sum()) < _LEAST_KNOWN * self.unit:
-            return None
-        smooth = _diffused(self.photo, known)
-        # The fine grain is that of the background's mirror image at its border.
-        detail = self.photo - _diffused(self.photo, known, keep=False)
-        away, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
-        rows, columns = np.indices(known.shape)
-        down = (2 * nearest[0] - rows).clip(0, known.shape[0] - 1)
-        across = (2 * nearest[1] - columns).clip(0, known.shape[1] - 1)
-        seen = known[down, across]
-        down, across = np.where(seen, down, nearest[0]), np.where(seen, across, nearest[1])
-        # Far from the border it would be a pattern that nothing around explains.
-        strength = np.exp(-away / (2 * self.unit))[..., None]
-        filled = smooth + strength * detail[down, across]
-        return np.where(known[..., None], self.photo, filled).astype(np.float32).clip(0, 1)
+
+def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> Plane:
+    """Say how far the colours of two pictures `(h, w, 3)` lie apart, in the channel where they do most."""
+    red, green, blue = np.abs(one - other).transpose(2, 0, 1)
+    return np.asarray(np.maximum(np.maximum(red, green), blue))
 
 
 def _steeper(edge: Plane) -> Plane:
@@ -345,22 +382,59 @@ def _chance(drawing: Drawing, classes: Collection[int]) -> Tensor:
     return drawing.probabilities[0, known].sum(dim=0).detach().cpu()
 
 
-def _enlarger(work: Frame, frame: Frame) -> Callable[[Tensor, str], Plane]:
-    """Return what takes a plane `(H, W)` of the drawing to the layers' size."""
-    height, width = work.size
-    down, across = frame.scale
-    x = work.box[0] + (torch.arange(width, dtype=torch.float64) + 0.5) / work.scale[1]
-    y = work.box[1] + (torch.arange(height, dtype=torch.float64) + 0.5) / work.scale[0]
-    u = (x - frame.box[0]) * across * 2 / frame.size[1] - 1
-    v = (y - frame.box[1]) * down * 2 / frame.size[0] - 1
-    grid = torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1).float()[None]
+class _Grid:
+    """Takes planes of a drawing to the size of the layers.
 
-    def enlarge(plane: Tensor, mode: str) -> Plane:
-        source = plane.detach().float().cpu()[None, None]
-        found = functional.grid_sample(source, grid, mode=mode, padding_mode="border", align_corners=False)
-        return np.asarray(found[0, 0].numpy(), dtype=np.float32)
+    Args:
+        work: The part of the photograph that the layers cover.
+        frame: The part that was drawn.
+    """
 
-    return enlarge
+    def __init__(self, work: Frame, frame: Frame) -> None:
+        height, width = work.size
+        down, across = frame.scale
+        x = work.box[0] + (torch.arange(width, dtype=torch.float64) + 0.5) / work.scale[1]
+        y = work.box[1] + (torch.arange(height, dtype=torch.float64) + 0.5) / work.scale[0]
+        u = (x - frame.box[0]) * across * 2 / frame.size[1] - 1
+        v = (y - frame.box[1]) * down * 2 / frame.size[0] - 1
+        self.places = torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1).float()[None]
+        self.unit = max(1.0, work.scale[0] / frame.scale[0])
+        """A pixel of the drawing in pixels of the layers."""
+
+    def enlarge_all(self, planes: Tensor, mode: str) -> NDArray[np.float32]:
+        """Enlarge `(C, H, W)` to `(h, w, C)`."""
+        source = planes.detach().float().cpu()[None]
+        found = functional.grid_sample(source, self.places, mode=mode, padding_mode="border", align_corners=False)
+        return np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())
+
+    def enlarge(self, plane: Tensor, mode: str) -> Plane:
+        """Enlarge `(H, W)` to `(h, w)`."""
+        return self.enlarge_all(plane[None], mode)[..., 0]
+
+    def edge(self, chance: Tensor) -> Plane:
+        """Enlarge a chance, `(H, W)`, to an edge as sharp as a photograph's."""
+        # The blur keeps the pixels of the drawing from showing as steps.
+        soft = functional.avg_pool2d(chance[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+        return _steeper(self.enlarge((soft + chance) / 2, "bicubic"))
+
+
+def _matte(chance: Tensor, photo: Tensor, grid: _Grid) -> Plane:
+    """Lay the edge of what was drawn, `(H, W)`, along the photograph's own edges, `(3, h, w)` in [-1, 1]."""
+    drawn = grid.edge(chance)
+    near = grid.enlarge(functional.max_pool2d(chance[None, None], 5, 1, 2)[0, 0], "bilinear")
+    along = matte(to_pil(photo), drawn > 0.5, band=max(1, round(2.5 * grid.unit)))
+    along = _steeper(along) * (near > 0.5)
+    grain = (max(1, round(0.8 * grid.unit)),) * 2  # Specks and holes of a texture, which no garment has.
+    along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
+    return np.asarray(np.maximum(drawn, along), dtype=np.float32)
+
+
+def _kept(source: Source, work: Frame, unit: float) -> Plane:
+    """Say where the labels of the photograph see face and hair; nowhere if there are none."""
+    if source.labels is None:
+        return np.zeros(work.size, dtype=np.float32)
+    kept = np.isin(crop_labels(source.labels, work), [int(label) for label in IDENTITY])
+    return np.asarray(ndimage.gaussian_filter(kept.astype(np.float32), 0.2 * unit), dtype=np.float32)
 
 
 def _faded(work: Frame, frame: Frame, *, bottom: bool = True) -> Plane:
@@ -443,5 +517,5 @@ def _reduced(alpha: Plane, work: Frame, frame: Frame) -> Tensor:
         low = np.maximum(edges[:-1, None], cells[None, :-1])
         high = np.minimum(edges[1:, None], cells[None, 1:])
         shares.append((high - low).clip(0) / (edges[1] - edges[0]))
-    covered = shares[0] @ alpha.astype(np.float64) @ shares[1].T
-    return torch.from_numpy(covered.clip(0, 1).astype(np.float32))
+    covered = shares[0].astype(np.float32) @ alpha @ shares[1].T.astype(np.float32)
+    return torch.from_numpy(covered.clip(0, 1))

@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from styletryon.drawing import Drawing
 from styletryon.images import Frame, Source, paste_back, save_image, to_pil
-from styletryon.labels import IDENTITY
+from styletryon.labels import IDENTITY, Label
 from styletryon.latent import Latent
 from styletryon.losses import TryOnTargets, class_mask
 from styletryon.tryon.optimizer import TryOnBatch
 
 if TYPE_CHECKING:
     from styletryon.tryon.cloth import LaidCloth
-    from styletryon.tryon.composite import Change
+    from styletryon.tryon.composite import Composer
 
 
 def change_mask(
@@ -93,7 +93,13 @@ class TryOnResult:
 
     @classmethod
     def from_batch(
-        cls, batch: TryOnBatch, index: int = 0, *, composite: bool = True, detail: bool = True
+        cls,
+        batch: TryOnBatch,
+        index: int = 0,
+        *,
+        composite: bool = True,
+        detail: bool = True,
+        composer: Composer | None = None,
     ) -> TryOnResult:
         """Take one pair out of a batch.
 
@@ -104,6 +110,8 @@ class TryOnResult:
                 as the generator drew it.
             detail: Whether cloth is shown as the garment's photograph shows it, where both pictures are photographs
                 whose poses and labels are known, and person's pixels are put back; see `styletryon.tryon.cloth`.
+            composer: What `styletryon.tryon.result.make_composer` made for this person and region; that it has shown
+                them before saves time. Default: a new one.
 
         Returns:
             The result.
@@ -114,16 +122,11 @@ class TryOnResult:
         allowed = change_mask(targets, batch.drawing)[at]
         before = targets.person.image[at].float().clamp(-1, 1)
         given, theirs = _source(person), _source(garment)
-        height, width = drawn.shape[1:]
-        whole = Frame((0.0, 0.0, float(width), float(height)), (height, width), (height, width))
-        photo = Source(to_pil(before), whole) if given is None else given
+        photo = _photo(batch, at)
         if composite:
-            # Here, because it brings scipy, which costs more to import than all else.
-            from styletryon.tryon.composite import Change, compose
-
-            change = Change(_one(targets.person, at), _one(batch.drawing, at), targets.region, allowed.cpu())
-            cloth = _cloth(photo, theirs, change, _one(targets.garment, at)) if detail else None
-            image, mask = compose(photo, change, cloth)
+            after = _one(batch.drawing, at)
+            cloth = _cloth(photo, theirs, targets.region, after, _one(targets.garment, at)) if detail else None
+            image, mask = (composer or make_composer(batch, at)).compose(after, allowed.cpu(), cloth)
             mask = mask.to(drawn.device)
         else:
             mask = torch.ones_like(allowed)
@@ -195,21 +198,48 @@ class TryOnResult:
         return sheet
 
 
+def make_composer(batch: TryOnBatch, index: int = 0) -> Composer:
+    """Make what shows try-ons of the person of one pair in the photograph, for `TryOnResult.from_batch`.
+
+    Args:
+        batch: What `TryOnOptimizer.optimize` returned.
+        index: Which pair.
+    """
+    # Here, because it brings scipy, which costs more to import than all else.
+    from styletryon.tryon.composite import Composer
+
+    targets = batch.targets
+    expected = change_mask(targets, targets.redrawn)[index].cpu()
+    return Composer(_photo(batch, index), _one(targets.person, index), targets.region, expected)
+
+
+def _photo(batch: TryOnBatch, index: int) -> Source:
+    """The photograph of a person; what the generator drew where there is none."""
+    given = _source(batch.person[index])
+    if given is not None:
+        return given
+    drawn = batch.targets.person.image[index].float().clamp(-1, 1)
+    size = (drawn.shape[1], drawn.shape[2])
+    return Source(to_pil(drawn), Frame((0.0, 0.0, float(size[1]), float(size[0])), size, size))
+
+
 def _source(latent: Latent) -> Source | None:
     source = latent.source[0] if latent.source else None
     return source if isinstance(source, Source) else None
 
 
-def _cloth(person: Source, garment: Source | None, change: Change, worn: Drawing) -> LaidCloth | None:
+def _cloth(
+    person: Source, garment: Source | None, region: frozenset[Label], after: Drawing, worn: Drawing
+) -> LaidCloth | None:
     """Lay the garment of a photograph on a drawing, if it is known where it is."""
     from styletryon.tryon.cloth import find_worn, lay_cloth
 
     if garment is None or garment.labels is None:
         return None
-    drawn = np.isin(_to_photo(worn.labels[0].cpu().numpy(), garment.frame), list(change.region))
-    shown = change.after.probabilities[0, sorted(int(label) for label in change.region)].sum(dim=0)
-    seen = find_worn(garment.labels, drawn, change.region)
-    return lay_cloth(person, garment, change.after.image[0].detach(), shown.detach().cpu(), seen)
+    drawn = np.isin(_to_photo(worn.labels[0].cpu().numpy(), garment.frame), list(region))
+    shown = after.probabilities[0, sorted(int(label) for label in region)].sum(dim=0)
+    seen = find_worn(garment.labels, drawn, region)
+    return lay_cloth(person, garment, after.image[0].detach(), shown.detach().cpu(), seen)
 
 
 def _one(drawing: Drawing, index: int) -> Drawing:
