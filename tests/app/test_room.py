@@ -179,17 +179,51 @@ def test_figures(fitting: Fitting) -> None:
 def test_visits_are_bounded_in_number_and_time(fitting: Fitting, tmp_path: Path) -> None:
     now = [0.0]
     visits = Visits(tmp_path, capacity=2, seconds=10, clock=lambda: now[0])
-    first, second = visits.keep(fitting), visits.keep(fitting)
-    for path in visits.write(first, fitting):
-        assert path.stat().st_size > 0
-    assert json.loads((tmp_path / first / "report.json").read_text())["preset"] == "fast"
-    assert visits.find(first) is fitting
-    third = visits.keep(fitting)
-    assert visits.find(second) is None, "the one used longest ago goes first"
-    assert visits.keep(fitting, first) == first
-    assert len({first, second, third}) == 3
+    visits.keep("first", fitting)
+    visits.keep("second", fitting)
+    picture, report = visits.write("first", fitting)
+    assert picture.stat().st_size > 0
+    assert json.loads(report.read_text())["preset"] == "fast"
+    assert "first" not in str(picture), "files have names that cannot be guessed"
+    assert visits.find("first") is fitting
+    visits.keep("third", fitting)
+    assert visits.find("second") is None, "the one used longest ago goes first"
+    now[0] = 9.0
+    assert visits.find("third") is fitting
     now[0] = 11.0
-    assert len(visits) == 0
-    assert visits.find(first) is None
-    assert not (tmp_path / first).exists(), "its files go with it"
-    assert visits.find(None) is None
+    assert visits.forget() == 1
+    assert len(visits) == 1
+    assert visits.find("first") is None
+    assert not picture.parent.exists(), "its files go with it"
+    assert visits.find("nobody") is None
+    assert len(visits) == 1
+
+
+def test_who_leaves_is_forgotten_sooner_and_who_comes_back_is_not(fitting: Fitting, tmp_path: Path) -> None:
+    now = [0.0]
+    visits = Visits(tmp_path, seconds=100, grace=10, clock=lambda: now[0])
+    for session in ("leaves", "comes back", "stays"):
+        visits.upload(session, "person", choice(1))
+        visits.keep(session, fitting)
+    visits.leave("leaves")
+    visits.leave("comes back")
+    visits.leave("nobody")
+    now[0] = 9.0
+    assert visits.forget() == 0
+    assert visits.uploaded("comes back", "person") is not None
+    now[0] = 20.0
+    assert visits.forget() == 1
+    assert visits.uploaded("leaves", "person") is None
+    assert visits.find("comes back") is visits.find("stays") is fitting
+
+
+def test_uploads_are_kept_apart(tmp_path: Path) -> None:
+    visits = Visits(tmp_path)
+    one, other = choice(1), choice(2)
+    visits.upload("a", "person", one)
+    visits.upload("b", "person", other)
+    assert visits.uploaded("a", "person") is one
+    assert visits.uploaded("b", "person") is other
+    assert visits.uploaded("a", "garment") is None
+    visits.upload("a", "person", other)
+    assert visits.uploaded("a", "person") is other

@@ -26,7 +26,7 @@ from styletryon.tryon import PRESETS
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SESSION_SECONDS = 3600
-"""How long after a visitor has gone the choices are kept, and files that Gradio made."""
+"""How long choices are kept, and files that Gradio made."""
 
 PERSON, GARMENT = 0, 1
 """Who of the wardrobe is chosen until a visitor chooses."""
@@ -102,7 +102,9 @@ def _sentence(text: str) -> Exception:
 
 @dataclass(frozen=True)
 class Handlers:
-    """What the controls of the page call. Each visitor's choices and try-on come in and go out as values.
+    """What the controls of the page call.
+
+    A choice travels as the place in the wardrobe, or as the key of what was uploaded, which `visits` remembers.
 
     Attributes:
         room: What dresses people.
@@ -114,63 +116,75 @@ class Handlers:
     visits: Visits
     cache: Path
 
-    def upload(self, content: bytes | None, name: str) -> tuple[Choice, Image.Image]:
+    def upload(self, request: gr.Request, content: bytes | None, role: str) -> tuple[str, Image.Image]:
         """Read an uploaded picture; return the choice and what to show."""
         if not content:
             raise _sentence("The uploaded file is empty; choose a picture.")
-        choice = wardrobe.uploaded(content, name)
-        return choice, shown(choice.picture)
+        choice = wardrobe.uploaded(content, role)
+        self.visits.upload(_session(request), role, choice)
+        return choice.key, shown(choice.picture)
 
     def dress(
         self,
-        person: Choice | None,
-        garment: Choice | None,
+        request: gr.Request,
+        person: int | str,
+        garment: int | str,
         region: str,
         preset: str,
-        name: str | None,
         labels: bool,
         progress: Callable[..., Any],
     ) -> tuple[Any, ...]:
-        """Try on; return the visit's name, scales of 1 and everything to show."""
+        """Try on; return everything to show, and scales of 1."""
         fitting = self.room.dress(
-            person or wardrobe.rendered(PERSON),
-            garment or wardrobe.rendered(GARMENT),
+            self._choice(request, "person", person),
+            self._choice(request, "garment", garment),
             region=region,
             preset=preset,
             tell=lambda share, text: progress(share, desc=text),
         )
-        name = self.visits.keep(fitting, name)
-        return name, *self.show(fitting, labels), *fitting.scales.values()
+        self.visits.keep(_session(request), fitting)
+        return *self.show(fitting, labels), *fitting.scales.values()
 
-    def redraw(self, name: str | None, labels: bool, *scales: float) -> tuple[Any, ...]:
+    def redraw(self, request: gr.Request, labels: bool, *scales: float) -> tuple[Any, ...]:
         """Scale the coefficients; return everything to show."""
-        fitting = self.room.redraw(self.find(name), scales)
-        self.visits.keep(fitting, name)
+        fitting = self.room.redraw(self.find(request), scales)
+        self.visits.keep(_session(request), fitting)
         return self.show(fitting, labels)
 
-    def relabel(self, name: str | None, labels: bool) -> tuple[Any, ...]:
+    def relabel(self, request: gr.Request, labels: bool) -> tuple[Any, ...]:
         """Switch the segmentation on or off."""
-        return self.show(self.find(name), labels)
+        return self.show(self.find(request), labels)
 
-    def poses(self, name: str | None) -> list[Image.Image]:
+    def poses(self, request: gr.Request) -> list[Image.Image]:
         """The outfit in other poses."""
-        return self.room.in_poses(self.find(name))
+        return self.room.in_poses(self.find(request))
 
-    def files(self, name: str | None) -> tuple[Any, Any]:
+    def files(self, request: gr.Request) -> tuple[Any, Any]:
         """The files to download."""
-        fitting = self.find(name)
-        picture, report = self.visits.write(cast(str, name), fitting)
+        picture, report = self.visits.write(_session(request), self.find(request))
         return (
             gr.DownloadButton(value=str(picture), interactive=True),
             gr.DownloadButton(value=str(report), interactive=True),
         )
 
-    def find(self, name: str | None) -> Fitting:
+    def leave(self, request: gr.Request) -> None:
+        """The page was closed."""
+        self.visits.leave(_session(request))
+
+    def find(self, request: gr.Request) -> Fitting:
         """The visitor's try-on."""
-        fitting = self.visits.find(name)
+        fitting = self.visits.find(_session(request))
         if fitting is None:
             raise _sentence(GONE)
         return fitting
+
+    def _choice(self, request: gr.Request, role: str, choice: int | str) -> Choice:
+        if isinstance(choice, int):
+            return wardrobe.rendered(choice)
+        found = self.visits.uploaded(_session(request), role)
+        if found is None or found.key != choice:
+            raise _sentence(f"The uploaded {role} is not kept any more; upload the picture again.")
+        return found
 
     def show(self, fitting: Fitting, labels: bool) -> tuple[Any, ...]:
         """Before and after, the legend, a line about it, and the bars."""
@@ -192,6 +206,13 @@ class Handlers:
         else:
             write_atomically(path, lambda file: small.save(file, "webp", lossless=True, quality=0, method=0))
         return str(path)
+
+
+def _session(request: gr.Request) -> str:
+    """What the server calls a visitor: a text that the browser drew at random when it opened the page."""
+    if not request.session_hash:
+        raise _sentence("This needs a session; open the page in a browser, or use Gradio's client.")
+    return str(request.session_hash)
 
 
 def shown(picture: Image.Image) -> Image.Image:
@@ -233,7 +254,6 @@ def build(room: FittingRoom, visits: Visits) -> Any:
             "Pictures stay on this machine.",
             elem_id="title",
         )
-        visit = gr.State(None, time_to_live=SESSION_SECONDS)
         with gr.Row():
             person = _picker("person", "Person", people, PERSON, handlers)
             garment = _picker("garment", "Garment", people, GARMENT, handlers)
@@ -250,24 +270,24 @@ def build(room: FittingRoom, visits: Visits) -> Any:
 
         dressed = button.click(
             _with_progress(handlers),
-            [person, garment, *settings, visit, labels],
-            [visit, *views, *sliders],
+            [person, garment, *settings, labels],
+            [*views, *sliders],
             concurrency_limit=1,
             concurrency_id="dress",
             api_name="try_on",
             show_progress_on=view[0],
         )
-        dressed.success(told(handlers.files), visit, downloads, api_name="files", show_progress="hidden")
-        dressed.success(told(handlers.poses), visit, gallery, api_name=False, show_progress="hidden")
-        again.click(told(handlers.poses), visit, gallery, api_name="poses", concurrency_id="hand", concurrency_limit=1)
+        dressed.success(told(handlers.files), None, downloads, api_name="files", show_progress="hidden")
+        dressed.success(told(handlers.poses), None, gallery, api_name=False, show_progress="hidden")
+        again.click(told(handlers.poses), None, gallery, api_name="poses", concurrency_id="hand", concurrency_limit=1)
         labels.input(
-            told(handlers.relabel), [visit, labels], views, api_name=False, show_progress="hidden",
+            told(handlers.relabel), labels, views, api_name=False, show_progress="hidden",
             concurrency_id="hand",
         )  # fmt: skip
         redrawn = gr.on(
             [slider.input for slider in sliders],
             told(handlers.redraw),
-            [visit, labels, *sliders],
+            [labels, *sliders],
             views,
             api_name="redraw",
             trigger_mode="always_last",
@@ -276,28 +296,29 @@ def build(room: FittingRoom, visits: Visits) -> Any:
         )
         cleared = reset.click(lambda: [1.0] * len(sliders), None, sliders, api_name=False, show_progress="hidden")
         restored = cleared.success(
-            told(handlers.redraw), [visit, labels, *sliders], views, api_name=False, show_progress="hidden",
+            told(handlers.redraw), [labels, *sliders], views, api_name=False, show_progress="hidden",
             concurrency_id="hand",
         )  # fmt: skip
         for event in (redrawn, restored):
             event.success(
-                told(handlers.files), visit, downloads, api_name=False, show_progress="hidden",
+                told(handlers.files), None, downloads, api_name=False, show_progress="hidden",
                 trigger_mode="always_last",
             )  # fmt: skip
+        blocks.unload(handlers.leave)
     return blocks
 
 
 def _with_progress(handlers: Handlers) -> Callable[..., Any]:
     def dress(
-        person: Choice | None,
-        garment: Choice | None,
+        request: gr.Request,
+        person: int | str,
+        garment: int | str,
         region: str,
         preset: str,
-        name: str | None,
         labels: bool,
         progress: Any = gr.Progress(),  # noqa: B008  # Gradio finds it by its default.
     ) -> tuple[Any, ...]:
-        return handlers.dress(person, garment, region, preset, name, labels, progress)
+        return handlers.dress(request, person, garment, region, preset, labels, progress)
 
     return told(dress)
 
@@ -317,14 +338,13 @@ def _picker(name: str, title: str, people: Sequence[Image.Image], first: int, ha
             list(people), label=f"Or choose: {title.lower()}", show_label=False, columns=6, height="auto",
             allow_preview=False, object_fit="contain", buttons=[], elem_id=f"{name}-wardrobe", interactive=False,
         )  # fmt: skip
-        choice = gr.State(None, time_to_live=SESSION_SECONDS)
+        choice = gr.State(first, time_to_live=SESSION_SECONDS)
 
-        def choose(event: gr.SelectData) -> tuple[Choice, Image.Image]:
-            chosen = wardrobe.rendered(int(event.index))
-            return chosen, chosen.picture
+        def choose(event: gr.SelectData) -> tuple[int, Image.Image]:
+            return int(event.index), wardrobe.rendered(int(event.index)).picture
 
-        def receive(content: bytes | None) -> tuple[Choice, Image.Image]:
-            return handlers.upload(content, name)
+        def receive(request: gr.Request, content: bytes | None) -> tuple[str, Image.Image]:
+            return handlers.upload(request, content, name)
 
         gallery.select(told(choose), None, [choice, picture], api_name=False, show_progress="hidden")
         upload.upload(told(receive), upload, [choice, picture], api_name=f"upload_{name}", show_progress="hidden")

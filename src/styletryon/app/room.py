@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,8 +30,11 @@ from styletryon.tryon.result import make_composer
 Tell = Callable[[float, str], object]
 """Is told the share of the work that is done, in [0, 1], and what is being done."""
 
-MAX_LATENTS = 64
+MAX_LATENTS = 24
 """How many projected pictures are kept for the next try-on."""
+
+MAX_COMPOSERS = 2
+"""For how many try-ons what redraws share is kept, which takes most of the memory."""
 
 POSES = 6
 
@@ -45,7 +48,6 @@ class Fitting:
         batch: The try-on as it was optimised.
         found: What is shown of it.
         draw: The generator in the person's pose.
-        composer: What puts drawings into the person's photograph.
         result: What is shown: `found`, or what was drawn when its coefficients had been scaled.
         scales: Group of layers -> what their coefficients are multiplied with.
         settings: What the visitor chose, for the report.
@@ -54,7 +56,6 @@ class Fitting:
     batch: TryOnBatch
     found: TryOnResult
     draw: PosedDrawer
-    composer: Composer
     result: TryOnResult
     scales: dict[str, float]
     settings: dict[str, str]
@@ -99,7 +100,8 @@ class FittingRoom:
         self.model = load_model(model, device=device)
         self.seed = seed
         self._latents: OrderedDict[tuple[str, str, bool], Latent] = OrderedDict()
-        self._busy = threading.Lock()
+        self._composers: deque[tuple[TryOnBatch, Composer]] = deque(maxlen=MAX_COMPOSERS)
+        self._busy, self._looking = threading.Lock(), threading.Lock()
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -132,10 +134,9 @@ class FittingRoom:
             wanted = self._project(garment, preset, "garment", share, dressed=is_dress(region))
             batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("try-on"))
         settings = {"region": region, "preset": preset}
-        composer = make_composer(batch)
-        found = TryOnResult.from_batch(batch, composer=composer)
+        found = TryOnResult.from_batch(batch, composer=self._composer(batch))
         scales = dict.fromkeys(self.groups, 1.0)
-        return Fitting(batch, found, draw_in(self.model, batch.person.pose), composer, found, scales, settings)
+        return Fitting(batch, found, draw_in(self.model, batch.person.pose), found, scales, settings)
 
     @torch.no_grad()
     def redraw(self, fitting: Fitting, scales: Sequence[float]) -> Fitting:
@@ -165,7 +166,7 @@ class FittingRoom:
         styles = blend_styles(batch.person.styles, batch.garment.styles, coefficients)
         drawing = fitting.draw(styles, noise=batch.person.noise)
         changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
-        shown = TryOnResult.from_batch(changed, detail=False, composer=fitting.composer)
+        shown = TryOnResult.from_batch(changed, detail=False, composer=self._composer(batch))
         return replace(fitting, result=shown, scales=chosen)
 
     @torch.no_grad()
@@ -186,6 +187,15 @@ class FittingRoom:
             if len(found) == POSES:
                 break
         return found
+
+    def _composer(self, batch: TryOnBatch) -> Composer:
+        with self._looking:
+            for known in self._composers:
+                if known[0] is batch:
+                    return known[1]
+            composer = make_composer(batch)
+            self._composers.append((batch, composer))
+            return composer
 
     def _project(self, choice: Choice, preset: str, name: str, share: Share, *, dressed: bool = False) -> Latent:
         key = (choice.key, preset, dressed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 from pathlib import Path
 from typing import final
 
@@ -18,6 +19,10 @@ MAX_WAITING = 64
 
 MAX_SESSIONS = 64
 """Of how many browser tabs Gradio keeps the state."""
+
+
+SWEEP_SECONDS = 10.0
+"""How often visits are looked through for those whose time is over."""
 
 
 @final
@@ -57,10 +62,18 @@ class Server:
             app_kwargs={"middleware": [Middleware(Guard)], "docs_url": None, "redoc_url": None, "openapi_url": None},
         )
         shown = "127.0.0.1" if host == "0.0.0.0" else host
+        self._closed = threading.Event()
+        threading.Thread(target=self._sweep, name="styletryon-visits", daemon=True).start()
         self.url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+
+    def _sweep(self) -> None:
+        """Let go of what visitors have left behind."""
+        while not self._closed.wait(SWEEP_SECONDS):
+            self.visits.forget()
 
     def close(self) -> None:
         """End the server and remove its files."""
+        self._closed.set()
         self.blocks.close(verbose=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -1,7 +1,10 @@
-"""What the fitting room remembers of its visitors: a bounded number of try-ons for a bounded time."""
+"""What the fitting room remembers of its visitors: a bounded number of visits for a bounded time."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import json
 import secrets
 import shutil
@@ -9,29 +12,36 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
 from styletryon._files import write_text
 from styletryon.app.room import Fitting
+from styletryon.app.wardrobe import Choice
 from styletryon.images import save_image
 
 
 @dataclass
 class _Visit:
-    fitting: Fitting
+    folder: Path
     seen: float
+    uploads: dict[str, Choice] = field(default_factory=dict)
+    fitting: Fitting | None = None
+    left: bool = False
 
 
 @final
 class Visits:
-    """The try-ons of the visitors, each behind a name that cannot be guessed.
+    """What each visitor uploaded, and the last try-on.
+
+    Sessions are what the server calls its visitors by: any text. Files are kept under names that cannot be guessed.
 
     Args:
         folder: Where files to download are written; each visit has a folder of its own in it.
-        capacity: How many try-ons are kept; the one that was used longest ago goes first.
+        capacity: How many visits are kept; the one that was used longest ago goes first.
         seconds: How long one is kept after it was used last.
+        grace: How long one is kept after the visitor has left, who may come back: a telephone that sleeps leaves too.
         clock: What tells the time, in seconds.
     """
 
@@ -41,50 +51,41 @@ class Visits:
         *,
         capacity: int = 32,
         seconds: float = 1800.0,
+        grace: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder, self.capacity, self.seconds, self.clock = folder, capacity, seconds, clock
+        self.folder, self.capacity, self.seconds, self.grace, self.clock = folder, capacity, seconds, grace, clock
         self._visits: OrderedDict[str, _Visit] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         with self._lock:
-            self._forget()
             return len(self._visits)
 
-    def keep(self, fitting: Fitting, name: str | None = None) -> str:
-        """Remember a try-on.
-
-        Args:
-            fitting: The try-on.
-            name: The visit whose try-on it replaces; None or one that is gone for a new one.
-
-        Returns:
-            The visit's name.
-        """
+    def upload(self, session: str, role: str, choice: Choice) -> None:
+        """Remember what a visitor uploaded as "person" or as "garment", in the place of what was uploaded before."""
         with self._lock:
-            self._forget()
-            if name is None or name not in self._visits:
-                name = secrets.token_urlsafe(16)
-            self._visits[name] = _Visit(fitting, self.clock())
-            self._visits.move_to_end(name)
-            while len(self._visits) > self.capacity:
-                self._drop(next(iter(self._visits)))
-            return name
+            self._enter(session).uploads[role] = choice
 
-    def find(self, name: str | None) -> Fitting | None:
-        """Return a visit's try-on; None if there is none any more."""
+    def uploaded(self, session: str, role: str) -> Choice | None:
+        """Return what a visitor uploaded last; None if there is nothing any more."""
         with self._lock:
-            self._forget()
-            if name is None or name not in self._visits:
-                return None
-            visit = self._visits[name]
-            visit.seen = self.clock()
-            self._visits.move_to_end(name)
-            return visit.fitting
+            visit = self._meet(session)
+            return None if visit is None else visit.uploads.get(role)
 
-    def write(self, name: str, fitting: Fitting) -> tuple[Path, Path]:
-        """Write the picture and the report of a visit for download.
+    def keep(self, session: str, fitting: Fitting) -> None:
+        """Remember a visitor's try-on in the place of the last one."""
+        with self._lock:
+            self._enter(session).fitting = fitting
+
+    def find(self, session: str) -> Fitting | None:
+        """Return a visitor's try-on; None if there is none any more."""
+        with self._lock:
+            visit = self._meet(session)
+            return None if visit is None else visit.fitting
+
+    def write(self, session: str, fitting: Fitting) -> tuple[Path, Path]:
+        """Write the picture and the report of a try-on for download.
 
         Returns:
             The paths of the PNG and of the JSON file.
@@ -92,17 +93,56 @@ class Visits:
         Raises:
             SaveError: If they cannot be written.
         """
-        folder = self.folder / name
+        with self._lock:
+            folder = self._enter(session).folder
         picture, report = folder / "tryon.png", folder / "report.json"
         save_image(fitting.result.image, picture)
         write_text(report, json.dumps(fitting.report, indent=2) + "\n")
         return picture, report
 
-    def _forget(self) -> None:
-        oldest = self.clock() - self.seconds
-        while self._visits and next(iter(self._visits.values())).seen < oldest:
-            self._drop(next(iter(self._visits)))
+    def leave(self, session: str) -> None:
+        """Note that a visitor has closed the page."""
+        with self._lock:
+            if session in self._visits:
+                visit = self._visits[session]
+                visit.left, visit.seen = True, self.clock()
 
-    def _drop(self, name: str) -> None:
-        del self._visits[name]
-        shutil.rmtree(self.folder / name, ignore_errors=True)
+    def forget(self) -> int:
+        """Let go of visits whose time is over, and give their memory back; return how many."""
+        with self._lock:
+            now = self.clock()
+            over = [
+                session
+                for session, visit in self._visits.items()
+                if now - visit.seen > (self.grace if visit.left else self.seconds)
+            ]
+            for session in over:
+                self._drop(session)
+        if over:
+            _give_back()
+        return len(over)
+
+    def _meet(self, session: str) -> _Visit | None:
+        visit = self._visits.get(session)
+        if visit is not None:
+            visit.seen, visit.left = self.clock(), False
+            self._visits.move_to_end(session)
+        return visit
+
+    def _enter(self, session: str) -> _Visit:
+        visit = self._meet(session)
+        if visit is None:
+            visit = self._visits[session] = _Visit(self.folder / secrets.token_urlsafe(16), self.clock())
+            while len(self._visits) > self.capacity:
+                self._drop(next(iter(self._visits)))
+        return visit
+
+    def _drop(self, session: str) -> None:
+        shutil.rmtree(self._visits.pop(session).folder, ignore_errors=True)
+
+
+def _give_back() -> None:
+    """Give memory that is no longer used back to the system, as far as the C library can be told to."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # only the GNU library has it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -103,9 +103,10 @@ class Composer:
         return bool((_chance(after, self.region)[-2:] > 0.5).any())
 
     def _wearer_in(self, work: Frame) -> _Wearer:
-        if self._wearer is None or self._wearer.work != work:
-            self._wearer = _Wearer.look_at(self.person, self.before, self.region, work)
-        return self._wearer
+        wearer = self._wearer
+        if wearer is None or wearer.work != work:
+            wearer = self._wearer = _Wearer.look_at(self.person, self.before, self.region, work)
+        return wearer
 
 
 def _work_frame(frame: Frame, support: Tensor, below: Frame) -> Frame | None:
