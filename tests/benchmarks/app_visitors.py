@@ -1,4 +1,4 @@
-"""Ten visitors at once: `python -m tests.benchmarks.app_visitors [--rounds 4] [--wait 90]`.
+"""Ten visitors at once: `python -m tests.benchmarks.app_visitors [--rounds 3] [--wait 100]`.
 
 Starts `styletryon app`. In each round ten visitors come, each uploads pictures that nobody has uploaded before, asks
 for two try-ons, and goes. Prints the memory that the server holds before anybody came, after one visitor, while the ten
@@ -62,8 +62,8 @@ def visit(url: str, pictures: Sequence[Path]) -> Any:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print megabytes."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--wait", type=float, default=90)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--wait", type=float, default=100)
     arguments = parser.parse_args(argv)
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
