@@ -12,12 +12,13 @@ from tests._support.process import SOURCE
 
 PACKAGE = SOURCE / "styletryon"
 
-FOUNDATION = {"errors", "labels", "_files", "_version"}
+FOUNDATION = {"errors", "labels", "_files", "_version", "_weights"}
 VALUES = FOUNDATION | {"images", "latent", "pose", "ops", "drawing", "_graphs"}
 ARROWS: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "_files": {"errors"},
+    "_weights": {"errors"},
     "_graphs": set(),
     "labels": {"errors"},
     "images": VALUES,

@@ -1,19 +1,23 @@
-"""Which features should the try-on compare pictures in? ``python -m tests.benchmarks.features [--pairs 32]``.
+"""Which features should the try-on compare pictures in?
+
+    python -m tests.benchmarks.features [--pairs 32] [--vgg FILE]
 
 Runs the benchmark's pairs with the losses in pixels, in the trunk of the network of the body, in the trunk of the image
-encoder and, where its weights are at hand, in VGG-16; prints a table.
+encoder and, where FILE has its weights, in VGG-16; prints a table. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from styletryon import load_model, losses
-from styletryon.errors import ConfigError, WeightsUnavailableError
+from styletryon.errors import ConfigError
 from styletryon.features import FeatureNetwork, PixelFeatures, VGG16Features
 from styletryon.metrics import evaluate
 from styletryon.models import ImageEncoder
@@ -66,24 +70,30 @@ class Joined:
         return (*self._pixels(images), *(self._weight / math.sqrt(len(deep)) * feature for feature in deep))
 
 
-def main() -> None:
+def vgg_row(weights: Path | None) -> dict[str, FeatureNetwork]:
+    """The row of VGG-16, or a sentence in its place."""
+    if weights is None:
+        print("VGG-16 is left out: pass its weights, a state dict of torchvision's vgg16, as --vgg FILE")
+        return {}
+    return {"VGG-16": VGG16Features(weights=weights)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--model", default="default")
-    arguments = parser.parse_args()
+    parser.add_argument("--vgg", type=Path, metavar="FILE", help="a state dict of torchvision's vgg16")
+    arguments = parser.parse_args(argv)
     model = load_model(arguments.model)
     networks: dict[str, FeatureNetwork] = {
         "pixels": PixelFeatures(),
         "pixels + body trunk": Joined(BodyTrunk(), 0.1),
         "pixels + encoder trunk": Joined(EncoderTrunk(model.encoder), 0.1),
         "encoder trunk": EncoderTrunk(model.encoder),
+        **vgg_row(arguments.vgg),
     }
-    try:
-        networks["VGG-16"] = VGG16Features()
-    except WeightsUnavailableError as error:
-        print(f"VGG-16 left out: {error}")
     print(f"{'features':24s}" + "".join(f"{name:>16s}" for name in (*MEASURES, "seconds")))
     for name, network in networks.items():
         report = evaluate(

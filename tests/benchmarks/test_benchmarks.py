@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from styletryon.data import paperdoll
 from styletryon.data.paperdoll import write_dataset
+from styletryon.features import VGG16Features
 from tests._support.tiny import tiny_generator
 from tests.benchmarks import (
     encoder,
+    features,
     generator,
     interop,
     kill_resume,
@@ -54,6 +57,17 @@ def test_ratios_are_of_the_same_rounds():
 def test_a_folder_that_is_no_peer_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="--peer"):
         generator.main(["--quick", "--peer", str(tmp_path)])
+
+
+def test_vgg_is_read_from_a_file_or_left_out_with_a_word(tmp_path, capsys):
+    assert features.vgg_row(None) == {}
+    assert "VGG-16 is left out: pass its weights" in capsys.readouterr().out
+    made = VGG16Features(weights=None)
+    path = tmp_path / "vgg.safetensors"
+    save_file({f"features.{key}": value for key, value in made.network.state_dict().items()}, path)
+    images = torch.rand(1, 3, 16, 16) * 2 - 1
+    for read, expected in zip(features.vgg_row(path)["VGG-16"](images), made(images), strict=True):
+        assert torch.equal(read, expected)
 
 
 def test_widths_are_those_of_stylegan2():

@@ -128,16 +128,16 @@ class TestVGG16:
         assert float((loaded(images)[1] - network(images)[1]).abs().max()) > 0.01
 
     def test_wrong_files_are_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointNotFoundError, match="there is no file"):
+        with pytest.raises(CheckpointNotFoundError, match="expected 'imagenet', None or the path of a file"):
             VGG16Features(EARLY, weights=tmp_path / "none.pth")
         torch.save({"features.0.weight": torch.zeros(2)}, tmp_path / "other.pth")
         with pytest.raises(CheckpointError, match=r"missing or misshaped: 0\.weight"):
             VGG16Features(EARLY, weights=tmp_path / "other.pth")
         (tmp_path / "text.pth").write_text("no weights")
-        with pytest.raises(CheckpointError, match="cannot be read"):
+        with pytest.raises(CheckpointError, match=r"expected a state dict in .*text\.pth, got "):
             VGG16Features(EARLY, weights=tmp_path / "text.pth")
         torch.save([1], tmp_path / "list.pth")
-        with pytest.raises(CheckpointError, match="holds a list"):
+        with pytest.raises(CheckpointError, match="got a list"):
             VGG16Features(EARLY, weights=tmp_path / "list.pth")
 
     def test_without_a_network_connection_the_remedy_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def test_the_cache_of_torchvision_is_read_and_its_checksum_looked_at(
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointNotFoundError, match="there is no file"):
+    with pytest.raises(CheckpointNotFoundError, match="expected 'cached', None or the path of a file"):
         InceptionV3Features(tmp_path / "none.pth")
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="torchvision's inception_v3; missing or misshaped: Conv2d_1a_3x3"):

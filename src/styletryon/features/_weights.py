@@ -1,4 +1,4 @@
-"""Weights of torchvision's networks: read from a file, or found where torchvision keeps what it once downloaded."""
+"""Weights of torchvision's networks: loaded, and found where torchvision keeps what it once downloaded."""
 
 from __future__ import annotations
 
@@ -11,24 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from styletryon.errors import CheckpointError, CheckpointNotFoundError, WeightsUnavailableError
-
-
-def read_state(path: Path) -> Mapping[str, Any]:
-    """Read a state dict from a `.pth` or `.safetensors` file, on the CPU."""
-    if not path.is_file():
-        raise CheckpointNotFoundError(f"weights: there is no file {path}; expected a known name, None or a path")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign file does to a reader, the caller needs one kind of error
-        raise CheckpointError(f"weights: {path} cannot be read as a state dict: {error}") from error
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f"weights: {path} holds a {type(state).__name__}, expected a state dict")
-    return state
+from styletryon.errors import CheckpointError, WeightsUnavailableError
 
 
 def load_state(network: nn.Module, state: Mapping[str, Any], kind: str) -> None:

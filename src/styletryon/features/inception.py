@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from styletryon._weights import read_state
 from styletryon.errors import WeightsUnavailableError
-from styletryon.features._weights import find_cached, load_state, read_state
+from styletryon.features._weights import find_cached, load_state
 
 _LAYERS = (
     "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2",
@@ -48,7 +49,7 @@ class InceptionV3Features(nn.Module):
             _fill(self.network)
         else:
             path = find_cached(_url()) if weights == "cached" else Path(weights)
-            load_state(self.network, read_state(path), "inception_v3")
+            load_state(self.network, read_state(path, "'cached', None"), "inception_v3")
         self.requires_grad_(False)
         self.eval()
 

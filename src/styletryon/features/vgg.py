@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from styletryon._weights import read_state
 from styletryon.errors import ConfigError, WeightsUnavailableError
-from styletryon.features._weights import load_state, read_state
+from styletryon.features._weights import load_state
 
 _BLOCKS = (2, 2, 3, 3, 3)
 _MEAN = (0.485, 0.456, 0.406)
@@ -124,7 +125,7 @@ def _fill(network: nn.Sequential, weights: str | os.PathLike[str] | None) -> Non
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=rng)
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         return
-    state = _download() if weights == "imagenet" else read_state(Path(weights))
+    state = _download() if weights == "imagenet" else read_state(Path(weights), "'imagenet', None")
     load_state(network, {key.removeprefix("features."): value for key, value in state.items()}, "vgg16")
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.features import FeatureNetwork, feature_distance, feature_weights
+from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights
 from styletryon.features.base import is_deep
 from styletryon.labels import IDENTITY, Label
-from styletryon.losses.base import TryOnTargets, class_mask
+from styletryon.losses.base import TryOnLoss, TryOnTargets, class_mask
 
 _FILLS = {
     Label.SKIN: Label.SKIN,
@@ -184,3 +184,23 @@ def label_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor, total: Ten
     surprise = functional.cross_entropy(logits.float(), labels.long(), reduction="none")
     whole = (mask if total is None else total).sum(dim=(1, 2, 3)).clamp_min(1e-8)
     return (surprise * mask.squeeze(1)).sum(dim=(1, 2)) / whole
+
+
+@dataclass(frozen=True)
+class CompositeLoss(TryOnLoss):
+    """A loss that compares with a part of the composite in the eyes of a feature network; None: `PixelFeatures()`."""
+
+    features: FeatureNetwork | None = None
+
+    def __post_init__(self) -> None:
+        if self.features is None:
+            object.__setattr__(self, "features", PixelFeatures())
+
+    @property
+    def _network(self) -> FeatureNetwork:
+        return self.features if self.features is not None else PixelFeatures()
+
+    @property
+    def capturable(self) -> bool:
+        """As the feature network is."""
+        return bool(getattr(self._network, "capturable", False))

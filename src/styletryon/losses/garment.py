@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from styletryon.errors import ConfigError
-from styletryon.features import FeatureNetwork, PixelFeatures
 from styletryon.features.base import feature_weights, is_deep
-from styletryon.losses.base import TryOnLoss, TryOnState, TryOnTargets
+from styletryon.losses.base import TryOnState, TryOnTargets
 from styletryon.losses.composite import (
+    CompositeLoss,
     CompositePart,
     composite_loss,
     composite_part,
@@ -69,7 +69,7 @@ class _Prepared:
 
 @final
 @dataclass(frozen=True)
-class GarmentLoss(TryOnLoss):
+class GarmentLoss(CompositeLoss):
     """Compares the garment's pixels and labels with the garment.
 
     The two wear it in different poses, and features of pixels depend on where they are. So the default compares with
@@ -91,7 +91,6 @@ class GarmentLoss(TryOnLoss):
         ConfigError: If the target is unknown.
     """
 
-    features: FeatureNetwork | None = None
     target: Literal["redrawn", "own", "both"] = "redrawn"
     label_weight: float = 0.5
     background: float = 0.15
@@ -99,17 +98,7 @@ class GarmentLoss(TryOnLoss):
     def __post_init__(self) -> None:
         if self.target not in ("redrawn", "own", "both"):
             raise ConfigError(f"target: expected 'redrawn', 'own' or 'both', got {self.target!r}")
-        if self.features is None:
-            object.__setattr__(self, "features", PixelFeatures())
-
-    @property
-    def _network(self) -> FeatureNetwork:
-        return self.features if self.features is not None else PixelFeatures()
-
-    @property
-    def capturable(self) -> bool:
-        """As the feature network is."""
-        return bool(getattr(self._network, "capturable", False))
+        super().__post_init__()
 
     def prepare(self, targets: TryOnTargets) -> _Prepared:
         """Compute the features of the redrawn garment and the statistics of the garment's own picture."""

@@ -7,15 +7,14 @@ from typing import final
 
 from torch import Tensor
 
-from styletryon.features import FeatureNetwork, PixelFeatures
 from styletryon.labels import IDENTITY
-from styletryon.losses.base import TryOnLoss, TryOnState, TryOnTargets, class_mask
-from styletryon.losses.composite import CompositePart, composite_loss, composite_part, composite_target
+from styletryon.losses.base import TryOnState, TryOnTargets, class_mask
+from styletryon.losses.composite import CompositeLoss, CompositePart, composite_loss, composite_part, composite_target
 
 
 @final
 @dataclass(frozen=True)
-class IdentityLoss(TryOnLoss):
+class IdentityLoss(CompositeLoss):
     """Compares everything but the new garment with the person: face, hair, other clothes, limbs, background.
 
     Where the old garment is uncovered there is nothing of the person to compare with; the mean colour of their skin, or
@@ -32,24 +31,10 @@ class IdentityLoss(TryOnLoss):
         face: How much a pixel of face and hair counts; 1: as much as the rest of the person.
     """
 
-    features: FeatureNetwork | None = None
     label_weight: float = 0.5
     background: float = 0.15
     fill: bool = True
     face: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.features is None:
-            object.__setattr__(self, "features", PixelFeatures())
-
-    @property
-    def _network(self) -> FeatureNetwork:
-        return self.features if self.features is not None else PixelFeatures()
-
-    @property
-    def capturable(self) -> bool:
-        """As the feature network is."""
-        return bool(getattr(self._network, "capturable", False))
 
     def prepare(self, targets: TryOnTargets) -> CompositePart:
         """Compute the features of the person with the uncovered parts filled in."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from styletryon._files import write_atomically
+from styletryon._weights import load_strictly, read_tensors
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from styletryon.models.config import AnyConfig, from_dict, to_dict
 
@@ -109,23 +109,7 @@ def load_weights(folder: Path, network: nn.Module) -> None:
         CheckpointError: If the file is missing or damaged, or keys are missing, unknown or of the wrong shape.
     """
     path = folder / "model.safetensors"
-    try:
-        tensors = load_file(path, device="cpu")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: expected a safetensors file: {error}; download or train it again") from error
-    own = network.state_dict()
-    missing, unknown = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
-    misshaped = [
-        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in sorted(set(own) & set(tensors))
-        if own[name].shape != tensors[name].shape
-    ]
-    if missing or unknown or misshaped:
-        raise CheckpointError(
-            f"{path}: expected the tensors that config.json describes; missing {missing[:8]}, unknown {unknown[:8]}, "
-            f"of the wrong shape {misshaped[:8]}; the two files belong to different models"
-        )
-    network.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+    load_strictly(network, read_tensors(path, "model"), f"model: {path}")
 
 
 def _write(path: Path, data: bytes) -> None:

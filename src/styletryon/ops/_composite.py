@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -539,7 +539,7 @@ class _StyledLayer(torch.autograd.Function):
         with torch.autocast(grad.device.type, enabled=False):
             if torch.is_grad_enabled():
                 return _differentiate(ctx, grad)
-            return _backward(ctx, grad)
+            return _Backward(ctx, grad).gradients()
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -556,99 +556,15 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(grads)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, styles, bias, noise, residual, taps, out, demodulation = ctx.saved_tensors
-    up, _, activation, gain, dtype = ctx.settings
-    filters: Filters = ctx.filters
-    for_x, for_weight, for_styles, for_bias, for_noise, for_residual = ctx.needs_input_grad[:6]
-    batch, size, swapped = len(x), filters.size, filters.swapped
-    exact = torch.promote_types(dtype, torch.float32)
-    grad, x_ = _dense(grad), _dense(x).to(dtype)
-    outer = _times(demodulation, gain, styles, weight.shape[0])
-    folding = _prefers_folding(x, weight)
-    # The filters' gradients, image by image, give those of all factors at the cost of small tensors.
-    by_filters = for_weight and folding
-    # The gradient of the logarithm of the demodulation comes from the output, unless from those.
-    by_output = demodulation is not None and (for_styles or for_weight) and not by_filters
-    folded: Sequence[Tensor] | None = None
-    if folding and (for_weight or outer is not None):
-        # Where the weight is frozen, the style stays outside: its gradient is read where it multiplies.
-        folded = _fold(filters.turned, styles if by_filters else None, outer, swapped, dtype).unbind()
-    scale = styles.to(dtype)[:, :, None, None]
-    offsets = _Offsets(bias, noise, residual, gain, batch) if by_output else None
+class _Wanted(NamedTuple):
+    """Which inputs of a styled layer need a gradient."""
 
-    def run(part: slice) -> _Gradients:
-        """What one image gives, or all together."""
-        own, its_x, its_out = grad[part], x_[part], out[part]
-        h = own
-        if activation == "lrelu":
-            h = torch.ops.aten.leaky_relu_backward(own, its_out, LRELU_SLOPE, True)
-        got = _Gradients()
-        if for_residual:
-            got.residual = h
-        if for_bias or (by_output and bias is not None):
-            got.bias = h.sum((2, 3)).to(exact)
-        if for_noise:
-            ones = h.new_ones(h.shape[1], 1)
-            got.noise = (h.permute(0, 2, 3, 1).reshape(-1, h.shape[1]) @ ones).reshape(len(h), 1, *h.shape[2:])
-        if offsets is not None:
-            got.product = _pixel_products(own, its_out, exact) - offsets.product(h, part, got.bias, exact)
-        if not (for_x or for_weight or for_styles):
-            return got
-        if up == 2 and taps is not None:
-            h = _unresample(h, size, taps)
-        if folded is not None:
-            its_filters = folded[part.start]
-        else:
-            its_filters = filters.cast(dtype)
-            if outer is not None:
-                h = h * outer[part].to(dtype)[:, :, None, None]
-            if for_weight:
-                its_x = its_x * scale[part]
-        got.x, got.filters = _convolution_backward(
-            h, its_x, its_filters, size, swapped, for_x or (for_styles and not by_filters), for_weight
-        )
-        if not by_filters and for_styles:
-            got.styles = _pixel_products(got.x, x_[part], exact)
-        if for_x and place is not None:
-            got.x = place[part].copy_(got.x) if by_filters else torch.mul(got.x, scale[part], out=place[part])
-        elif for_x and not by_filters:
-            got.x.mul_(scale[part])
-        return got
-
-    place = torch.empty_like(x_) if for_x and batch > 1 and folded is not None else None
-    if folded is not None:
-        gradients = _join([run(slice(i, i + 1)) for i in range(batch)], place)
-    else:
-        gradients = run(slice(0, batch))
-    grad_styles, grad_weight, product = gradients.styles, gradients.filters, gradients.product
-    if by_filters and grad_weight is not None:
-        per_image, turned = grad_weight.to(exact), filters.turned  # (B, *turned.shape)
-        grad_weight = (per_image * _factor(styles, outer, swapped)).sum(0)
-        matched = (per_image * turned).sum((3, 4))
-        matched = matched.transpose(1, 2) if swapped else matched  # (B, Cout, Cin)
-        grad_styles = (matched if outer is None else matched * outer[:, :, None]).sum(1)
-        if demodulation is not None and outer is not None:
-            product = (matched * styles[:, None, :]).sum(2) * outer
-    if grad_weight is not None:
-        grad_weight = _turn_back(grad_weight, swapped).to(exact)
-    if demodulation is not None and product is not None:
-        # d = (energy . s^2 + eps)^-1/2, so the gradient of the sum inside is -1/2 product * d^2.
-        inner = product * demodulation.square()
-        if for_styles and grad_styles is not None:
-            grad_styles = grad_styles - styles * (inner.to(filters.energy.dtype) @ filters.energy)
-        if for_weight and grad_weight is not None:
-            change = inner.t() @ styles.to(inner.dtype).square()
-            grad_weight = torch.addcmul(grad_weight, weight.to(exact), change[..., None, None].to(exact), value=-1)
-    return (
-        gradients.x.to(x.dtype) if for_x and gradients.x is not None else None,
-        grad_weight.to(weight.dtype) if for_weight and grad_weight is not None else None,
-        grad_styles.to(styles.dtype) if for_styles and grad_styles is not None else None,
-        (gradients.bias.sum(0) * gain).to(bias.dtype) if for_bias and gradients.bias is not None else None,
-        (gradients.noise * gain).sum_to_size(noise.shape).to(noise.dtype) if gradients.noise is not None else None,
-        gradients.residual.to(residual.dtype) if gradients.residual is not None else None,
-        *[None] * 7,
-    )
+    x: bool
+    weight: bool
+    styles: bool
+    bias: bool
+    noise: bool
+    residual: bool
 
 
 @dataclass
@@ -660,6 +576,142 @@ class _Gradients:
     noise: Tensor | None = None  # (B, 1, H, W), without the gain
     residual: Tensor | None = None
     product: Tensor | None = None  # (B, Cout): of the logarithm of the demodulation
+
+
+class _Backward:
+    """The gradients of one call of `styled_layer`, computed image by image where the filters are scaled."""
+
+    def __init__(self, ctx: Any, grad: Tensor) -> None:
+        x, self.weight, self.styles, self.bias, self.noise, self.residual, self.taps, self.out, self.demodulation = (
+            ctx.saved_tensors
+        )
+        self.up, _, self.activation, self.gain, self.dtype = ctx.settings
+        self.filters: Filters = ctx.filters
+        self.wanted = wanted = _Wanted(*ctx.needs_input_grad[:6])
+        self.exact = torch.promote_types(self.dtype, torch.float32)
+        self.grad, self.x, self.x_dtype = _dense(grad), _dense(x).to(self.dtype), x.dtype
+        self.outer = _times(self.demodulation, self.gain, self.styles, self.weight.shape[0])
+        self.scale = self.styles.to(self.dtype)[:, :, None, None]
+        folding = _prefers_folding(x, self.weight)
+        # The filters' gradients, image by image, give those of all factors at the cost of small tensors.
+        self.by_filters = wanted.weight and folding
+        self.folded: Sequence[Tensor] | None = None
+        if folding and (wanted.weight or self.outer is not None):
+            # Where the weight is frozen, the style stays outside: its gradient is read where it multiplies.
+            inner = self.styles if self.by_filters else None
+            self.folded = _fold(self.filters.turned, inner, self.outer, self.filters.swapped, self.dtype).unbind()
+        # The gradient of the logarithm of the demodulation comes from the output, unless from the filters'.
+        self.offsets: _Offsets | None = None
+        if self.demodulation is not None and (wanted.styles or wanted.weight) and not self.by_filters:
+            self.offsets = _Offsets(self.bias, self.noise, self.residual, self.gain, len(x))
+        self.place = torch.empty_like(self.x) if wanted.x and len(x) > 1 and self.folded is not None else None
+
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """What `torch.autograd.Function.backward` returns."""
+        if self.folded is not None:
+            got = _join([self._of(slice(i, i + 1)) for i in range(len(self.x))], self.place)
+        else:
+            got = self._of(slice(0, len(self.x)))
+        if self.by_filters:
+            self._part_filters(got)
+        if got.filters is not None:
+            got.filters = _turn_back(got.filters, self.filters.swapped).to(self.exact)
+        self._add_demodulation(got)
+        return self._of_inputs(got)
+
+    def _of(self, part: slice) -> _Gradients:
+        """What one image gives, or all together."""
+        h = self.grad[part]
+        if self.activation == "lrelu":
+            h = torch.ops.aten.leaky_relu_backward(h, self.out[part], LRELU_SLOPE, True)
+        got = self._of_terms(h, part)
+        if self.wanted.x or self.wanted.weight or self.wanted.styles:
+            self._through_convolution(h, part, got)
+        return got
+
+    def _of_terms(self, h: Tensor, part: slice) -> _Gradients:
+        """The gradients of what joins behind the convolution; `h` is the gradient behind the activation."""
+        got = _Gradients()
+        if self.wanted.residual:
+            got.residual = h
+        if self.wanted.bias or (self.offsets is not None and self.bias is not None):
+            got.bias = h.sum((2, 3)).to(self.exact)
+        if self.wanted.noise:
+            ones = h.new_ones(h.shape[1], 1)
+            got.noise = (h.permute(0, 2, 3, 1).reshape(-1, h.shape[1]) @ ones).reshape(len(h), 1, *h.shape[2:])
+        if self.offsets is not None:
+            whole = _pixel_products(self.grad[part], self.out[part], self.exact)
+            got.product = whole - self.offsets.product(h, part, got.bias, self.exact)
+        return got
+
+    def _through_convolution(self, h: Tensor, part: slice, got: _Gradients) -> None:
+        """Adds the gradients of what the convolution takes."""
+        wanted, its_x = self.wanted, self.x[part]
+        if self.up == 2 and self.taps is not None:
+            h = _unresample(h, self.filters.size, self.taps)
+        if self.folded is not None:
+            filters = self.folded[part.start]
+        else:
+            filters = self.filters.cast(self.dtype)
+            if self.outer is not None:
+                h = h * self.outer[part].to(self.dtype)[:, :, None, None]
+            if wanted.weight:
+                its_x = its_x * self.scale[part]
+        for_x = wanted.x or (wanted.styles and not self.by_filters)
+        grad_x, got.filters = _convolution_backward(
+            h, its_x, filters, self.filters.size, self.filters.swapped, for_x, wanted.weight
+        )
+        if wanted.styles and not self.by_filters:
+            got.styles = _pixel_products(grad_x, self.x[part], self.exact)
+        if wanted.x:
+            got.x = self._unscaled(grad_x, part)
+
+    def _unscaled(self, grad_x: Tensor, part: slice) -> Tensor:
+        """The gradient in front of the styles; filters that hold them have passed it already."""
+        if self.place is None:
+            return grad_x if self.by_filters else grad_x.mul_(self.scale[part])
+        if self.by_filters:
+            return self.place[part].copy_(grad_x)
+        return torch.mul(grad_x, self.scale[part], out=self.place[part])
+
+    def _part_filters(self, got: _Gradients) -> None:
+        """Parts the gradients of the images' own filters into those of weight, styles and demodulation."""
+        if got.filters is None:
+            return
+        swapped, turned = self.filters.swapped, self.filters.turned
+        per_image = got.filters.to(self.exact)  # (B, *turned.shape)
+        got.filters = (per_image * _factor(self.styles, self.outer, swapped)).sum(0)
+        matched = (per_image * turned).sum((3, 4))
+        matched = matched.transpose(1, 2) if swapped else matched  # (B, Cout, Cin)
+        got.styles = (matched if self.outer is None else matched * self.outer[:, :, None]).sum(1)
+        if self.demodulation is not None and self.outer is not None:
+            got.product = (matched * self.styles[:, None, :]).sum(2) * self.outer
+
+    def _add_demodulation(self, got: _Gradients) -> None:
+        """Adds what reaches weight and styles by way of the demodulation."""
+        if self.demodulation is None or got.product is None:
+            return
+        # d = (energy . s^2 + eps)^-1/2, so the gradient of the sum inside is -1/2 product * d^2.
+        inner = got.product * self.demodulation.square()
+        if self.wanted.styles and got.styles is not None:
+            energy = self.filters.energy
+            got.styles = got.styles - self.styles * (inner.to(energy.dtype) @ energy)
+        if self.wanted.weight and got.filters is not None:
+            change = (inner.t() @ self.styles.to(inner.dtype).square())[..., None, None].to(self.exact)
+            got.filters = torch.addcmul(got.filters, self.weight.to(self.exact), change, value=-1)
+
+    def _of_inputs(self, got: _Gradients) -> tuple[Tensor | None, ...]:
+        """The gradients of the inputs, each in its dtype; None for one that none was asked for."""
+        wanted, gain = self.wanted, self.gain
+        return (
+            got.x.to(self.x_dtype) if got.x is not None else None,
+            got.filters.to(self.weight.dtype) if wanted.weight and got.filters is not None else None,
+            got.styles.to(self.styles.dtype) if wanted.styles and got.styles is not None else None,
+            (got.bias.sum(0) * gain).to(self.bias.dtype) if wanted.bias and got.bias is not None else None,
+            (got.noise * gain).sum_to_size(self.noise.shape).to(self.noise.dtype) if got.noise is not None else None,
+            got.residual.to(self.residual.dtype) if got.residual is not None else None,
+            *[None] * 7,
+        )
 
 
 def _join(parts: list[_Gradients], grad_x: Tensor | None) -> _Gradients:

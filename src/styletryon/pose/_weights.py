@@ -1,15 +1,11 @@
-"""Networks from files, strictly: what does not fit is refused with a message that says why."""
+"""The network of the body from its two files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
+from styletryon._weights import load_strictly, read_tensors
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from styletryon.pose.network import BodyConfig, BodyNetwork
 
@@ -41,27 +37,5 @@ def load_body_network(folder: Path) -> BodyNetwork:
         network = BodyNetwork(BodyConfig.from_dict(settings))
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"folder: {settings_path} describes no BodyNetwork: {error}") from error
-    try:
-        tensors = load_file(tensors_path, device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"folder: expected safetensors in {tensors_path}, got {error}; fetch it again") from error
-    load_strictly(network, tensors, "folder")
+    load_strictly(network, read_tensors(tensors_path, "folder"), f"folder: {tensors_path}")
     return network.eval().requires_grad_(False)
-
-
-def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], argument: str) -> None:
-    """Load tensors strictly; a mismatch names the argument that they came from."""
-    own = network.state_dict()
-    missing = sorted(set(own) - set(tensors))
-    unexpected = sorted(set(tensors) - set(own))
-    misshaped = [
-        f"{key} {tuple(tensors[key].shape)} for {tuple(own[key].shape)}"
-        for key in sorted(set(own) & set(tensors))
-        if tensors[key].shape != own[key].shape
-    ]
-    if missing or unexpected or misshaped:
-        raise CheckpointError(
-            f"{argument}: expected the tensors of a {type(network).__name__}, got missing {missing[:4]}, "
-            f"unexpected {unexpected[:4]}, of another shape {misshaped[:4]}; the file belongs to another network"
-        )
-    network.load_state_dict(tensors)  # copies into the network's own dtype

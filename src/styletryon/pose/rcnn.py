@@ -10,19 +10,12 @@ from typing import cast, final
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from styletryon.errors import (
-    CheckpointError,
-    CheckpointNotFoundError,
-    PersonNotFoundError,
-    RangeError,
-    WeightsUnavailableError,
-)
+from styletryon._weights import load_strictly, read_state
+from styletryon.errors import PersonNotFoundError, RangeError, WeightsUnavailableError
 from styletryon.pose._photo import as_box, as_rgb, within
 from styletryon.pose._pose import NUM_KEYPOINTS, Pose
-from styletryon.pose._weights import load_strictly
 
 
 @final
@@ -59,7 +52,7 @@ class KeypointRCNNEstimator:
             raise RangeError(f"side: expected a positive number of pixels, got {side}; try 800")
         self.least_score = least_score
         self.device = torch.device(device or "cpu")
-        state = _download_rcnn() if weights == "coco" else _read_state(Path(weights))
+        state = _download_rcnn() if weights == "coco" else read_state(Path(weights), "'coco'")
         self.network = _rcnn(state, side).to(self.device)
 
     @torch.inference_mode()
@@ -144,20 +137,6 @@ def _download_rcnn() -> Mapping[str, Tensor]:
             f"weights: 'coco' could not be downloaded ({error}); fetch {chosen.url} by other means and pass "
             "weights=PATH, or use BodyEstimator, which is bundled"
         ) from error
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointNotFoundError(f"weights: expected 'coco' or the path of a file, got {path}; there is none")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path, device="cpu")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign file does to a reader, the caller needs one kind of error
-        raise CheckpointError(f"weights: expected a state dict in {path}, got {error}; fetch it again") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"weights: expected a state dict in {path}, got {type(state).__name__}")
-    return state
 
 
 def _overlap(boxes: Tensor, box: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,6 +166,214 @@ class Cone:
     folds: Folds | None = None
 
 
+class _Axis(NamedTuple):
+    """A cone's axis: where it starts, how far it goes, and length and direction of its image, all in metres."""
+
+    x: float
+    y: float
+    z: float
+    dx: float
+    dy: float
+    dz: float
+    flat: float
+    ex: float
+    ey: float
+
+    @classmethod
+    def of(cls, cone: Cone) -> _Axis:
+        x, y, z = cone.start.tolist()
+        dx, dy, dz = (cone.stop - cone.start).tolist()
+        flat = max(float(np.hypot(dx, dy)), 1e-3)
+        return cls(x, y, z, dx, dy, dz, flat, dx / flat, dy / flat)
+
+    def cells(self, scale: float) -> int:
+        """In how many cells its tables are drawn at ``scale`` pixels per metre."""
+        return 48 if self.flat * scale < 40 else 96 if self.flat * scale < 110 else 384
+
+
+class _Sections(NamedTuple):
+    """A cone's cross-sections as the camera sees them, tables (cells,) float32 along the axis.
+
+    Half width in the picture, its inverse square, how far the surface stands out above the axis, its tilt across (depth
+    per metre), and the shifts of the axis across and to the camera; what is None is 0.
+    """
+
+    width: F32
+    inverse: F32
+    depth: F32
+    tilt: F32 | None
+    side: F32 | None
+    bulge: F32 | None
+
+    @classmethod
+    def of(cls, cone: Cone, cells: int) -> _Sections:
+        sin, cos = float(np.sin(cone.yaw)), float(np.cos(cone.yaw))
+        width, depth, tilt = _turned_ellipse(cone, cells, sin, cos)
+        side, bulge = _turned_shift(cone, cells, sin, cos)
+        return cls(width, (1.0 / (width * width)).astype(np.float32), depth, tilt, side, bulge)
+
+    @property
+    def reach(self) -> float:
+        """How far the surface can be from the axis in the picture."""
+        reach = float(self.width.max())
+        return reach if self.side is None else reach + float(np.abs(self.side).max())
+
+
+def _turned_ellipse(cone: Cone, cells: int, sin: float, cos: float) -> tuple[F32, F32, F32 | None]:
+    """Half width, depth and tilt of a cone's elliptic cross-sections, turned by its yaw."""
+    width = np.maximum(cone.width.table(cells), 1e-4)
+    if cone.depth is None:
+        return width, width, None
+    half_depth = np.maximum(cone.depth.table(cells), 1e-4)
+    spread = np.sqrt((width * cos) ** 2 + (half_depth * sin) ** 2)
+    tilt: F32 | None = None
+    if sin != 0.0:
+        facing = (sin / width) ** 2 + (cos / half_depth) ** 2
+        tilt = (-cos * sin * (half_depth**-2 - width**-2) / facing).astype(np.float32)
+    return spread.astype(np.float32), width * half_depth / spread, tilt
+
+
+def _turned_shift(cone: Cone, cells: int, sin: float, cos: float) -> tuple[F32 | None, F32 | None]:
+    """The shifts of a cone's axis across and to the camera: that to the body's front turns with the yaw."""
+    side = cone.sideways.table(cells) if cone.sideways is not None else None
+    if cone.forward is None:
+        return side, None
+    push = cone.forward.table(cells)
+    if sin != 0.0:
+        side = push * np.float32(sin) if side is None else side + push * np.float32(sin)
+    return side, push * np.float32(cos)
+
+
+class _Spots(NamedTuple):
+    """Points of one cone's surface, one a pixel, arrays (n,): all float32 but the first two.
+
+    Place in the buffers, cell of the tables; distance along the axis and across, the former also kept between the ends
+    and what is left over of it; the share of the normal that faces the camera, and the depth.
+    """
+
+    at: I64
+    cell: I64
+    t: F32
+    s: F32
+    along: F32
+    over: F32
+    q: F32
+    z: F32
+
+    def take(self, chosen: I64) -> _Spots:
+        return _Spots(*(values[chosen] for values in self))
+
+
+def _depth(axis: _Axis, sections: _Sections, cell: I64, s: F32, along: F32, q: F32) -> F32:
+    """Depth of a cone's surface at points (n,)."""
+    swell = sections.depth[cell] * q
+    if sections.tilt is not None:
+        swell += sections.tilt[cell] * s
+    if sections.bulge is not None:
+        swell += sections.bulge[cell]
+    depth: F32 = np.float32(axis.z) + along * np.float32(axis.dz / axis.flat) + swell
+    return depth
+
+
+class _Texture(NamedTuple):
+    """Texture coordinates of spots, arrays (n,) float32."""
+
+    u: F32
+    v: F32
+    w: F32
+
+    def take(self, chosen: I64) -> _Texture:
+        return _Texture(*(values[chosen] for values in self))
+
+
+def _points(spots: _Spots, texture: _Texture) -> Points:
+    return Points(spots.t, spots.s, texture.u, texture.v, texture.w, spots.q)
+
+
+def _texture_in_frame(frame: Frame, x: F32, y: F32, z: F32) -> _Texture:
+    """Texture coordinates of points of camera space in a body frame."""
+    rx, ry, rz = (
+        x - np.float32(frame.origin[0]),
+        y - np.float32(frame.origin[1]),
+        z - np.float32(frame.origin[2]),
+    )
+    scale = np.float32(1.0 / frame.unit)
+    axes = (np.asarray(axis, dtype=np.float32) * scale for axis in (frame.down, frame.across, frame.front))
+    return _Texture(*(rx * axis[0] + ry * axis[1] + rz * axis[2] for axis in axes))
+
+
+def _texture_along(cone: Cone, axis: _Axis, sections: _Sections, spots: _Spots) -> _Texture:
+    """Texture coordinates along a cone and around it."""
+    cell, width = spots.cell, sections.width
+    length = math.sqrt(axis.flat * axis.flat + axis.dz * axis.dz)
+    u = spots.t * np.float32(length / axis.flat / cone.unit) + np.float32(cone.texture[0])
+    sigma = spots.s * np.sqrt(sections.inverse[cell])
+    v = np.arcsin(np.clip(sigma, -1.0, 1.0)) * (width[cell] * np.float32(1.0 / cone.unit))
+    v += np.float32(cone.texture[1] - cone.yaw * float(width[len(width) // 3]) / cone.unit)
+    return _Texture(u, v, spots.q)
+
+
+@lru_cache(maxsize=16)
+def _ramp(start: float, stop: float, count: int) -> F32:
+    return np.linspace(start, stop, count, dtype=np.float32)
+
+
+def _growth(cone: Cone, sections: _Sections, per_metre: np.float32) -> F32:
+    """How fast a cone's surface rises along its axis, a table; rounded ends begin and stop flat."""
+    width, depth = sections.width, sections.depth
+    growth = np.gradient(depth) * per_metre
+    if cone.depth is not None:
+        growth = 0.5 * (growth + np.gradient(width) * per_metre * depth / width)
+    end = len(width) // 10
+    if cone.caps[0]:
+        growth[:end] *= _ramp(0.0, 1.0, end)
+    if cone.caps[1]:
+        growth[-end:] *= _ramp(1.0, 0.0, end)
+    return growth
+
+
+def _slopes(
+    cone: Cone, axis: _Axis, sections: _Sections, spots: _Spots, texture: _Texture
+) -> tuple[F32, F32]:
+    """Slopes of a cone's surface along the axis and across, times the share of the normal that faces the camera."""
+    cell, cells = spots.cell, len(sections.width)
+    per_metre = np.float32((cells - 1) / axis.flat)
+    ring = sections.inverse[cell] * sections.depth[cell]
+    slope_s = spots.s * ring
+    if sections.tilt is not None:
+        slope_s -= sections.tilt[cell] * spots.q
+    axis_z = np.full(cells, axis.dz / axis.flat, dtype=np.float32)
+    if sections.bulge is not None:
+        axis_z += np.gradient(sections.bulge) * per_metre
+    slope_t = spots.over * ring - spots.q * axis_z[cell]
+    slope_t -= np.where(spots.over == 0.0, _growth(cone, sections, per_metre)[cell], np.float32(0.0))
+    if sections.side is not None:
+        slope_t -= slope_s * (np.gradient(sections.side) * per_metre)[cell]
+    if cone.relief is not None:
+        add_t, add_s = cone.relief(_points(spots, texture))
+        slope_t += add_t
+        slope_s += add_s
+    if cone.folds is not None:
+        _crease(cone.folds, cells, spots, slope_t, slope_s)
+    return slope_t, slope_s
+
+
+def _crease(folds: Folds, cells: int, spots: _Spots, slope_t: F32, slope_s: F32) -> None:
+    """Adds the slopes of the fold texture, in place."""
+    texture_u, texture_v = fold_texture()
+    row = (spots.along * np.float32(folds.along * 128) + np.float32(folds.offset * 128)).astype(np.intp) & 127
+    column = (spots.s * np.float32(folds.around * 128) + np.float32((folds.offset * 7.3 % 1.0) * 128 + 1280)).astype(
+        np.intp
+    ) & 127
+    place = row * 128 + column
+    places = np.linspace(0.0, 1.0, len(folds.strength))
+    strength = np.interp(np.linspace(0.0, 1.0, cells), places, folds.strength).astype(np.float32)[spots.cell] * (
+        spots.q + np.float32(0.15)
+    )
+    slope_t += texture_u[place] * strength
+    slope_s += texture_v[place] * strength
+
+
 class Canvas:
     """Depth buffer with what deferred shading needs: label, group, part, normal, texture coordinates, hem shade.
 
@@ -189,183 +398,107 @@ class Canvas:
         self.nx, self.ny, self.nz, self.u, self.v = (np.zeros(count, dtype=np.float32) for _ in range(5))
         self.hem = np.ones(count, dtype=np.float32)
 
-    def _span(self, low: float, high: float, offset: float, limit: int) -> tuple[int, int]:
-        return max(int(np.ceil(low * self.scale + offset)), 0), min(
-            int(np.floor(high * self.scale + offset)) + 1, limit
-        )
-
     def draw(self, cone: Cone) -> None:
         """Draws one cone into the buffers."""
-        ax, ay, az = (float(value) for value in cone.start)
-        dx, dy, dz = (float(value) for value in cone.stop - cone.start)
-        flat = max(float(np.hypot(dx, dy)), 1e-3)
-        ex, ey = dx / flat, dy / flat
-        count = 48 if flat * self.scale < 40 else 96 if flat * self.scale < 110 else 384
-        width = np.maximum(cone.width.table(count), 1e-4)
-        reach = float(width.max())
-        round_section = cone.depth is None
-        sin, cos = float(np.sin(cone.yaw)), float(np.cos(cone.yaw))
-        tilt: F32 | None = None
-        depth = width
-        if cone.depth is not None:
-            half_depth = np.maximum(cone.depth.table(count), 1e-4)
-            spread = np.sqrt((width * cos) ** 2 + (half_depth * sin) ** 2)
-            depth = width * half_depth / spread
-            if sin != 0.0:
-                facing = (sin / width) ** 2 + (cos / half_depth) ** 2
-                tilt = (-cos * sin * (half_depth**-2 - width**-2) / facing).astype(np.float32)
-            width = spread.astype(np.float32)
-            reach = float(width.max())
-        side = cone.sideways.table(count) if cone.sideways is not None else None
-        bulge = None
-        if cone.forward is not None:
-            push = cone.forward.table(count)
-            bulge = push * np.float32(cos)
-            if sin != 0.0:
-                side = push * np.float32(sin) if side is None else side + push * np.float32(sin)
-        if side is not None:
-            reach += float(np.abs(side).max())
-        overhang = reach if (cone.caps[0] or cone.caps[1] or ex * ex > 0.0025) else abs(ex) * reach
-        sheared = abs(cone.shear[0]) + abs(cone.shear[1]) > 0.0
-        if sheared:
-            overhang += reach * max(abs(cone.shear[0]), abs(cone.shear[1]))
-        x0, x1 = self._span(min(ax, ax + dx) - reach, max(ax, ax + dx) + reach, self.offset_x, self.width)
-        y0, y1 = self._span(min(ay, ay + dy) - overhang, max(ay, ay + dy) + overhang, self.offset_y, self.height)
-        if x0 >= x1 or y0 >= y1:
+        axis = _Axis.of(cone)
+        sections = _Sections.of(cone, axis.cells(self.scale))
+        spots = self._in_sight(cone, self._hits(cone, axis, sections))
+        if spots.at.size == 0:
             return
-        xs, ys = self.xs[x0:x1] - np.float32(ax), self.ys[y0:y1] - np.float32(ay)
-        t = (ys * np.float32(ey))[:, None] + (xs * np.float32(ex))[None, :]
-        s = (ys * np.float32(-ex))[:, None] + (xs * np.float32(ey))[None, :]
-        if sheared:
-            ramp = np.clip(t * np.float32(1.0 / flat), 0.0, 1.0)
-            t -= s * (np.float32(cone.shear[0]) * (1 - ramp) + np.float32(cone.shear[1]) * ramp)
-        limit = np.float32(flat)
-        along = np.clip(t, 0.0, limit)
-        cell = (along * np.float32((count - 1) / flat)).astype(np.intp)
-        if side is not None:
-            s -= side[cell]
-        inverse = (1.0 / (width * width)).astype(np.float32)
-        over = t - along
-        q2 = 1.0 - (s * s + over * over) * inverse[cell]
-        keep = q2 > 0.0
-        if not cone.caps[0]:
-            keep &= t >= 0.0
-        if not cone.caps[1]:
-            keep &= t <= limit
-        hits = np.flatnonzero(keep)
-        if hits.size == 0:
-            return
-        rows, columns = np.divmod(hits, x1 - x0)
-        at = (rows + y0) * self.width + (columns + x0)
-        s, t, along, cell, over, q2 = (a.ravel()[hits] for a in (s, t, along, cell, over, q2))
-        q = np.sqrt(q2)
-        swell = depth[cell] * q
-        if tilt is not None:
-            swell += tilt[cell] * s
-        if bulge is not None:
-            swell += bulge[cell]
-        z = np.float32(az) + along * np.float32(dz / flat) + swell
-        old = self.z[at]
-        same = self.group[at] == cone.group
-        blend = np.float32(cone.blend)
-        visible = np.flatnonzero(z > np.where(same, old - blend, old))
-        if visible.size == 0:
-            return
-        at, s, t, along, cell, over, q, z, old, same = (
-            a[visible] for a in (at, s, t, along, cell, over, q, z, old, same)
-        )
-        x, y = self.xs[at % self.width], self.ys[at // self.width]
-        if cone.frame is not None:
-            frame = cone.frame
-            rx, ry, rz = (
-                x - np.float32(frame.origin[0]),
-                y - np.float32(frame.origin[1]),
-                z - np.float32(frame.origin[2]),
-            )
-            scale = np.float32(1.0 / frame.unit)
-            down, across, front = (
-                np.asarray(axis, dtype=np.float32) * scale for axis in (frame.down, frame.across, frame.front)
-            )
-            u = rx * down[0] + ry * down[1] + rz * down[2]
-            v = rx * across[0] + ry * across[1] + rz * across[2]
-            w = rx * front[0] + ry * front[1] + rz * front[2]
-        else:
-            length = float(np.sqrt(flat * flat + dz * dz))
-            u = t * np.float32(length / flat / cone.unit) + np.float32(cone.texture[0])
-            sigma = s * np.sqrt(inverse[cell])
-            v = np.arcsin(np.clip(sigma, -1.0, 1.0)) * (width[cell] * np.float32(1.0 / cone.unit))
-            v += np.float32(cone.texture[1] - cone.yaw * float(width[count // 3]) / cone.unit)
-            w = q
+        texture = self._texture(cone, axis, sections, spots)
         hem: F32 | None = None
         if cone.cover is not None:
-            margin = cone.cover(Points(t, s, u, v, w, q))
+            margin = cone.cover(_points(spots, texture))
             inside = np.flatnonzero(margin > 0.0)
             if inside.size == 0:
                 return
             if cone.hem > 0.0:
                 hem = np.minimum(margin[inside] * np.float32(0.34 / cone.hem) + np.float32(0.66), 1.0)
-            if inside.size < at.size:
-                at, s, t, along, cell, over, q, z, old, same, u, v, w = (
-                    a[inside] for a in (at, s, t, along, cell, over, q, z, old, same, u, v, w)
-                )
-        per_metre = np.float32((count - 1) / flat)
-        ring = inverse[cell] * depth[cell]
-        slope_s = s * ring
-        if tilt is not None:
-            slope_s -= tilt[cell] * q
-        growth = np.gradient(depth) * per_metre
-        if not round_section:
-            growth = 0.5 * (growth + np.gradient(width) * per_metre * depth / width)
-        if cone.caps[0]:
-            growth[: count // 10] *= np.linspace(0.0, 1.0, count // 10, dtype=np.float32)
-        if cone.caps[1]:
-            growth[-(count // 10) :] *= np.linspace(1.0, 0.0, count // 10, dtype=np.float32)
-        axis_z = np.full(count, dz / flat, dtype=np.float32)
-        if bulge is not None:
-            axis_z += np.gradient(bulge) * per_metre
-        slope_t = over * ring - q * axis_z[cell]
-        slope_t -= np.where(over == 0.0, growth[cell], np.float32(0.0))
-        if side is not None:
-            slope_t -= slope_s * (np.gradient(side) * per_metre)[cell]
-        if cone.relief is not None:
-            add_t, add_s = cone.relief(Points(t, s, u, v, w, q))
-            slope_t += add_t
-            slope_s += add_s
-        if cone.folds is not None:
-            self._crease(cone.folds, cell, count, flat, along, s, q, slope_t, slope_s)
-        norm = 1.0 / np.sqrt(slope_s * slope_s + slope_t * slope_t + q * q + np.float32(1e-8))
-        nx = (slope_s * np.float32(ey) + slope_t * np.float32(ex)) * norm
-        ny = (slope_t * np.float32(ey) - slope_s * np.float32(ex)) * norm
-        nz = q * norm
-        share = np.clip(0.5 + (0.5 / blend) * (z - old), 0.0, 1.0)
+            if inside.size < margin.size:
+                spots, texture = spots.take(inside), texture.take(inside)
+        slope_t, slope_s = _slopes(cone, axis, sections, spots, texture)
+        norm = 1.0 / np.sqrt(slope_s * slope_s + slope_t * slope_t + spots.q * spots.q + np.float32(1e-8))
+        nx = (slope_s * np.float32(axis.ey) + slope_t * np.float32(axis.ex)) * norm
+        ny = (slope_t * np.float32(axis.ey) - slope_s * np.float32(axis.ex)) * norm
+        share = self._melt_in(cone, spots, nx, ny, spots.q * norm)
+        self._paint(cone, spots, texture, hem, np.flatnonzero(share > 0.5))
+
+    def _window(self, cone: Cone, axis: _Axis, sections: _Sections) -> tuple[slice, slice]:
+        """Rows and columns that the cone can lie in."""
+        reach, lean = sections.reach, max(abs(cone.shear[0]), abs(cone.shear[1]))
+        overhang = reach if (cone.caps[0] or cone.caps[1] or axis.ex * axis.ex > 0.0025) else abs(axis.ex) * reach
+        overhang += reach * lean
+        x0, x1 = min(axis.x, axis.x + axis.dx) - reach, max(axis.x, axis.x + axis.dx) + reach
+        y0, y1 = min(axis.y, axis.y + axis.dy) - overhang, max(axis.y, axis.y + axis.dy) + overhang
+        return self._span(y0, y1, self.offset_y, self.height), self._span(x0, x1, self.offset_x, self.width)
+
+    def _span(self, low: float, high: float, offset: float, limit: int) -> slice:
+        start = max(int(np.ceil(low * self.scale + offset)), 0)
+        return slice(start, max(min(int(np.floor(high * self.scale + offset)) + 1, limit), start))
+
+    def _along_and_across(self, cone: Cone, axis: _Axis, window: tuple[slice, slice]) -> tuple[F32, F32]:
+        """Coordinates along the cone's axis and across of the pixels in a window, (rows, columns) each."""
+        ys, xs = self.ys[window[0]] - np.float32(axis.y), self.xs[window[1]] - np.float32(axis.x)
+        t = (ys * np.float32(axis.ey))[:, None] + (xs * np.float32(axis.ex))[None, :]
+        s = (ys * np.float32(-axis.ex))[:, None] + (xs * np.float32(axis.ey))[None, :]
+        if any(cone.shear):
+            ramp = np.clip(t * np.float32(1.0 / axis.flat), 0.0, 1.0)
+            t -= s * (np.float32(cone.shear[0]) * (1 - ramp) + np.float32(cone.shear[1]) * ramp)
+        return t, s
+
+    def _hits(self, cone: Cone, axis: _Axis, sections: _Sections) -> _Spots:
+        """Where the lines of sight of the pixels meet the cone."""
+        rows, columns = window = self._window(cone, axis, sections)
+        t, s = self._along_and_across(cone, axis, window)
+        end = np.float32(axis.flat)
+        along = np.clip(t, 0.0, end)
+        cell = (along * np.float32((len(sections.width) - 1) / axis.flat)).astype(np.intp)
+        if sections.side is not None:
+            s -= sections.side[cell]
+        over = t - along
+        q2 = 1.0 - (s * s + over * over) * sections.inverse[cell]
+        keep = q2 > 0.0
+        if not cone.caps[0]:
+            keep &= t >= 0.0
+        if not cone.caps[1]:
+            keep &= t <= end
+        hits = np.flatnonzero(keep)
+        row, column = np.divmod(hits, max(columns.stop - columns.start, 1))
+        at = (row + rows.start) * self.width + (column + columns.start)
+        cell, t, s, along, over, q2 = (a.ravel()[hits] for a in (cell, t, s, along, over, q2))
+        q = np.sqrt(q2)
+        return _Spots(at, cell, t, s, along, over, q, _depth(axis, sections, cell, s, along, q))
+
+    def _in_sight(self, cone: Cone, spots: _Spots) -> _Spots:
+        """Those spots that nothing hides; a surface of the cone's own group may lie a little in front."""
+        old = self.z[spots.at]
+        same = self.group[spots.at] == cone.group
+        return spots.take(np.flatnonzero(spots.z > np.where(same, old - np.float32(cone.blend), old)))
+
+    def _texture(self, cone: Cone, axis: _Axis, sections: _Sections, spots: _Spots) -> _Texture:
+        if cone.frame is None:
+            return _texture_along(cone, axis, sections, spots)
+        return _texture_in_frame(cone.frame, self.xs[spots.at % self.width], self.ys[spots.at // self.width], spots.z)
+
+    def _melt_in(self, cone: Cone, spots: _Spots, nx: F32, ny: F32, nz: F32) -> F32:
+        """Writes depth and normal, mixed with what is there of the cone's group; returns the cone's share, (n,)."""
+        at, z, blend = spots.at, spots.z, np.float32(cone.blend)
+        old, same = self.z[at], self.group[at] == cone.group
+        share: F32 = np.clip(0.5 + (0.5 / blend) * (z - old), 0.0, 1.0)
         share[~same] = 1.0
         rest = 1.0 - share
         self.z[at] = z * share + np.where(same, old, 0.0) * rest + blend * share * rest
         self.nx[at] = nx * share + self.nx[at] * rest
         self.ny[at] = ny * share + self.ny[at] * rest
         self.nz[at] = nz * share + self.nz[at] * rest
-        mine = np.flatnonzero(share > 0.5)
+        return share
+
+    def _paint(self, cone: Cone, spots: _Spots, texture: _Texture, hem: F32 | None, mine: I64) -> None:
+        """Writes what cannot be mixed where the cone has the larger share."""
+        at, u, v = spots.at, texture.u, texture.v
         if mine.size < at.size:
             at, u, v = at[mine], u[mine], v[mine]
             hem = hem[mine] if hem is not None else None
         self.u[at], self.v[at] = u, v
         self.label[at], self.group[at], self.part[at] = cone.label, cone.group, cone.part
         self.hem[at] = 1.0 if hem is None else hem
-
-    @staticmethod
-    def _crease(
-        folds: Folds, cell: I64, count: int, flat: float, along: F32, s: F32, q: F32, slope_t: F32, slope_s: F32
-    ) -> None:
-        """Adds the slopes of the fold texture, in place."""
-        texture_u, texture_v = fold_texture()
-        row = (along * np.float32(folds.along * 128) + np.float32(folds.offset * 128)).astype(np.intp) & 127
-        column = (s * np.float32(folds.around * 128) + np.float32((folds.offset * 7.3 % 1.0) * 128 + 1280)).astype(
-            np.intp
-        ) & 127
-        place = row * 128 + column
-        places = np.linspace(0.0, 1.0, len(folds.strength))
-        strength = np.interp(np.linspace(0.0, 1.0, count), places, folds.strength).astype(np.float32)[cell] * (
-            q + np.float32(0.15)
-        )
-        slope_t += texture_u[place] * strength
-        slope_s += texture_v[place] * strength

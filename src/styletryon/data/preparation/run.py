@@ -135,42 +135,57 @@ def prepare(
         ConfigError: If the background is unknown, or `out` lies within `photos`.
         SaveError: If `out` cannot be written.
     """
+    _check_numbers(size, val, workers)
+    colour, place = parse_background(background), Path(out)
+    _check_outside(place, Path(photos))
+    written = {"size": list(size), "background": colour and list(colour), "strict": strict, "keep_side": keep_side}
+    journal = Journal(place, written)
+    photographs = Photographs(photos, labels=labels, keypoints=keypoints, known=journal.ids)
+    finder, source = (_Bundled(), "estimated") if pose is None else (pose, "callable")
+    settings = Settings((size[0], size[1]), colour, strict, keep_side, frame, finder, source, parser)
+    try:
+        _check_labels(photographs, parser)
+        if val is not None:
+            photographs.drop_split()
+        with journal:
+            outcomes = _Run(photographs, settings, place, journal, workers, progress or _silent).outcomes()
+    finally:
+        photographs.close()
+    split = _split(_usable(outcomes), photographs, _VAL if val is None else val, seed)
+    result = Preparation(tuple(outcomes), split)
+    _write_tables(place, result, written, {given.source: given.style for given in photographs.given})
+    return result
+
+
+def _check_numbers(size: tuple[int, int], val: float | None, workers: int) -> None:
     if len(size) != 2 or min(size) < MIN_SIDE:
         raise RangeError(f"size: expected a height and width of at least {MIN_SIDE} pixels, got {size}")
     if val is not None and not 0 <= val < 1:
         raise RangeError(f"val: expected a share in [0, 1), got {val}")
     if workers < 1:
         raise RangeError(f"workers: expected at least 1, got {workers}")
-    colour, place = parse_background(background), Path(out)
-    if Path(photos).resolve() in (place.resolve(), *place.resolve().parents):
+
+
+def _check_outside(place: Path, photos: Path) -> None:
+    if photos.resolve() in (place.resolve(), *place.resolve().parents):
         raise ConfigError(f"out: expected a folder outside the photographs', got {str(place)!r}; choose another")
-    written = {"size": list(size), "background": colour and list(colour), "strict": strict, "keep_side": keep_side}
-    journal = Journal(place, written)
-    photographs = Photographs(photos, labels=labels, keypoints=keypoints, known=journal.ids)
+
+
+def _check_labels(photographs: Photographs, parser: Parser | None) -> None:
     if parser is None and not photographs.has_labels:
-        photographs.close()
         raise DataError(
             "labels: expected label pictures or a parser, got neither; training needs the labels of every photograph: "
             "8-bit PNGs of classes 0..11, named as the photographs"
         )
-    if val is not None:
-        photographs.drop_split()
-    finder = pose if pose is not None else _Bundled()
-    source = "callable" if pose is not None else "estimated"
-    settings = Settings((size[0], size[1]), colour, strict, keep_side, frame, finder, source, parser)
-    try:
-        with journal:
-            outcomes = _Run(photographs, settings, place, journal, workers, progress or _silent).outcomes()
-    finally:
-        photographs.close()
+
+
+def _usable(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes of the photographs that can be used, at least one."""
     done = [outcome for outcome in outcomes if not outcome.reason]
     if not done:
         seen = Preparation(tuple(outcomes), {}).table()
         raise DataError(f"photos: expected at least one photograph that can be used, got none:\n{seen}")
-    split = _split(done, photographs, _VAL if val is None else val, seed)
-    result = Preparation(tuple(outcomes), split)
-    _write_tables(place, result, written, {given.source: given.style for given in photographs.given})
-    return result
+    return done
 
 
 def parse_background(background: str | Colour) -> Colour | None:

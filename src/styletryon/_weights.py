@@ -1,0 +1,73 @@
+"""Weights from files, strictly: what cannot be read or does not fit is refused with a message that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from styletryon.errors import CheckpointError, CheckpointNotFoundError
+
+
+def read_tensors(path: Path, argument: str) -> dict[str, Tensor]:
+    """Read a `.safetensors` file, on the CPU.
+
+    Raises:
+        CheckpointError: If it is missing or damaged; the message names the argument that led to it.
+    """
+    try:
+        return load_file(path, device="cpu")
+    except Exception as error:  # whatever a foreign file does to a reader, the caller needs one kind of error
+        raise CheckpointError(
+            f"{argument}: expected safetensors in {path}, got {error}; fetch the file or train it again"
+        ) from error
+
+
+def read_state(path: Path, names: str) -> Mapping[str, Any]:
+    """Read a state dict from a `.pth` or `.safetensors` file, on the CPU.
+
+    Args:
+        path: What the argument `weights` says.
+        names: What else that argument may be, for the message.
+
+    Raises:
+        CheckpointNotFoundError: If there is no such file.
+        CheckpointError: If it holds no state dict.
+    """
+    if not path.is_file():
+        raise CheckpointNotFoundError(f"weights: expected {names} or the path of a file, got {path}; there is none")
+    if path.suffix == ".safetensors":
+        return read_tensors(path, "weights")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # as above
+        raise CheckpointError(f"weights: expected a state dict in {path}, got {error}; fetch it again") from error
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"weights: expected a state dict in {path}, got a {type(state).__name__}")
+    return state
+
+
+def load_strictly(network: nn.Module, tensors: Mapping[str, Any], argument: str) -> None:
+    """Load tensors into a network, which keeps its dtype and its place.
+
+    Raises:
+        CheckpointError: If a tensor is missing, unknown or of the wrong shape; the message names the argument (or the
+            file) that the tensors came from.
+    """
+    own = network.state_dict()
+    missing, unexpected = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+    misshaped = []
+    for key in sorted(set(own) & set(tensors)):
+        shape = getattr(tensors[key], "shape", None)
+        if shape != own[key].shape:
+            misshaped.append(f"{key} {shape and tuple(shape)} for {tuple(own[key].shape)}")
+    if missing or unexpected or misshaped:
+        raise CheckpointError(
+            f"{argument}: expected the tensors of a {type(network).__name__}, got missing {missing[:8]}, "
+            f"unexpected {unexpected[:8]}, of another shape {misshaped[:8]}; they belong to another network"
+        )
+    network.load_state_dict(tensors)
