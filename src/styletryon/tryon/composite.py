@@ -55,7 +55,7 @@ _SURE = 0.9
 
 _BARE = (Label.FACE, Label.SKIN)
 
-_LIT = 0.7
+_LIT = 0.8
 """Which share of the skin is darker than what counts as well lit."""
 
 _STRANGE = 0.08
