@@ -53,7 +53,16 @@ _GAIN = (0.75, 1.35)
 _SURE = 0.9
 """From which chance on a drawn pixel shows nothing but what it is taken for."""
 
+_RIM = 2.0
+"""How many pixels of the drawing the labels of face and hair may reach into the old garment."""
+
+_CLOTH_ODDS = 8.0
+"""How much more frequent a colour must be in the old garment than in face and hair, to be taken for cloth."""
+
 _BARE = (Label.FACE, Label.SKIN)
+
+_LEAST_BARED = 12
+"""From how many pixels of the drawing on skin is bared, and gets the person's own colours."""
 
 _LIT = 0.8
 """Which share of the skin is darker than what counts as well lit."""
@@ -186,16 +195,18 @@ class _Wearer:
         """Look at a part of the photograph."""
         picture, _ = crop(source.photo, work)
         grid = _Grid(work, source.frame)
+        photo = to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32)
+        old = _matte(_chance(before, replaced_classes(region)), picture, grid)
         return cls(
             source=source,
             before=before,
             region=region,
             work=work,
-            photo=to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32),
-            old=_matte(_chance(before, replaced_classes(region)), picture, grid),
+            photo=photo,
+            old=old,
             open=grid.edge(_chance(before, {Label.BACKGROUND})),
             own=grid.edge(_chance(before, IDENTITY)),
-            kept=_kept(source, work, grid.unit),
+            kept=_kept(source, work, photo, old, grid.unit),
             fade=_faded(work, source.frame),
             grid=grid,
         )
@@ -220,7 +231,8 @@ class _Wearer:
         """The photograph's background, continued behind the person, `(h, w, 3)`; None where there is too little."""
         unit = self.grid.unit
         person = (self.open < 0.95) | (self.old > 0.02)
-        known = ~ndimage.binary_dilation(person, iterations=max(1, round(unit)))
+        # Beside the person a photograph is a little of both.
+        known = ndimage.maximum_filter(person, 2 * round(1.5 * unit) + 1) == 0
         if int(known.sum()) < _LEAST_KNOWN * unit:
             return None
         smooth = _diffused(self.photo, known)
@@ -345,7 +357,7 @@ class _Layers:
         """Return how much of the layers to show."""
         wearer = self.wearer
         # What is half the old garment is not the background yet: the cover reaches a little beyond it.
-        reach = 2 * round(0.4 * self.unit) + 1
+        reach = 2 * round(self.unit) + 1
         cover = ndimage.maximum_filter(np.clip(2 * wearer.old, 0, 1), reach)
         cover = ndimage.gaussian_filter(cover, 0.3 * self.unit)
         alpha = np.maximum(cover, self.new) * (1 - wearer.own * (1 - self.new))
@@ -404,17 +416,15 @@ class _Layers:
 
     def _with_skin(self, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give drawn skin the colour of the person's own, and leave it its light and shade."""
-        own = self.wearer.skin
-        if own is None:
-            return drawn
         chance = _chance(self.after, {Label.SKIN})
         bared = (chance > _SURE) & (_chance(self.wearer.before, {Label.SKIN}) < 0.5)
-        if int(bared.sum()) < 4:
+        own = self.wearer.skin if int(bared.sum()) >= _LEAST_BARED else None
+        if own is None:
             return drawn
-        sure = chance > _SURE
-        light = to_unit(self.after.image[0].detach().float().cpu()).mean(dim=0)
-        light = _spread(light[None, None], sure[None, None])[0, 0]
-        skin = self.grid.enlarge_all(own.shaded(light / light[bared].quantile(_LIT)), "bicubic")
+        light = to_unit(self.after.image.detach().float().cpu()).mean(dim=1, keepdim=True)
+        light = _spread(light, (chance > _SURE)[None, None])[0, 0]
+        lit = light[bared].quantile(_LIT).clamp_min(1e-3)
+        skin = self.grid.enlarge_all(own.shaded(light / lit), "bicubic")
         share = (self.grid.edge(chance) * (1 - self.new))[..., None]
         return np.asarray(share * skin + (1 - share) * drawn, dtype=np.float32).clip(0, 1)
 
@@ -522,12 +532,29 @@ def _matte(chance: Tensor, photo: Tensor, grid: _Grid) -> Plane:
     return np.asarray(np.maximum(drawn, along), dtype=np.float32)
 
 
-def _kept(source: Source, work: Frame, unit: float) -> Plane:
-    """Say where the labels of the photograph see face and hair; nowhere if there are none."""
+def _kept(source: Source, work: Frame, photo: NDArray[np.float32], old: Plane, unit: float) -> Plane:
+    """Say where the labels of the photograph see face and hair, and are not mistaken; nowhere if there are none."""
     if source.labels is None:
         return np.zeros(work.size, dtype=np.float32)
     kept = np.isin(crop_labels(source.labels, work), [int(label) for label in IDENTITY])
+    kept &= ~_mistaken(kept, (old > 0.9) & ~kept, photo, unit)
     return np.asarray(ndimage.gaussian_filter(kept.astype(np.float32), 0.2 * unit), dtype=np.float32)
+
+
+def _mistaken(
+    kept: NDArray[np.bool_], garment: NDArray[np.bool_], photo: NDArray[np.float32], unit: float
+) -> NDArray[np.bool_]:
+    """Say where, at the rim of what is labelled face and hair, the colours are those of the garment beside it."""
+    reach = round(_RIM * unit)
+    inner = ndimage.minimum_filter(kept, 2 * reach + 1)
+    if min(int(inner.sum()), int(garment.sum())) < _LEAST_KNOWN * unit**2:
+        return np.zeros_like(kept)
+    cloth = _frequencies(photo, garment) > _CLOTH_ODDS * _frequencies(photo, inner)
+    cloth &= ndimage.maximum_filter(garment, 4 * reach + 1)
+    # Single hairs are no cloth; and where it ends it is mixed with hair.
+    cloth = ndimage.binary_opening(cloth, iterations=max(1, round(0.2 * unit)))
+    cloth = ndimage.maximum_filter(cloth, 2 * max(1, round(0.4 * unit)) + 1)
+    return np.asarray(cloth & ~inner)
 
 
 def _faded(work: Frame, frame: Frame, *, bottom: bool = True) -> Plane:
