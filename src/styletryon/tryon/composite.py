@@ -60,6 +60,7 @@ _CLOTH_ODDS = 8.0
 """How much more frequent a colour must be in the old garment than in face and hair, to be taken for cloth."""
 
 _BARE = (Label.FACE, Label.SKIN)
+"""What shows skin."""
 
 _LEAST_BARED = 12
 """From how many pixels of the drawing on skin is bared, and gets the person's own colours."""
@@ -231,8 +232,7 @@ class _Wearer:
         """The photograph's background, continued behind the person, `(h, w, 3)`; None where there is too little."""
         unit = self.grid.unit
         person = (self.open < 0.95) | (self.old > 0.02)
-        # Beside the person a photograph is a little of both.
-        known = ndimage.maximum_filter(person, 2 * round(1.5 * unit) + 1) == 0
+        known = ~ndimage.binary_dilation(person, iterations=max(1, round(unit)))
         if int(known.sum()) < _LEAST_KNOWN * unit:
             return None
         smooth = _diffused(self.photo, known)
@@ -357,7 +357,7 @@ class _Layers:
         """Return how much of the layers to show."""
         wearer = self.wearer
         # What is half the old garment is not the background yet: the cover reaches a little beyond it.
-        reach = 2 * round(self.unit) + 1
+        reach = 2 * round(0.4 * self.unit) + 1
         cover = ndimage.maximum_filter(np.clip(2 * wearer.old, 0, 1), reach)
         cover = ndimage.gaussian_filter(cover, 0.3 * self.unit)
         alpha = np.maximum(cover, self.new) * (1 - wearer.own * (1 - self.new))
@@ -389,7 +389,7 @@ class _Layers:
 
     def _person(self) -> NDArray[np.float32]:
         """Draw the person, and the garment as its photograph shows it, as far as it does."""
-        drawn = self._with_skin(self._drawn())
+        drawn = self._drawn()
         if self.found is None:
             return drawn
         colours, seen = self.found
@@ -410,23 +410,21 @@ class _Layers:
         """Draw the person in the photograph's light, without the drawn background that edges are mixed with."""
         sure = (1 - _chance(self.after, {Label.BACKGROUND}) > _SURE)[None, None]
         colours = _spread(to_unit(self.after.image.detach().float().cpu()), sure)[0]
-        enlarged = self.grid.enlarge_all(colours, "bicubic")
-        gain, offset = self._light()
-        return np.asarray(enlarged * gain + offset, dtype=np.float32).clip(0, 1)
+        gain, offset = (torch.from_numpy(part).float()[:, None, None] for part in self._light())
+        enlarged = self.grid.enlarge_all(self._with_skin(colours * gain + offset), "bicubic")
+        return enlarged.clip(0, 1)
 
-    def _with_skin(self, drawn: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give drawn skin the colour of the person's own, and leave it its light and shade."""
+    def _with_skin(self, colours: Tensor) -> Tensor:
+        """Give drawn skin, of `(3, H, W)`, the colours of the person's own, and leave it its light and shade."""
         chance = _chance(self.after, {Label.SKIN})
         bared = (chance > _SURE) & (_chance(self.wearer.before, {Label.SKIN}) < 0.5)
         own = self.wearer.skin if int(bared.sum()) >= _LEAST_BARED else None
         if own is None:
-            return drawn
+            return colours
         light = to_unit(self.after.image.detach().float().cpu()).mean(dim=1, keepdim=True)
         light = _spread(light, (chance > _SURE)[None, None])[0, 0]
-        lit = light[bared].quantile(_LIT).clamp_min(1e-3)
-        skin = self.grid.enlarge_all(own.shaded(light / lit), "bicubic")
-        share = (self.grid.edge(chance) * (1 - self.new))[..., None]
-        return np.asarray(share * skin + (1 - share) * drawn, dtype=np.float32).clip(0, 1)
+        skin = own.shaded(light / light[bared].quantile(_LIT).clamp_min(1e-3))
+        return chance * skin + (1 - chance) * colours
 
     def _light(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Compare photograph and drawing where they should agree: gain and offset per colour channel."""
