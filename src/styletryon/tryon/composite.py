@@ -545,9 +545,9 @@ def _mistaken(
     """Say where, at the rim of what is labelled face and hair, the colours are those of the garment beside it."""
     reach = round(_RIM * unit)
     inner = ndimage.minimum_filter(kept, 2 * reach + 1)
-    if min(int(inner.sum()), int(garment.sum())) < _LEAST_KNOWN * unit**2:
+    if min(int(kept.sum()), int(garment.sum())) < _LEAST_KNOWN * unit**2:
         return np.zeros_like(kept)
-    cloth = _frequencies(photo, garment) > _CLOTH_ODDS * _frequencies(photo, inner)
+    cloth = _frequencies(photo, garment) > _CLOTH_ODDS * _frequencies(photo, kept)
     cloth &= ndimage.maximum_filter(garment, 4 * reach + 1)
     # Single hairs are no cloth; and where it ends it is mixed with hair.
     cloth = ndimage.binary_opening(cloth, iterations=max(1, round(0.2 * unit)))
