@@ -424,7 +424,8 @@ class _Layers:
         light = to_unit(self.after.image.detach().float().cpu()).mean(dim=1, keepdim=True)
         light = _spread(light, (chance > _SURE)[None, None])[0, 0]
         skin = own.shaded(light / light[bared].quantile(_LIT).clamp_min(1e-3))
-        return chance * skin + (1 - chance) * colours
+        share = (2 * chance).clamp(max=1)  # what is half of skin is drawn in a mixture of colours
+        return share * skin + (1 - share) * colours
 
     def _light(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Compare photograph and drawing where they should agree: gain and offset per colour channel."""
