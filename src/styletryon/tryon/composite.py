@@ -71,6 +71,9 @@ _LIT = 0.8
 _STRANGE = 0.08
 """How far a colour may lie from that of skin in the same light, in [0, 1]."""
 
+_CLOTH = 0.05
+"""How far drawn skin may lie from the colour of most of it, in the same light, before it fades into cloth."""
+
 _CONTRAST = 0.6
 """How much lighter or darker than the rest skin may be, as a share."""
 
@@ -421,10 +424,14 @@ class _Layers:
         own = self.wearer.skin if int(bared.sum()) >= _LEAST_BARED else None
         if own is None:
             return colours
-        light = to_unit(self.after.image.detach().float().cpu()).mean(dim=1, keepdim=True)
-        light = _spread(light, (chance > _SURE)[None, None])[0, 0]
+        drawn = to_unit(self.after.image[0].detach().float().cpu())
+        light = _spread(drawn.mean(dim=0)[None, None], (chance > _SURE)[None, None])[0, 0]
         skin = own.shaded(light / light[bared].quantile(_LIT).clamp_min(1e-3))
         share = (2 * chance).clamp(max=1)  # what is half of skin is drawn in a mixture of colours
+        # What is drawn in another colour than most of the skin is cloth, whatever the drawing's labels say.
+        usual = drawn[:, bared].median(dim=1).values[:, None, None]
+        apart = (drawn - usual * (drawn.mean(dim=0) / usual.mean().clamp_min(1e-3))).abs().amax(dim=0)
+        share = share * (2 - apart / _CLOTH).clamp(0, 1)
         return share * skin + (1 - share) * colours
 
     def _light(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
