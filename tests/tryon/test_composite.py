@@ -33,6 +33,25 @@ def scene(hem: int, colour: tuple[float, float, float], backdrop: float = 0.4) -
     return Drawing(image, logits)
 
 
+def armed(sleeve: Label, cloth: tuple[float, float, float], skin: tuple[float, float, float]) -> Drawing:
+    """The scene with a face and hands of some skin, and arms that are sleeves or bare; bare ones darker inside."""
+    drawing = scene(40, cloth)
+    labels, image = drawing.logits.argmax(dim=1)[0], drawing.image.clone()
+    for inner, outer in ((slice(11, 14), slice(8, 11)), (slice(34, 37), slice(37, 40))):
+        for columns, shade in ((inner, 0.75), (outer, 1.0)):
+            for rows, label in ((slice(16, 36), sleeve), (slice(36, 44), Label.SKIN)):
+                labels[rows, columns] = int(label)
+                paint = shade * (torch.tensor(skin) + 1) - 1 if label == Label.SKIN else torch.tensor(cloth)
+                image[0, :, rows, columns] = paint[:, None, None]
+    image[0, :, labels == int(Label.FACE)] = torch.tensor(skin)[:, None]
+    return Drawing(image, 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None])
+
+
+def full_labels(drawing: Drawing) -> NDArray[np.uint8]:
+    """The labels of a scene at the photograph's size."""
+    return drawing.logits.argmax(dim=1)[0].numpy().astype(np.uint8).repeat(SCALE, 0).repeat(SCALE, 1)
+
+
 def photograph(drawing: Drawing, *, grain: float = 0.0, pad: int = 0) -> tuple[Image.Image, Frame]:
     """The scene at four times the size, with grain, and more of the same around it."""
     pixels = ((drawing.image[0].permute(1, 2, 0).numpy() + 1) * 127.5).repeat(SCALE, 0).repeat(SCALE, 1)
@@ -198,3 +217,43 @@ def test_a_composer_shows_the_same_whatever_it_has_shown_before() -> None:
         alone, expected = compose(Source(photo, frame), before, after, rows)
         assert np.array_equal(np.asarray(image), np.asarray(alone))
         assert torch.equal(mask, expected)
+
+
+@pytest.mark.parametrize("skin", [(0.6, 0.2, 0.0), (-0.1, -0.4, -0.55)])
+def test_bared_arms_have_the_colours_of_face_and_hands(skin: tuple[float, float, float]) -> None:
+    """The drawing's skin is pale and yellowish, whoever is dressed; its light and shade are right."""
+    pale = (0.9, 0.7, 0.3)
+    real, before, after = armed(Label.TOP, RED, skin), armed(Label.TOP, RED, pale), armed(Label.SKIN, BLUE, pale)
+    photo, frame = photograph(real, grain=3.0)
+    image, _ = compose(Source(photo, frame, labels=full_labels(real)), before, after)
+    for columns, shade in (((9, 10), 1.0), ((12, 13), 0.75), ((35, 36), 0.75), ((38, 39), 1.0)):
+        arm = block(np.asarray(image).astype(int), (20, 34), columns).reshape(-1, 3).mean(axis=0)
+        assert np.abs(arm - shade * (np.array(skin) + 1) * 127.5).max() < 14
+
+
+def test_nothing_is_known_of_skin_that_the_photograph_does_not_show() -> None:
+    before, after = armed(Label.TOP, RED, SKIN), armed(Label.SKIN, BLUE, SKIN)
+    photo, frame = photograph(before)
+    labels = full_labels(before)
+    labels[np.isin(labels, [int(Label.FACE), int(Label.SKIN)])] = int(Label.ACCESSORY)
+    image, _ = compose(Source(photo, frame, labels=labels), before, after)
+    drawn = block(np.asarray(image).astype(int), (20, 34), (9, 10)).reshape(-1, 3).mean(axis=0)
+    assert np.abs(drawn - (np.array(SKIN) + 1) * 127.5).max() < 14
+
+
+@pytest.mark.parametrize("hair", [HAIR, (-0.2, -0.6, -0.6)])
+def test_labels_of_hair_keep_no_rest_of_the_old_garment(hair: tuple[float, float, float]) -> None:
+    """Hair hangs beside the face down to row 20; the labels take two more rows of the garment for it."""
+    before, after = scene(40, RED), scene(40, BLUE)
+    strands = (slice(12, 20), slice(17, 23))
+    for drawing in (before, after):
+        drawing.image[0][:, strands[0], strands[1]] = torch.tensor(hair)[:, None, None]
+        drawing.logits[0][:, strands[0], strands[1]] = 0
+        drawing.logits[0, int(Label.HAIR), strands[0], strands[1]] = 20
+    photo, frame = photograph(before, grain=3.0)
+    labels = full_labels(before)
+    labels[20 * SCALE : 22 * SCALE, 17 * SCALE : 23 * SCALE] = int(Label.HAIR)
+    image = np.asarray(compose(Source(photo, frame, labels=labels), before, after)[0]).astype(int)
+    shown, original = block(image, (21, 22), (18, 22)), block(np.asarray(photo).astype(int), (13, 18), (18, 22))
+    assert np.abs(shown.reshape(-1, 3).mean(axis=0) - (np.array(BLUE) + 1) * 127.5).max() < 20
+    assert np.array_equal(block(image, (13, 18), (18, 22)), original)

@@ -50,6 +50,33 @@ _BAND = 2.0
 _GAIN = (0.75, 1.35)
 """Bounds of the light's correction: what needs more differs in more than its light."""
 
+_SURE = 0.9
+"""From which chance on a drawn pixel shows nothing but what it is taken for."""
+
+_RIM = 2.0
+"""How many pixels of the drawing the labels of face and hair may reach into the old garment."""
+
+_CLOTH_ODDS = 8.0
+"""How much more frequent a colour must be in the old garment than in face and hair, to be taken for cloth."""
+
+_BARE = (Label.FACE, Label.SKIN)
+"""What shows skin."""
+
+_LEAST_BARED = 12
+"""From how many pixels of the drawing on skin is bared, and gets the person's own colours."""
+
+_LIT = 0.8
+"""Which share of the skin is darker than what counts as well lit."""
+
+_STRANGE = 0.08
+"""How far a colour may lie from that of skin in the same light, in [0, 1]."""
+
+_CLOTH = 0.05
+"""How far drawn skin may lie from the colour of most of it, in the same light, before it fades into cloth."""
+
+_CONTRAST = 0.6
+"""How much lighter or darker than the rest skin may be, as a share."""
+
 _RIDGE = 0.02
 """How strongly the light's correction is held at none, as a variance of colours in [0, 1]."""
 
@@ -173,16 +200,18 @@ class _Wearer:
         """Look at a part of the photograph."""
         picture, _ = crop(source.photo, work)
         grid = _Grid(work, source.frame)
+        photo = to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32)
+        old = _matte(_chance(before, replaced_classes(region)), picture, grid)
         return cls(
             source=source,
             before=before,
             region=region,
             work=work,
-            photo=to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32),
-            old=_matte(_chance(before, replaced_classes(region)), picture, grid),
+            photo=photo,
+            old=old,
             open=grid.edge(_chance(before, {Label.BACKGROUND})),
             own=grid.edge(_chance(before, IDENTITY)),
-            kept=_kept(source, work, grid.unit),
+            kept=_kept(source, work, photo, old, grid.unit),
             fade=_faded(work, source.frame),
             grid=grid,
         )
@@ -191,6 +220,16 @@ class _Wearer:
     def drawn(self) -> NDArray[np.float32]:
         """The person as drawn, enlarged, `(h, w, 3)` in [0, 1]."""
         return self.grid.enlarge_all(to_unit(self.before.image[0].detach().float().cpu()), "bilinear")
+
+    @cached_property
+    def skin(self) -> _Skin | None:
+        """The person's skin as the photograph shows it; None where it shows too little."""
+        frame = self.source.frame
+        photo = to_unit(crop(self.source.photo, frame)[0])
+        shown = _chance(self.before, _BARE) > _SURE
+        if self.source.labels is not None:
+            shown = torch.from_numpy(np.isin(crop_labels(self.source.labels, frame), [int(label) for label in _BARE]))
+        return _Skin.look_at(photo, shown)
 
     @cached_property
     def backdrop(self) -> NDArray[np.float32] | None:
@@ -218,6 +257,54 @@ class _Wearer:
         """Say which rows were drawn, `(h,)`."""
         rows = (np.arange(self.work.size[0]) + 0.5) / self.work.scale[0] + self.work.box[1]
         return np.asarray(rows <= self.source.frame.box[3])
+
+
+@dataclass(frozen=True, eq=False)
+class _Skin:
+    """How somebody's skin looks in a photograph, in light and in shade.
+
+    Attributes:
+        colour: `(3, 1, 1)`, what its colour would be without any light; it may lie outside [0, 1].
+        slope: `(3, 1, 1)`, how much each channel grows with the light, the mean of the channels.
+        least: The light in the shade.
+        lit: That of well-lit skin.
+        most: That of the lightest.
+    """
+
+    colour: Tensor
+    slope: Tensor
+    least: float
+    lit: float
+    most: float
+
+    @classmethod
+    def look_at(cls, photo: Tensor, shown: Tensor) -> _Skin | None:
+        """Look at the skin in a photograph `(3, H, W)` where it is shown `(H, W)`; None if that is too little."""
+        # Labels are never exact at their edges.
+        inner = torch.from_numpy(ndimage.binary_erosion(shown.numpy()))
+        colours = photo[:, inner if int(inner.sum()) >= _LEAST_KNOWN else shown]
+        if colours.shape[1] < _LEAST_KNOWN:
+            return None
+        common = colours.median(dim=1, keepdim=True).values
+        light = colours.mean(dim=0)
+        usual = common.mean().clamp_min(1e-3)
+        # Glasses, a beard, jewellery, and what is labelled as skin by mistake.
+        strange = (colours - common * (light / usual)).abs().amax(dim=0) > _STRANGE
+        strange |= (light / usual - 1).abs() > _CONTRAST
+        colours, light = colours[:, ~strange], light[~strange]
+        if colours.shape[1] < _LEAST_KNOWN:
+            return None
+        mean, middle = colours.mean(dim=1, keepdim=True), light.mean()
+        spread, ridge = light - middle, _RIDGE**2
+        slope = ((colours - mean) * spread).mean(dim=1, keepdim=True) + ridge * mean / middle
+        slope = slope / (spread.square().mean() + ridge)
+        least, lit, most = (float(light.quantile(share)) for share in (0.05, _LIT, 0.98))
+        return cls((mean - slope * middle)[..., None], slope[..., None], least, lit, most)
+
+    def shaded(self, light: Tensor) -> Tensor:
+        """Colour skin `(H, W)` whose light is given, 1 for well-lit skin; `(3, H, W)` in [0, 1]."""
+        light = (light * self.lit).clamp(self.least, self.most)
+        return (self.colour + self.slope * light).clamp(0, 1)
 
 
 class _Layers:
@@ -325,18 +412,28 @@ class _Layers:
 
     def _drawn(self) -> NDArray[np.float32]:
         """Draw the person in the photograph's light, without the drawn background that edges are mixed with."""
-        sure = (1 - _chance(self.after, {Label.BACKGROUND}) > 0.9).float()[None, None]
-        drawn = to_unit(self.after.image.detach().float().cpu())
-        colours, known = drawn * sure, sure
-        for _ in range(4):  # A ring of pixels each: what is not sure takes its neighbours' colour.
-            around, count = (functional.avg_pool2d(plane, 3, 1, 1) for plane in (colours, known))
-            fresh = (known == 0) & (count > 0)
-            colours = torch.where(fresh, around / count.clamp_min(1e-6), colours)
-            known = torch.where(fresh, torch.ones_like(known), known)
-        colours = torch.where(known > 0, colours, drawn)[0]
-        enlarged = self.grid.enlarge_all(colours, "bicubic")
-        gain, offset = self._light()
-        return np.asarray(enlarged * gain + offset, dtype=np.float32).clip(0, 1)
+        sure = (1 - _chance(self.after, {Label.BACKGROUND}) > _SURE)[None, None]
+        colours = _spread(to_unit(self.after.image.detach().float().cpu()), sure)[0]
+        gain, offset = (torch.from_numpy(part).float()[:, None, None] for part in self._light())
+        enlarged = self.grid.enlarge_all(self._with_skin(colours * gain + offset), "bicubic")
+        return enlarged.clip(0, 1)
+
+    def _with_skin(self, colours: Tensor) -> Tensor:
+        """Give drawn skin, of `(3, H, W)`, the colours of the person's own, and leave it its light and shade."""
+        chance = _chance(self.after, {Label.SKIN})
+        bared = (chance > _SURE) & (_chance(self.wearer.before, {Label.SKIN}) < 0.5)
+        own = self.wearer.skin if int(bared.sum()) >= _LEAST_BARED else None
+        if own is None:
+            return colours
+        drawn = to_unit(self.after.image[0].detach().float().cpu())
+        light = _spread(drawn.mean(dim=0)[None, None], (chance > _SURE)[None, None])[0, 0]
+        skin = own.shaded(light / light[bared].quantile(_LIT).clamp_min(1e-3))
+        share = (2 * chance).clamp(max=1)  # what is half of skin is drawn in a mixture of colours
+        # What is drawn in another colour than most of the skin is cloth, whatever the drawing's labels say.
+        usual = drawn[:, bared].median(dim=1).values[:, None, None]
+        apart = (drawn - usual * (drawn.mean(dim=0) / usual.mean().clamp_min(1e-3))).abs().amax(dim=0)
+        share = share * (2 - apart / _CLOTH).clamp(0, 1)
+        return share * skin + (1 - share) * colours
 
     def _light(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Compare photograph and drawing where they should agree: gain and offset per colour channel."""
@@ -364,6 +461,18 @@ class _Layers:
         # The blur carries it across the old garment's outline, which would stay as a thin line.
         alike = ndimage.minimum_filter(alike, 2 * round(1.2 * self.unit) + 1)
         return np.asarray(ndimage.gaussian_filter(alike, 0.4 * self.unit), dtype=np.float32)
+
+
+def _spread(drawn: Tensor, sure: Tensor) -> Tensor:
+    """Let what is not sure take its neighbours' colour, up to four pixels away; `(1, C, H, W)` and `(1, 1, H, W)`."""
+    known = sure.float()
+    colours = drawn * known
+    for _ in range(4):  # a ring of pixels each
+        around, count = (functional.avg_pool2d(plane, 3, 1, 1) for plane in (colours, known))
+        fresh = (known == 0) & (count > 0)
+        colours = torch.where(fresh, around / count.clamp_min(1e-6), colours)
+        known = torch.where(fresh, torch.ones_like(known), known)
+    return torch.where(known > 0, colours, drawn)
 
 
 def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> Plane:
@@ -430,12 +539,29 @@ def _matte(chance: Tensor, photo: Tensor, grid: _Grid) -> Plane:
     return np.asarray(np.maximum(drawn, along), dtype=np.float32)
 
 
-def _kept(source: Source, work: Frame, unit: float) -> Plane:
-    """Say where the labels of the photograph see face and hair; nowhere if there are none."""
+def _kept(source: Source, work: Frame, photo: NDArray[np.float32], old: Plane, unit: float) -> Plane:
+    """Say where the labels of the photograph see face and hair, and are not mistaken; nowhere if there are none."""
     if source.labels is None:
         return np.zeros(work.size, dtype=np.float32)
     kept = np.isin(crop_labels(source.labels, work), [int(label) for label in IDENTITY])
+    kept &= ~_mistaken(kept, (old > 0.9) & ~kept, photo, unit)
     return np.asarray(ndimage.gaussian_filter(kept.astype(np.float32), 0.2 * unit), dtype=np.float32)
+
+
+def _mistaken(
+    kept: NDArray[np.bool_], garment: NDArray[np.bool_], photo: NDArray[np.float32], unit: float
+) -> NDArray[np.bool_]:
+    """Say where, at the rim of what is labelled face and hair, the colours are those of the garment beside it."""
+    reach = round(_RIM * unit)
+    inner = ndimage.minimum_filter(kept, 2 * reach + 1)
+    if min(int(kept.sum()), int(garment.sum())) < _LEAST_KNOWN * unit**2:
+        return np.zeros_like(kept)
+    cloth = _frequencies(photo, garment) > _CLOTH_ODDS * _frequencies(photo, kept)
+    cloth &= ndimage.maximum_filter(garment, 4 * reach + 1)
+    # Single hairs are no cloth; and where it ends it is mixed with hair.
+    cloth = ndimage.binary_opening(cloth, iterations=max(1, round(0.2 * unit)))
+    cloth = ndimage.maximum_filter(cloth, 2 * max(1, round(0.4 * unit)) + 1)
+    return np.asarray(cloth & ~inner)
 
 
 def _faded(work: Frame, frame: Frame, *, bottom: bool = True) -> Plane:
