@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
@@ -35,6 +36,9 @@ MAX_LATENTS = 24
 
 MAX_COMPOSERS = 2
 """For how many try-ons what redraws share is kept, which takes most of the memory."""
+
+PIXELS_A_THREAD = 128 * 96
+"""How many pixels of a drawing keep a thread busy when it is redrawn."""
 
 POSES = 6
 
@@ -101,7 +105,7 @@ class FittingRoom:
         self.seed = seed
         self._latents: OrderedDict[tuple[str, str, bool], Latent] = OrderedDict()
         self._composers: deque[tuple[TryOnBatch, Composer]] = deque(maxlen=MAX_COMPOSERS)
-        self._busy, self._looking = threading.Lock(), threading.Lock()
+        self._busy, self._drawing, self._looking = threading.Lock(), threading.Lock(), threading.Lock()
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -164,9 +168,10 @@ class FittingRoom:
             for name, layer in zip(batch.layer_names, batch.coefficients, strict=True)
         )
         styles = blend_styles(batch.person.styles, batch.garment.styles, coefficients)
-        drawing = fitting.draw(styles, noise=batch.person.noise)
-        changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
-        shown = TryOnResult.from_batch(changed, detail=False, composer=self._composer(batch))
+        with self._drawing, _threads_for(self.model.image_size):
+            drawing = fitting.draw(styles, noise=batch.person.noise)
+            changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
+            shown = TryOnResult.from_batch(changed, detail=False, composer=self._composer(batch))
         return replace(fitting, result=shown, scales=chosen)
 
     @torch.no_grad()
@@ -228,6 +233,17 @@ class Share:
 def group_of(layer: str) -> str:
     """The group of a layer: "32.conv0" belongs to "32"."""
     return layer.split(".")[0]
+
+
+@contextlib.contextmanager
+def _threads_for(size: tuple[int, int]) -> Iterator[None]:
+    """Let one drawing have no more threads than pay: small ones wait for each other longer than they save."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, size[0] * size[1] // PIXELS_A_THREAD)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _same(pose: Pose, other: Pose) -> bool:
