@@ -43,14 +43,13 @@ def bars(means: Mapping[str, float]) -> str:
         means: Layer -> a number in [0, 1].
 
     Returns:
-        A table; layers run from the coarsest at the top to the finest.
+        Three cells a layer, from the coarsest at the top to the finest.
     """
-    rows = [
-        f'<tr><th scope="row">{html.escape(layer_title(name))}</th>'
-        f'<td class="bar"><div style="width: {value:.1%}"></div></td><td class="number">{value:.2f}</td></tr>'
+    return "".join(
+        f'<span class="name">{html.escape(layer_title(name))}</span>'
+        f'<span class="bar"><span style="width: {value:.1%}"></span></span><span>{value:.2f}</span>'
         for name, value in means.items()
-    ]
-    return "<table>" + "".join(rows) + "</table>"
+    )
 
 
 def layer_title(name: str) -> str:

@@ -63,12 +63,11 @@ footer {display: none !important;}
 #poses :is(.grid-wrap, .gallery-container) {min-height: 0 !important; height: auto !important;}
 #legend:not(:has(.entry)) {display: none;}
 #more {margin-top: 1.2em;}
-#bars table {width: 100%; border-collapse: collapse; border: 0; margin: 0;}
-#bars :is(th, td) {border: 0; padding: 0.12em 0; font-weight: normal;}
-#bars th {text-align: right; padding-right: 0.7em; white-space: nowrap; width: 1%;}
-#bars .number {padding-left: 0.6em; width: 1%; font-variant-numeric: tabular-nums;}
-#bars .bar div {height: 0.85em; border-radius: 4px; background: var(--color-accent);}
-#bars .bar {background: linear-gradient(var(--border-color-primary) 0 0) center / 100% 0.85em no-repeat;}
+#bars .prose {display: grid; grid-template-columns: max-content 1fr max-content; gap: 0.35em 0.8em; align-items: center;
+  font-variant-numeric: tabular-nums;}
+#bars .name {text-align: right;}
+#bars .bar {height: 0.85em; border-radius: 4px; background: var(--border-color-primary);}
+#bars .bar span {display: block; height: 100%; border-radius: 4px; background: var(--color-accent);}
 #legend span.entry {white-space: nowrap; display: inline-block; margin-right: 0.9em;}
 #legend span.swatch {display: inline-block; width: 0.9em; height: 0.9em; border-radius: 3px;
   margin-right: 0.35em; vertical-align: -0.08em; border: 1px solid rgba(0, 0, 0, 0.2);}
