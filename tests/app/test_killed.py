@@ -77,10 +77,11 @@ def test_killed_in_the_middle_it_starts_again_clean(tmp_path: Path) -> None:
     left = files(temporary)
     assert left > fresh, "what was killed could not clear up"
 
-    with (command := Command(model, port, temporary)) as visitor:
-        assert files(temporary) == fresh
-        assert dress(visitor, "full")[0].size == (384, 512)
-        command.process.send_signal(signal.SIGINT)
-        command.process.wait(60)
-    assert files(temporary) == set()
-    assert not list(temporary.glob("styletryon*"))
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        with (command := Command(model, port, temporary)) as visitor:
+            assert files(temporary) == fresh
+            assert dress(visitor, "full")[0].size == (384, 512)
+            command.process.send_signal(ending)
+            command.process.wait(60)
+        assert files(temporary) == set()
+        assert not list(temporary.glob("styletryon*"))

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -208,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             small = page.convert("RGB").resize((1080, round(page.height * 1080 / page.width)), Image.Resampling.LANCZOS)
             small.quantize(256, dither=Image.Dither.NONE).save(arguments.out / "app.png", optimize=True)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         server.wait(timeout=60)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -90,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     flush=True,
                 )
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
             server.wait(timeout=60)
 
 

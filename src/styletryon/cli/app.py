@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from threading import Event
@@ -39,6 +41,7 @@ def _app(arguments: argparse.Namespace) -> None:
 
     room = FittingRoom(arguments.model, device=arguments.device, seed=arguments.seed)
     server = serve(room, host=arguments.host, port=arguments.port, folder=folder)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # whoever runs it as a service ends it so
     try:
         print(f"The fitting room is open at {server.url} (Ctrl-C closes it)", flush=True)
         Event().wait()
