@@ -22,6 +22,7 @@ from PIL import Image
 import styletryon.app
 from styletryon import cli
 from styletryon.app import FittingRoom, serve
+from styletryon.app import room as rooms
 from styletryon.app.room import Fitting
 from styletryon.app.wardrobe import Choice, uploaded
 from styletryon.errors import ConfigError, DependencyError, SaveError
@@ -223,9 +224,10 @@ def test_an_upload_that_is_not_kept_any_more_is_told(running: Running, region: s
 
 
 def test_ten_visitors_at_once_are_answered_and_none_mixed_up(
-    running: Running, room: FittingRoom, region: str, tmp_path: Path
+    running: Running, room: FittingRoom, region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each asks for two try-ons, of one person and two garments that no other visitor asks for."""
+    monkeypatch.setattr(rooms, "MAX_LATENTS", 64)  # so that the second time nothing is projected anew
     files = {seed: write_png(60 + seed, tmp_path) for seed in range(30)}
     asked = [(3 * visitor, 3 * visitor + garment) for visitor in range(10) for garment in (1, 2)]
 
