@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,8 +197,7 @@ class Handlers:
     def store(self, picture: Image.Image) -> str:
         """Write a picture to where it is served from, without loss and sooner than Gradio would; return its path."""
         small = shown(picture).convert("RGB")
-        name = hashlib.sha256(small.tobytes() + repr(small.size).encode()).hexdigest()
-        path = self.cache / name / "picture.webp"
+        path = self.cache / wardrobe.key_of(small) / "picture.webp"
         if path.exists():
             path.touch()  # so that it is not cleared away while it is shown
         else:

@@ -77,5 +77,9 @@ def uploaded(content: bytes, name: str) -> Choice:
     """
     picture = decode_image(content, name=name)
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    key = hashlib.sha256(picture.tobytes() + repr(picture.size).encode()).hexdigest()
-    return Choice(picture, key)
+    return Choice(picture, key_of(picture))
+
+
+def key_of(picture: Image.Image) -> str:
+    """A text that is equal exactly when the pictures, mode "RGB", are."""
+    return hashlib.sha256(picture.tobytes() + repr(picture.size).encode()).hexdigest()

@@ -414,8 +414,8 @@ class _Layers:
         """Draw the person in the photograph's light, without the drawn background that edges are mixed with."""
         sure = (1 - _chance(self.after, {Label.BACKGROUND}) > _SURE)[None, None]
         colours = _spread(to_unit(self.after.image.detach().float().cpu()), sure)[0]
-        gain, offset = (torch.from_numpy(part).float()[:, None, None] for part in self._light())
-        enlarged = self.grid.enlarge_all(self._with_skin(colours * gain + offset), "bicubic")
+        gain = torch.from_numpy(self._light()).float()[:, None, None]
+        enlarged = self.grid.enlarge_all(self._with_skin(colours * gain), "bicubic")
         return enlarged.clip(0, 1)
 
     def _with_skin(self, colours: Tensor) -> Tensor:
@@ -435,18 +435,18 @@ class _Layers:
         share = share * (2 - apart / _CLOTH).clamp(0, 1)
         return share * skin + (1 - share) * colours
 
-    def _light(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compare photograph and drawing where they should agree: gain and offset per colour channel."""
+    def _light(self) -> NDArray[np.float64]:
+        """Compare photograph and drawing where they should agree: a gain per colour channel."""
         wearer, drawn = self.wearer, self.wearer.drawn
         person = (wearer.open < 0.05) & (wearer.old < 0.05) & (self.new < 0.05)
         apart = _apart(drawn, wearer.photo)
         same = person & (apart < 0.25)  # elsewhere the drawing shows something else, whatever the light
         if int(same.sum()) < _LEAST_KNOWN * self.unit**2:
-            return np.ones(3), np.zeros(3)
+            return np.ones(3)
         x, y = drawn[same].astype(np.float64), wearer.photo[same].astype(np.float64)
         # A gain about black with a ridge, for a drawn colour says more of the light than a difference of two does.
         gain = ((x * y).mean(axis=0) + _RIDGE) / ((x * x).mean(axis=0) + _RIDGE)
-        return gain.clip(*_GAIN), np.zeros(3)
+        return np.asarray(gain.clip(*_GAIN))
 
     def _alike(self, backdrop: NDArray[np.float32]) -> Plane:
         """Say where the photograph shows the background already, though the drawing shows the old garment there."""
