@@ -222,6 +222,19 @@ class _Wearer:
         return self.grid.enlarge_all(to_unit(self.before.image[0].detach().float().cpu()), "bilinear")
 
     @cached_property
+    def cover(self) -> Plane:
+        """What must be covered for the old garment to be gone."""
+        # What is half the old garment is not the background yet: the cover reaches a little beyond it.
+        wide = ndimage.maximum_filter(np.clip(2 * self.old, 0, 1), 2 * round(0.4 * self.grid.unit) + 1)
+        return np.asarray(ndimage.gaussian_filter(wide, 0.3 * self.grid.unit))
+
+    @cached_property
+    def around(self) -> NDArray[np.float64] | None:
+        """How frequent the colour of each pixel is in the background, `(h, w)`; None where too little of it is seen."""
+        free = (self.open > 0.95) & (self.old < 0.05)
+        return None if int(free.sum()) < _LEAST_KNOWN * self.grid.unit**2 else _frequencies(self.photo, free)
+
+    @cached_property
     def skin(self) -> _Skin | None:
         """The person's skin as the photograph shows it; None where it shows too little."""
         frame = self.source.frame
@@ -360,11 +373,7 @@ class _Layers:
     def alpha(self) -> Plane:
         """Return how much of the layers to show."""
         wearer = self.wearer
-        # What is half the old garment is not the background yet: the cover reaches a little beyond it.
-        reach = 2 * round(0.4 * self.unit) + 1
-        cover = ndimage.maximum_filter(np.clip(2 * wearer.old, 0, 1), reach)
-        cover = ndimage.gaussian_filter(cover, 0.3 * self.unit)
-        alpha = np.maximum(cover, self.new) * (1 - wearer.own * (1 - self.new))
+        alpha = np.maximum(wearer.cover, self.new) * (1 - wearer.own * (1 - self.new))
         if self.backdrop is not None:
             alpha = alpha * (1 - self.vacant * self._alike(self.backdrop))
         alpha = alpha * np.clip(2 * self.support, 0, 1) * wearer.fade * (1 - np.clip(2 * wearer.kept, 0, 1))
@@ -453,9 +462,9 @@ class _Layers:
         wearer = self.wearer
         apart = ndimage.gaussian_filter(_apart(wearer.photo, backdrop), 0.7 * self.unit)
         alike = (2 - apart / _NEAR).clip(0, 1)
-        garment, around = (wearer.old > 0.9) & (self.new > 0.9), (wearer.open > 0.95) & (wearer.old < 0.05)
-        if min(int(garment.sum()), int(around.sum())) >= _LEAST_KNOWN * self.unit**2:
-            theirs, ours = _frequencies(wearer.photo, around), _frequencies(wearer.photo, garment)
+        garment, theirs = (wearer.old > 0.9) & (self.new > 0.9), wearer.around
+        if theirs is not None and int(garment.sum()) >= _LEAST_KNOWN * self.unit**2:
+            ours = _frequencies(wearer.photo, garment)
             odds = ndimage.gaussian_filter(theirs / (theirs + ours), self.unit)
             alike = np.maximum(alike, ((odds - 0.5) * 4 + 0.5).clip(0, 1))
         # The blur carries it across the old garment's outline, which would stay as a thin line.
