@@ -26,7 +26,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]
     """
     path = Path(path)
     if path.is_dir():
-        raise SaveError(f"path: expected the path of a file, got the folder {str(path)!r}; add a file name")
+        raise SaveError(f"expected the path of a file, got the folder {str(path)!r}; add a file name", argument="path")
     # Not `tempfile`: its files are readable by their owner alone, and the move would keep that.
     temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}.part")
     try:
@@ -34,7 +34,9 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]
         write(temporary)
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
-        raise SaveError(f"path: cannot write {str(path)!r} ({error}); check the folder and the free space") from error
+        raise SaveError(
+            f"cannot write {str(path)!r} ({error}); check the folder and the free space", argument="path"
+        ) from error
     finally:
         with contextlib.suppress(OSError, ValueError):  # The failure that matters is already on its way.
             temporary.unlink(missing_ok=True)
@@ -75,4 +77,4 @@ def append_line(path: str | os.PathLike[str], line: str) -> None:
                 file.truncate(end)  # The next line must not be glued to half of this one.
                 raise
     except OSError as error:
-        raise SaveError(f"path: cannot write {str(path)!r}: {error.strerror or error}") from error
+        raise SaveError(f"cannot write {str(path)!r}: {error.strerror or error}", argument="path") from error

@@ -150,13 +150,14 @@ def fit_pose(pose: Pose, size: tuple[int, int], name: str) -> Pose:
         PoseError: If it is no `Pose`, or the picture has another aspect.
     """
     if not isinstance(pose, Pose):
-        raise PoseError(f"{name}: expected a styletryon.Pose of 17 keypoints, got {type(pose).__name__}")
+        raise PoseError(f"expected a styletryon.Pose of 17 keypoints, got {type(pose).__name__}", argument=name)
     if pose.size == size:
         return pose
     if abs(pose.size[0] * size[1] - pose.size[1] * size[0]) > max(*pose.size, *size):  # about a pixel
         raise PoseError(
-            f"{name}: expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
-            f"{pose.size[0]}x{pose.size[1]}"
+            f"expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
+            f"{pose.size[0]}x{pose.size[1]}",
+            argument=name,
         )
     return pose.resized(size)
 
@@ -168,7 +169,7 @@ def check_box(box: Sequence[float] | None, *, pose: bool, name: str) -> None:
         ConfigError: If there are both.
     """
     if box is not None and pose:
-        raise ConfigError(f"{name}: expected None beside a pose, which says who it is, got both; leave one out")
+        raise ConfigError("expected None beside a pose, which says who it is, got both; leave one out", argument=name)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ def read_tensors(path: Path, argument: str) -> dict[str, Tensor]:
         return load_file(path, device="cpu")
     except Exception as error:  # whatever a foreign file does to a reader, the caller needs one kind of error
         raise CheckpointError(
-            f"{argument}: expected safetensors in {path}, got {error}; fetch the file or train it again"
+            f"expected safetensors in {path}, got {error}; fetch the file or train it again",
+            argument=argument,
         ) from error
 
 
@@ -39,15 +40,19 @@ def read_state(path: Path, names: str) -> Mapping[str, Any]:
         CheckpointError: If it holds no state dict.
     """
     if not path.is_file():
-        raise CheckpointNotFoundError(f"weights: expected {names} or the path of a file, got {path}; there is none")
+        raise CheckpointNotFoundError(
+            f"expected {names} or the path of a file, got {path}; there is none", argument="weights"
+        )
     if path.suffix == ".safetensors":
         return read_tensors(path, "weights")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # as above
-        raise CheckpointError(f"weights: expected a state dict in {path}, got {error}; fetch it again") from error
+        raise CheckpointError(
+            f"expected a state dict in {path}, got {error}; fetch it again", argument="weights"
+        ) from error
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"weights: expected a state dict in {path}, got a {type(state).__name__}")
+        raise CheckpointError(f"expected a state dict in {path}, got a {type(state).__name__}", argument="weights")
     return state
 
 
@@ -67,7 +72,8 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Any], argument: str)
             misshaped.append(f"{key} {shape and tuple(shape)} for {tuple(own[key].shape)}")
     if missing or unexpected or misshaped:
         raise CheckpointError(
-            f"{argument}: expected the tensors of a {type(network).__name__}, got missing {missing[:8]}, "
-            f"unexpected {unexpected[:8]}, of another shape {misshaped[:8]}; they belong to another network"
+            f"expected the tensors of a {type(network).__name__}, got missing {missing[:8]}, "
+            f"unexpected {unexpected[:8]}, of another shape {misshaped[:8]}; they belong to another network",
+            argument=argument,
         )
     network.load_state_dict(tensors)

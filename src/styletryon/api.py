@@ -193,7 +193,7 @@ def generate(
         1
     """
     if not 0 <= truncation <= 1:
-        raise RangeError(f"truncation: expected a number in [0, 1], got {truncation}")
+        raise RangeError(f"expected a number in [0, 1], got {truncation}", argument="truncation")
     generator = load_model("default" if model is None else model, device=device)
     rng = torch.Generator().manual_seed(seed)  # on the CPU, so that a seed is the same person on every device
     poses = _usual_poses(generator.image_size)
@@ -315,7 +315,9 @@ def _find_device(device: torch.device | str | None) -> torch.device:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"device: expected one that this machine has, got {str(device)!r} ({reason})") from error
+        raise ConfigError(
+            f"expected one that this machine has, got {str(device)!r} ({reason})", argument="device"
+        ) from error
 
 
 @lru_cache(maxsize=4)
@@ -345,8 +347,9 @@ def _as_latent(
     check_box(box, pose=True, name=f"{name}_box")
     if len(picture) != 1:
         raise ShapeError(
-            f"{name}: expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
-            f"whole batch to TryOnOptimizer.optimize"
+            f"expected the latent of one person, got {len(picture)}; pass {name}[i], or hand the "
+            f"whole batch to TryOnOptimizer.optimize",
+            argument=name,
         )
     latent = picture.to(projector.generator.w_mean.device)
     return latent if pose is None else latent.with_pose(fit_pose(pose, projector.generator.image_size, f"{name}_pose"))

@@ -155,15 +155,16 @@ def read_table(path: str | os.PathLike[str], *, region: str = "top") -> tuple[Ba
             missing, unknown = {"person", "garment"} - set(heading), set(heading) - set(_COLUMNS)
             if missing or unknown:
                 raise DataError(
-                    f"table: expected a heading with person and garment out of {', '.join(_COLUMNS)} in "
-                    f"{str(path)!r}, got {', '.join(heading) or 'nothing'}"
+                    f"expected a heading with person and garment out of {', '.join(_COLUMNS)} in "
+                    f"{str(path)!r}, got {', '.join(heading) or 'nothing'}",
+                    argument="table",
                 )
             reader.fieldnames = heading
             rows = [_read_row(reader.line_num, cells, path.parent, region) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"table: expected a CSV file, got {str(path)!r} ({error})") from error
+        raise DataError(f"expected a CSV file, got {str(path)!r} ({error})", argument="table") from error
     if not rows:
-        raise DataError(f"table: expected rows below the heading of {str(path)!r}, got none")
+        raise DataError(f"expected rows below the heading of {str(path)!r}, got none", argument="table")
     return tuple(_without_doubles(rows))
 
 
@@ -249,8 +250,9 @@ def try_on_table(
     """
     if batch_size < 1 or world_size < 1 or not 0 <= rank < world_size:
         raise RangeError(
-            "batch_size, rank, world_size: expected at least 1, a rank in [0, world_size) and at least 1, got "
-            f"{batch_size}, {rank} and {world_size}"
+            "expected at least 1, a rank in [0, world_size) and at least 1, got "
+            f"{batch_size}, {rank} and {world_size}",
+            argument="batch_size, rank, world_size",
         )
     rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else tuple(table)
     generator = load_model("default" if model is None else model, device=device)
@@ -352,11 +354,12 @@ def _claim(folder: Path, settings: Mapping[str, Any]) -> None:
         write_text(path, json.dumps(dict(settings), indent=1) + "\n")
         return
     except (OSError, ValueError) as error:
-        raise ConfigError(f"out: cannot read {str(path)!r} ({error}); choose another folder") from error
+        raise ConfigError(f"cannot read {str(path)!r} ({error}); choose another folder", argument="out") from error
     if known != dict(settings):
         raise ConfigError(
-            f"out: expected a folder of results with {dict(settings)}, got {str(folder)!r} with {known}; choose "
-            "another folder, or the same settings"
+            f"expected a folder of results with {dict(settings)}, got {str(folder)!r} with {known}; choose "
+            "another folder, or the same settings",
+            argument="out",
         )
 
 
@@ -448,7 +451,7 @@ class _Wardrobe:
             contents = [Path(photo).read_bytes(), b"" if pose is None else Path(pose).read_bytes()]
         except (OSError, ValueError) as error:
             name = getattr(error, "filename", None) or photo
-            raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+            raise DataError(f"{getattr(error, 'strerror', None) or error}", argument=name) from error
         digest = hashlib.blake2b(f"{self.settings}{' dress' if dressed else ''}".encode(), digest_size=16)
         for content in contents:
             digest.update(hashlib.blake2b(content).digest())
@@ -491,7 +494,7 @@ class _Wardrobe:
             latent.save(self.folder / f"{key}.safetensors")
             source = one.source
             if source.pose is None or source.labels is None:
-                raise DataError(f"{key}: expected a source with pose and labels, got none")
+                raise DataError("expected a source with pose and labels, got none", argument=key)
             save_image(Image.fromarray(source.labels), self.folder / f"{key}.png")
             keypoints = source.pose.keypoints[0].tolist()
             known = json.dumps({"frame": asdict(source.frame), "keypoints": keypoints})
@@ -508,6 +511,6 @@ def _read_pose(file: Path, photo: Image.Image) -> Pose:
     try:
         points = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{file.name}: expected 17 triples [x, y, score] as JSON ({error})") from error
+        raise DataError(f"expected 17 triples [x, y, score] as JSON ({error})", argument=file.name) from error
     with called({"keypoints": file.name}):
         return Pose(points, (photo.height, photo.width))

@@ -158,8 +158,9 @@ def adapt(generator: AnyDrawer, latent: Latent) -> AnyDrawer:
     tuned = getattr(generator, "tuned", None)
     if tuned is None:
         raise ConfigError(
-            f"latent: expected one without tuning, for {type(generator).__name__} has no method `tuned`; drop it with "
-            "dataclasses.replace(latent, tuning=None)"
+            f"expected one without tuning, for {type(generator).__name__} has no method `tuned`; drop it with "
+            "dataclasses.replace(latent, tuning=None)",
+            argument="latent",
         )
     copy: AnyDrawer = tuned(latent.tuning)
     return copy
@@ -206,6 +207,7 @@ def check_aspect(name: str, pose: Pose, size: tuple[int, int]) -> None:
     height, width = pose.size
     if abs(height * size[1] - width * size[0]) > max(height, width, *size):
         raise ShapeError(
-            f"{name}: expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
-            f"{height}x{width}; bring them to the generator's picture"
+            f"expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
+            f"{height}x{width}; bring them to the generator's picture",
+            argument=name,
         )

@@ -30,7 +30,24 @@ from __future__ import annotations
 
 
 class StyleTryOnError(Exception):
-    """The root of every exception that styletryon raises on purpose."""
+    """The root of every exception that styletryon raises on purpose.
+
+    Args:
+        problem: What was expected, what came instead, and the likely mend.
+        argument: The name of the argument that is meant, as its caller knows it; None where no argument is to blame.
+
+    Attributes:
+        problem: As given.
+        argument: As given. `str(error)` begins with it.
+    """
+
+    def __init__(self, problem: str = "", *, argument: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.argument = argument
+
+    def __str__(self) -> str:
+        return self.problem if self.argument is None else f"{self.argument}: {self.problem}"
 
 
 class ImageError(StyleTryOnError, ValueError):
@@ -39,8 +56,6 @@ class ImageError(StyleTryOnError, ValueError):
 
 class ImageNotFoundError(ImageError, FileNotFoundError):
     """The path of an image leads to no file."""
-
-    __str__ = Exception.__str__
 
 
 class ShapeError(StyleTryOnError, ValueError):
@@ -78,8 +93,6 @@ class CheckpointError(StyleTryOnError, ValueError):
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
     """The path or name of a saved model leads to nothing."""
 
-    __str__ = Exception.__str__
-
 
 class DataError(StyleTryOnError, ValueError):
     """A data set is incomplete or inconsistent."""
@@ -87,8 +100,6 @@ class DataError(StyleTryOnError, ValueError):
 
 class SaveError(StyleTryOnError, OSError):
     """A file cannot be written. What stood there before still stands."""
-
-    __str__ = Exception.__str__
 
 
 class WeightsUnavailableError(StyleTryOnError, RuntimeError):

@@ -109,27 +109,28 @@ def read_image(image: ImageLike, *, name: str = "image") -> Image.Image:
     if isinstance(image, Tensor):
         return _read_tensor(image, name)
     raise ImageError(
-        f"{name}: expected a path, a PIL image, an (H, W, 3) uint8 array or a (3, H, W) tensor in [0, 1], "
-        f"got {type(image).__name__}"
+        "expected a path, a PIL image, an (H, W, 3) uint8 array or a (3, H, W) tensor in [0, 1], "
+        f"got {type(image).__name__}",
+        argument=name,
     )
 
 
 def _read_file(source: str | os.PathLike[str], name: str) -> Image.Image:
     text = os.fspath(source)
     if not isinstance(text, str):
-        raise ImageError(f"{name}: expected a path as text, got {type(text).__name__}; use os.fsdecode(path)")
+        raise ImageError(f"expected a path as text, got {type(text).__name__}; use os.fsdecode(path)", argument=name)
     try:
         path = Path(text)
         found, folder, regular = path.exists(), path.is_dir(), path.is_file()
     except (OSError, ValueError) as error:
-        raise ImageError(f"{name}: expected the path of a picture, got {text[:200]!r} ({error})") from error
+        raise ImageError(f"expected the path of a picture, got {text[:200]!r} ({error})", argument=name) from error
     if not found:
         mend = "download the picture first" if "://" in text else f"check the path (relative to {str(Path.cwd())!r})"
-        raise ImageNotFoundError(f"{name}: no such file: {text!r}; {mend}")
+        raise ImageNotFoundError(f"no such file: {text!r}; {mend}", argument=name)
     if folder:
-        raise ImageError(f"{name}: expected the path of a picture, got the folder {text!r}")
+        raise ImageError(f"expected the path of a picture, got the folder {text!r}", argument=name)
     if not regular:
-        raise ImageError(f"{name}: expected the path of a picture, got {text!r}, which is no regular file")
+        raise ImageError(f"expected the path of a picture, got {text!r}, which is no regular file", argument=name)
     return _decode(path, repr(text), name)
 
 
@@ -160,15 +161,18 @@ def _decode(source: Path | io.BytesIO, shown: str, name: str) -> Image.Image:
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
-            raise ImageError(f"{name}: {shown} is too large ({error}); make it smaller first") from error
+            raise ImageError(f"{shown} is too large ({error}); make it smaller first", argument=name) from error
         except UnidentifiedImageError as error:
             raise ImageError(
-                f"{name}: {shown} is not a picture that Pillow can read; save it as PNG or JPEG"
+                f"{shown} is not a picture that Pillow can read; save it as PNG or JPEG",
+                argument=name,
             ) from error
         except PermissionError as error:
-            raise ImageError(f"{name}: {shown} may not be read ({error}); check its permissions") from error
+            raise ImageError(f"{shown} may not be read ({error}); check its permissions", argument=name) from error
         except Exception as error:  # Decoders of damaged files raise nearly anything: SyntaxError, struct.error, ...
-            raise ImageError(f"{name}: {shown} is damaged or incomplete ({_reason(error)}); get it anew") from error
+            raise ImageError(
+                f"{shown} is damaged or incomplete ({_reason(error)}); get it anew", argument=name
+            ) from error
 
 
 def _read_pil(picture: Image.Image, name: str) -> Image.Image:
@@ -180,8 +184,9 @@ def _read_pil(picture: Image.Image, name: str) -> Image.Image:
             raise
         except Exception as error:  # The picture may be a file that is yet to be decoded; see _read_file.
             raise ImageError(
-                f"{name}: the PIL image of mode {picture.mode!r} cannot be read ({_reason(error)}); its file may be "
-                f"damaged or already closed"
+                f"the PIL image of mode {picture.mode!r} cannot be read ({_reason(error)}); its file may be "
+                f"damaged or already closed",
+                argument=name,
             ) from error
 
 
@@ -208,7 +213,7 @@ def _read_array(array: NDArray[Any], name: str) -> Image.Image:
         mend = "for values in [0, 1] pass (image * 255).round().astype(np.uint8)"
     else:
         mend = "for values in 0..255 pass image.astype(np.uint8)"
-    raise ImageError(f"{name}: expected an (H, W, 3) uint8 array, got {shape} {array.dtype}; {mend}")
+    raise ImageError(f"expected an (H, W, 3) uint8 array, got {shape} {array.dtype}; {mend}", argument=name)
 
 
 def _read_tensor(tensor: Tensor, name: str) -> Image.Image:
@@ -231,16 +236,17 @@ def _read_tensor(tensor: Tensor, name: str) -> Image.Image:
         _check_size(shape[2], shape[1], name)
         pixels = tensor.detach().to("cpu", torch.float32)
         if not bool(torch.isfinite(pixels).all()):
-            raise ImageError(f"{name}: expected finite values in [0, 1], got NaN or infinity")
+            raise ImageError("expected finite values in [0, 1], got NaN or infinity", argument=name)
         low, high = pixels.min().item(), pixels.max().item()
         if low < -1e-3 or high > 1 + 1e-3:  # The slack is for what rounding in half precision and resizing leave.
             raise ImageError(
-                f"{name}: expected values in [0, 1], got {low:.4g} to {high:.4g}; did you pass 0..255 or [-1, 1]? "
-                f"Then pass image / 255 or (image + 1) / 2"
+                f"expected values in [0, 1], got {low:.4g} to {high:.4g}; did you pass 0..255 or [-1, 1]? "
+                f"Then pass image / 255 or (image + 1) / 2",
+                argument=name,
             )
         array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         return Image.fromarray(array)
-    raise ImageError(f"{name}: expected a (3, H, W) float tensor in [0, 1], got {shape} {tensor.dtype}; {mend}")
+    raise ImageError(f"expected a (3, H, W) float tensor in [0, 1], got {shape} {tensor.dtype}; {mend}", argument=name)
 
 
 @contextmanager
@@ -253,15 +259,17 @@ def _quietly() -> Iterator[None]:
 
 def _check_size(width: int, height: int, name: str) -> None:
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{name}: expected at least {MIN_SIDE} pixels a side, got {width}x{height}: too small")
+        raise ImageError(f"expected at least {MIN_SIDE} pixels a side, got {width}x{height}: too small", argument=name)
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{name}: expected at most {MAX_PIXELS // 1_000_000} megapixels, got {width}x{height}: too large; "
-            f"make it smaller first"
+            f"expected at most {MAX_PIXELS // 1_000_000} megapixels, got {width}x{height}: too large; "
+            f"make it smaller first",
+            argument=name,
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(
-            f"{name}: expected sides of at most {MAX_ASPECT:g} to 1, got {width}x{height}; cut out the person first"
+            f"expected sides of at most {MAX_ASPECT:g} to 1, got {width}x{height}; cut out the person first",
+            argument=name,
         )
 
 
@@ -296,7 +304,9 @@ def _integer_grey(picture: Image.Image, name: str) -> Image.Image:
     values = np.asarray(picture).astype(np.int64)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise ImageError(f"{name}: expected grey values in 0..65535, got {low} to {high}; scale them to 8 bits first")
+        raise ImageError(
+            f"expected grey values in 0..65535, got {low} to {high}; scale them to 8 bits first", argument=name
+        )
     # Mode "I" does not tell how many bits it means: only values that eight bits cannot hold speak for sixteen.
     deep = picture.mode != "I" or high > 255
     return Image.fromarray(((values + 128) // 257 if deep else values).astype(np.uint8))
@@ -305,10 +315,12 @@ def _integer_grey(picture: Image.Image, name: str) -> Image.Image:
 def _float_grey(picture: Image.Image, name: str) -> Image.Image:
     values = np.asarray(picture)
     if not np.isfinite(values).all():
-        raise ImageError(f"{name}: expected finite grey values, got NaN or infinity")
+        raise ImageError("expected finite grey values, got NaN or infinity", argument=name)
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 255:
-        raise ImageError(f"{name}: expected grey values in [0, 1] or 0..255, got {low:.4g} to {high:.4g}; scale them")
+        raise ImageError(
+            f"expected grey values in [0, 1] or 0..255, got {low:.4g} to {high:.4g}; scale them", argument=name
+        )
     return Image.fromarray((values * (255 if high <= 1 else 1)).round().astype(np.uint8))
 
 
@@ -385,9 +397,11 @@ def to_pil(pixels: Tensor) -> Image.Image:
     if pixels.ndim == 4 and pixels.shape[0] == 1:
         pixels = pixels[0]
     if pixels.ndim != 3 or pixels.shape[0] != 3:
-        raise ShapeError(f"pixels: expected shape (3, H, W), got {tuple(pixels.shape)}; pass one picture at a time")
+        raise ShapeError(
+            f"expected shape (3, H, W), got {tuple(pixels.shape)}; pass one picture at a time", argument="pixels"
+        )
     if bool(torch.isnan(pixels).any()):
-        raise RangeError("pixels: expected values in [-1, 1], got NaN")
+        raise RangeError("expected values in [-1, 1], got NaN", argument="pixels")
     return Image.fromarray(to_uint8(pixels).permute(1, 2, 0).cpu().contiguous().numpy())
 
 
@@ -407,9 +421,11 @@ def labels_to_image(labels: Tensor | NDArray[Any], palette: Sequence[Colour] = P
     """
     classes = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if classes.ndim != 2 or not np.issubdtype(classes.dtype, np.integer):
-        raise ShapeError(f"labels: expected (H, W) integers, got {classes.shape} {classes.dtype}")
+        raise ShapeError(f"expected (H, W) integers, got {classes.shape} {classes.dtype}", argument="labels")
     if classes.size and (classes.min() < 0 or classes.max() >= len(palette)):
-        raise RangeError(f"labels: expected classes 0..{len(palette) - 1}, got {classes.min()} to {classes.max()}")
+        raise RangeError(
+            f"expected classes 0..{len(palette) - 1}, got {classes.min()} to {classes.max()}", argument="labels"
+        )
     return Image.fromarray(np.asarray(palette, dtype=np.uint8)[classes])
 
 
@@ -426,7 +442,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     ending = Path(path).suffix.lower()
     kind = Image.registered_extensions().get(ending)
     if kind is None or kind not in Image.SAVE:
-        raise SaveError(f"path: expected a name that ends in .png, .jpg or .webp, got {os.fspath(path)!r}")
+        raise SaveError(f"expected a name that ends in .png, .jpg or .webp, got {os.fspath(path)!r}", argument="path")
     if kind in ("JPEG", "MPO") and image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
@@ -455,7 +471,7 @@ class Frame:
     def __post_init__(self) -> None:
         left, top, right, bottom = self.box
         if not (all(math.isfinite(edge) for edge in self.box) and left < right and top < bottom):
-            raise RangeError(f"box: expected left < right and top < bottom, got {self.box}")
+            raise RangeError(f"expected left < right and top < bottom, got {self.box}", argument="box")
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -511,8 +527,9 @@ class Source:
 def _check_pose_size(pose: Pose, size: tuple[int, int]) -> None:
     if pose.size != tuple(size):
         raise PoseError(
-            f"pose: expected keypoints in a picture of {size[0]}x{size[1]} (height x width), got {pose.size[0]}x"
-            f"{pose.size[1]}; use pose.resized if it is the same picture at another scale"
+            f"expected keypoints in a picture of {size[0]}x{size[1]} (height x width), got {pose.size[0]}x"
+            f"{pose.size[1]}; use pose.resized if it is the same picture at another scale",
+            argument="pose",
         )
 
 
@@ -548,7 +565,7 @@ def frame_person(pose: Pose, photo_size: tuple[int, int], size: tuple[int, int])
         PersonNotFoundError: If neither shoulders nor hips were found, or the person does not stand or sit upright.
     """
     if len(pose) != 1:
-        raise PoseError(f"pose: expected one person, got {len(pose)}; pass pose[i]")
+        raise PoseError(f"expected one person, got {len(pose)}; pass pose[i]", argument="pose")
     _check_pose_size(pose, photo_size)
     points = pose.keypoints[0].detach().cpu().double().numpy()
     seen = (pose.keypoints[0, :, 2] > MIN_SCORE).cpu().numpy()  # In single precision: there, 0.2 is not above 0.2.
@@ -562,8 +579,9 @@ def frame_person(pose: Pose, photo_size: tuple[int, int], size: tuple[int, int])
         middles["nose"] = points[0, :2]
     if "shoulders" not in middles and "hips" not in middles:
         raise PersonNotFoundError(
-            "pose: expected shoulders or hips with a score above 0.2, got neither; use a photograph that shows the "
-            "person from head to knee, or pass the keypoints yourself"
+            "expected shoulders or hips with a score above 0.2, got neither; use a photograph that shows the "
+            "person from head to knee, or pass the keypoints yourself",
+            argument="pose",
         )
     top, length = _fit_body(middles, points, seen)
 
@@ -608,8 +626,9 @@ def _fit_body(
         torso = 0.0
     if length <= 0 or length < 0.5 * torso / (_HEIGHTS["hips"] - _HEIGHTS["shoulders"]):
         raise PersonNotFoundError(
-            "pose: expected an upright person, head above hips, of whom at least both shoulders or both hips are seen; "
-            "turn the photograph upright, or use one that shows the person from head to knee"
+            "expected an upright person, head above hips, of whom at least both shoulders or both hips are seen; "
+            "turn the photograph upright, or use one that shows the person from head to knee",
+            argument="pose",
         )
     return top, length
 
@@ -705,7 +724,9 @@ def crop_labels(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
         ImageError: If the frame is unreasonably large.
     """
     if labels.shape != tuple(frame.photo_size) or labels.dtype != np.uint8:
-        raise ShapeError(f"labels: expected {tuple(frame.photo_size)} uint8, got {labels.shape} {labels.dtype}")
+        raise ShapeError(
+            f"expected {tuple(frame.photo_size)} uint8, got {labels.shape} {labels.dtype}", argument="labels"
+        )
     x0, y0, x1, y1 = _whole_box(frame)
     height, width = labels.shape
     inside = labels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
@@ -730,7 +751,9 @@ def _whole_box(frame: Frame) -> tuple[int, int, int, int]:
     left, top, right, bottom = frame.box
     x0, y0, x1, y1 = math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
     if (x1 - x0) * (y1 - y0) > 4 * MAX_PIXELS:
-        raise ImageError(f"frame: expected a part of the photograph, got a box of {x1 - x0}x{y1 - y0} pixels")
+        raise ImageError(
+            f"expected a part of the photograph, got a box of {x1 - x0}x{y1 - y0} pixels", argument="frame"
+        )
     return x0, y0, x1, y1
 
 
@@ -782,11 +805,11 @@ def paste_back(
     mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask
     for argument, tensor, shape in (("drawing", drawing, (3, height, width)), ("mask", mask, (height, width))):
         if tuple(tensor.shape) != shape:
-            raise ShapeError(f"{argument}: expected shape {shape} of the frame, got {tuple(tensor.shape)}")
+            raise ShapeError(f"expected shape {shape} of the frame, got {tuple(tensor.shape)}", argument=argument)
         if bool(torch.isnan(tensor).any()):
-            raise RangeError(f"{argument}: expected numbers, got NaN")
+            raise RangeError("expected numbers, got NaN", argument=argument)
     if not feather >= 0:
-        raise RangeError(f"feather: expected a width of 0 or more, got {feather}")
+        raise RangeError(f"expected a width of 0 or more, got {feather}", argument="feather")
 
     result = np.array(photo.convert("RGB"))
     opacity = mask.detach().cpu().float().clamp(0, 1).numpy()
@@ -890,8 +913,9 @@ def _resample(
 def _check_photo(photo: Image.Image, frame: Frame) -> None:
     if (photo.height, photo.width) != tuple(frame.photo_size):
         raise ImageError(
-            f"photo: expected the photograph of the frame, {frame.photo_size[1]}x{frame.photo_size[0]}, "
-            f"got {photo.width}x{photo.height}"
+            f"expected the photograph of the frame, {frame.photo_size[1]}x{frame.photo_size[0]}, "
+            f"got {photo.width}x{photo.height}",
+            argument="photo",
         )
 
 
@@ -920,9 +944,11 @@ def matte(picture: Image.Image, person: NDArray[np.bool_], *, band: int) -> NDAr
     from scipy import ndimage  # Here, because it costs more to import than all else in this module.
 
     if person.shape != (picture.height, picture.width):
-        raise ShapeError(f"person: expected {(picture.height, picture.width)} as the picture, got {person.shape}")
+        raise ShapeError(
+            f"expected {(picture.height, picture.width)} as the picture, got {person.shape}", argument="person"
+        )
     if band < 1:
-        raise RangeError(f"band: expected at least 1 pixel, got {band}")
+        raise RangeError(f"expected at least 1 pixel, got {band}", argument="band")
     if person.all() or not person.any():
         return person.astype(np.float32)
     colours = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
@@ -995,9 +1021,11 @@ def cut_out(picture: Image.Image, coverage: NDArray[np.float32], background: Col
     from scipy import ndimage
 
     if coverage.shape != (picture.height, picture.width):
-        raise ShapeError(f"coverage: expected {(picture.height, picture.width)} as the picture, got {coverage.shape}")
+        raise ShapeError(
+            f"expected {(picture.height, picture.width)} as the picture, got {coverage.shape}", argument="coverage"
+        )
     if not (coverage.min() >= 0 and coverage.max() <= 1):
-        raise RangeError(f"coverage: expected values in [0, 1], got {coverage.min()} to {coverage.max()}")
+        raise RangeError(f"expected values in [0, 1], got {coverage.min()} to {coverage.max()}", argument="coverage")
     colours = np.asarray(picture.convert("RGB"), dtype=np.float32)
     inner = ndimage.minimum_filter(coverage, 3, mode="nearest") ** 4  # The outermost whole pixels are mixed as well.
     weight = ndimage.gaussian_filter(inner, 0.75 * band, mode="nearest", truncate=6)[..., None]
@@ -1041,17 +1069,18 @@ def contact_sheet(
         RangeError: If the scale is not positive.
     """
     if not images:
-        raise ImageError("images: expected at least one picture, got none")
+        raise ImageError("expected at least one picture, got none", argument="images")
     if columns < 1:
-        raise ShapeError(f"columns: expected at least 1, got {columns}")
+        raise ShapeError(f"expected at least 1, got {columns}", argument="columns")
     rows = math.ceil(len(images) / columns)
     columns = min(columns, len(images))
     if captions is not None and len(captions) not in (len(images), columns):
         raise ShapeError(
-            f"captions: expected {len(images)}, one per picture, or {columns}, one per column, got {len(captions)}"
+            f"expected {len(images)}, one per picture, or {columns}, one per column, got {len(captions)}",
+            argument="captions",
         )
     if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise RangeError(f"scale: expected a positive number, got {scale}")
+        raise RangeError(f"expected a positive number, got {scale}", argument="scale")
     pictures = [_as_picture(image) for image in images]
     factor = scale if scale is not None else max(1.0, 256 / max(picture.height for picture in pictures))
     pictures = [_enlarged(picture, factor) for picture in pictures]
@@ -1113,7 +1142,7 @@ def _as_picture(image: Image.Image | Tensor) -> Image.Image:
     if isinstance(image, Tensor):
         return to_pil(image)
     if not isinstance(image, Image.Image):
-        raise ImageError(f"images: expected PIL images or (3, H, W) tensors, got {type(image).__name__}")
+        raise ImageError(f"expected PIL images or (3, H, W) tensors, got {type(image).__name__}", argument="images")
     if image.has_transparency_data:
         paper = Image.new("RGB", image.size, _PAPER)
         rgba = image.convert("RGBA")

@@ -79,16 +79,18 @@ def resolve_region(region: Region) -> frozenset[Label]:
     if isinstance(region, str):
         if region not in REGIONS:
             known = ", ".join(repr(name) for name in REGIONS)
-            raise RegionError(f"region: expected one of {known} or a set of label classes, got {region!r}")
+            raise RegionError(f"expected one of {known} or a set of label classes, got {region!r}", argument="region")
         return REGIONS[region]
     try:
         classes = frozenset(_resolve_label(item) for item in region)
     except TypeError as error:
-        raise RegionError(f"region: expected a name or a set of label classes, got {type(region).__name__}") from error
+        raise RegionError(
+            f"expected a name or a set of label classes, got {type(region).__name__}", argument="region"
+        ) from error
     if not classes:
-        raise RegionError("region: expected at least one label class, got an empty set; try region='top'")
+        raise RegionError("expected at least one label class, got an empty set; try region='top'", argument="region")
     if Label.BACKGROUND in classes:
-        raise RegionError("region: the background cannot be tried on; leave class 0 out of the set")
+        raise RegionError("the background cannot be tried on; leave class 0 out of the set", argument="region")
     return classes
 
 
@@ -97,4 +99,4 @@ def _resolve_label(item: int | str) -> Label:
         return Label[item.upper()] if isinstance(item, str) else Label(item)
     except (KeyError, ValueError) as error:
         known = ", ".join(f"{label.name.lower()}={label.value}" for label in Label)
-        raise RegionError(f"region: expected label classes among {known}, got {item!r}") from error
+        raise RegionError(f"expected label classes among {known}, got {item!r}", argument="region") from error

@@ -61,15 +61,16 @@ class Latent:
     def __post_init__(self) -> None:
         count = len(self.pose)
         if not self.styles:
-            raise ShapeError("styles: expected a tensor per styled layer, got none")
+            raise ShapeError("expected a tensor per styled layer, got none", argument="styles")
         for name, group in (("styles", self.styles), ("noise", self.noise or ()), ("anchor", self.anchor or ())):
             for layer, tensor in enumerate(group):
                 if tensor.shape[0] != count:
                     raise ShapeError(
-                        f"{name}[{layer}]: expected a batch of {count}, one per pose, got shape {tuple(tensor.shape)}"
+                        f"expected a batch of {count}, one per pose, got shape {tuple(tensor.shape)}",
+                        argument=f"{name}[{layer}]",
                     )
         if self.source is not None and len(self.source) != count:
-            raise ShapeError(f"source: expected {count} entries, one per pose, got {len(self.source)}")
+            raise ShapeError(f"expected {count} entries, one per pose, got {len(self.source)}", argument="source")
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -150,7 +151,9 @@ class Latent:
         try:
             report = json.dumps(dict(self.report), default=float)
         except (TypeError, ValueError) as error:
-            raise SaveError(f"report: expected plain numbers, got {dict(self.report)!r} ({error})") from error
+            raise SaveError(
+                f"expected plain numbers, got {dict(self.report)!r} ({error})", argument="report"
+            ) from error
         metadata = {
             "format": _FORMAT,
             "model": self.model,
@@ -194,7 +197,8 @@ class Latent:
         path = Path(path)
         if not path.is_file():
             raise CheckpointNotFoundError(
-                f"path: expected a file that Latent.save wrote, got {str(path)!r}: no such file"
+                f"expected a file that Latent.save wrote, got {str(path)!r}: no such file",
+                argument="path",
             )
         try:
             with safe_open(path, framework="pt") as file:
@@ -203,7 +207,8 @@ class Latent:
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
             if metadata.get("format") != _FORMAT:
                 raise CheckpointError(
-                    f"path: expected a latent of format {_FORMAT!r}, got {metadata.get('format')!r} in {str(path)!r}"
+                    f"expected a latent of format {_FORMAT!r}, got {metadata.get('format')!r} in {str(path)!r}",
+                    argument="path",
                 )
             height, width = json.loads(metadata["size"])
             pose = Pose(tensors.pop("keypoints"), (height, width))
@@ -224,10 +229,11 @@ class Latent:
             raise
         except (OSError, SafetensorError, StyleTryOnError, KeyError, TypeError, ValueError, IndexError) as error:
             raise CheckpointError(
-                f"path: {str(path)!r} is damaged or no latent ({type(error).__name__}: {error}); save it anew"
+                f"{str(path)!r} is damaged or no latent ({type(error).__name__}: {error}); save it anew",
+                argument="path",
             ) from error
         if tensors:
-            raise CheckpointError(f"path: {str(path)!r} holds unknown tensors: {', '.join(sorted(tensors))}")
+            raise CheckpointError(f"{str(path)!r} holds unknown tensors: {', '.join(sorted(tensors))}", argument="path")
         return latent.to(device)
 
 
@@ -245,31 +251,35 @@ def stack(latents: Sequence[Latent]) -> Latent:
             maps, without which those would be drawn differently, or they are tuned in different ways.
     """
     if not latents:
-        raise ShapeError("latents: expected at least one latent, got none")
+        raise ShapeError("expected at least one latent, got none", argument="latents")
     first = latents[0]
     channels = [style.shape[1:] for style in first.styles]
     for other in latents[1:]:
         if [style.shape[1:] for style in other.styles] != channels:
             raise ShapeError(
-                f"latents: expected styles of one generator, got {len(first.styles)} layers of "
+                f"expected styles of one generator, got {len(first.styles)} layers of "
                 f"{[shape.numel() for shape in channels]} channels and {len(other.styles)} layers of "
-                f"{[style.shape[1:].numel() for style in other.styles]}"
+                f"{[style.shape[1:].numel() for style in other.styles]}",
+                argument="latents",
             )
         if other.model != first.model or other.pose.size != first.pose.size:
             raise ShapeError(
-                f"latents: expected latents of one generator and picture size, got {first.model or 'unknown'} "
-                f"{first.pose.size} and {other.model or 'unknown'} {other.pose.size}"
+                f"expected latents of one generator and picture size, got {first.model or 'unknown'} "
+                f"{first.pose.size} and {other.model or 'unknown'} {other.pose.size}",
+                argument="latents",
             )
     noises = [latent.noise for latent in latents if latent.noise is not None]
     if 0 < len(noises) < len(latents):
         raise ShapeError(
-            f"latents: expected noise maps in all or in none, got {len(noises)} of {len(latents)} with some; find them "
-            "alike, or drop them with dataclasses.replace(latent, noise=None)"
+            f"expected noise maps in all or in none, got {len(noises)} of {len(latents)} with some; find them "
+            "alike, or drop them with dataclasses.replace(latent, noise=None)",
+            argument="latents",
         )
     if any(latent.tuning is not first.tuning for latent in latents):
         raise ShapeError(
-            "latents: expected latents of one tuning, for a generator draws with one set of weights; go on with each "
-            "alone, or drop it with dataclasses.replace(latent, tuning=None)"
+            "expected latents of one tuning, for a generator draws with one set of weights; go on with each "
+            "alone, or drop it with dataclasses.replace(latent, tuning=None)",
+            argument="latents",
         )
     sources = [latent.source for latent in latents if latent.source is not None]
     anchors = [latent.anchor or latent.styles for latent in latents]

@@ -49,7 +49,8 @@ def serve(room: FittingRoom, *, host: str = "127.0.0.1", port: int = 7860, folde
     """
     if importlib.util.find_spec("gradio") is None:
         raise DependencyError(
-            'gradio: the fitting room needs it, but it is not installed; run pip install "styletryon[app]"'
+            'the fitting room needs it, but it is not installed; run pip install "styletryon[app]"',
+            argument="gradio",
         )
     from styletryon.app.server import Server
 

@@ -158,7 +158,9 @@ class FittingRoom:
             ShapeError: If there are not as many scales as groups.
         """
         if len(scales) != len(self.groups):
-            raise ShapeError(f"scales: expected {len(self.groups)} numbers, one per group, got {len(scales)}")
+            raise ShapeError(
+                f"expected {len(self.groups)} numbers, one per group, got {len(scales)}", argument="scales"
+            )
         chosen = dict(zip(self.groups, map(float, scales), strict=True))
         if all(scale == 1 for scale in chosen.values()):
             return replace(fitting, result=fitting.found, scales=chosen)

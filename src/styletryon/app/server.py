@@ -80,7 +80,7 @@ class Server:
 
 def _check_free(host: str, port: int) -> None:
     if not 0 < port < 65536:
-        raise ConfigError(f"port: expected 1 to 65535, got {port}")
+        raise ConfigError(f"expected 1 to 65535, got {port}", argument="port")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -88,8 +88,9 @@ def _check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except (OSError, UnicodeError) as error:
             raise ConfigError(
-                f"host, port: expected an address and a free port of this machine, got {host!r} and {port} ({error}); "
-                "choose another port"
+                f"expected an address and a free port of this machine, got {host!r} and {port} ({error}); "
+                "choose another port",
+                argument="host, port",
             ) from error
 
 
@@ -100,4 +101,6 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
-        raise SaveError(f"folder: cannot clear {str(folder)!r} ({error}); remove it or choose another port") from error
+        raise SaveError(
+            f"cannot clear {str(folder)!r} ({error}); remove it or choose another port", argument="folder"
+        ) from error

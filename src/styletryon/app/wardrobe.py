@@ -53,7 +53,7 @@ def rendered(index: int) -> Choice:
         RangeError: If there is no such figure.
     """
     if not 0 <= index < len(SEEDS):
-        raise RangeError(f"index: expected 0 to {len(SEEDS) - 1}, got {index}")
+        raise RangeError(f"expected 0 to {len(SEEDS) - 1}, got {index}", argument="index")
     figure = paperdoll.render(paperdoll.sample_figure(SEEDS[index]), SIZE)
     pose = Pose(torch.from_numpy(figure.keypoints), SIZE)
     return Choice(Image.fromarray(figure.image), f"rendered {index}", pose)

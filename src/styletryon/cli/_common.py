@@ -39,7 +39,7 @@ def use_threads(arguments: argparse.Namespace) -> None:
     if threads is None:
         threads = max(1, torch.get_num_threads() // 2)
     if threads < 1:
-        raise RangeError(f"--threads: expected at least 1, got {threads}")
+        raise RangeError(f"expected at least 1, got {threads}", argument="--threads")
     torch.set_num_threads(threads)
 
 

@@ -28,7 +28,9 @@ def _try_on_batch(arguments: argparse.Namespace) -> None:
     from styletryon.batch import try_on_table
 
     if not isinstance(arguments.region, str):
-        raise ConfigError("--region: expected the name of a region; label classes go into the table's column region")
+        raise ConfigError(
+            "expected the name of a region; label classes go into the table's column region", argument="--region"
+        )
     # As torchrun sets them, on one machine or several; the processes share nothing but the folder.
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     with Stages(shown=wants_progress(arguments)) as stages:

@@ -99,7 +99,9 @@ def _read_keypoints(file: Path) -> dict[str, Any]:
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"--keypoints: expected a JSON file, got {str(file)!r} ({error})") from error
+        raise DataError(f"expected a JSON file, got {str(file)!r} ({error})", argument="--keypoints") from error
     if not isinstance(table, dict):
-        raise DataError(f"--keypoints: expected an object of name -> keypoints in {str(file)!r}, got another")
+        raise DataError(
+            f"expected an object of name -> keypoints in {str(file)!r}, got another", argument="--keypoints"
+        )
     return table

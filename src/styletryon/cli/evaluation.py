@@ -57,7 +57,7 @@ def _add_evaluate(commands: Commands) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     if not isinstance(arguments.region, str):
-        raise ConfigError(f"--region: expected one of {', '.join(REGIONS)}, got a set of classes")
+        raise ConfigError(f"expected one of {', '.join(REGIONS)}, got a set of classes", argument="--region")
     what = _what(arguments)
     given = _given(arguments, what)
     model = styletryon.load_model(arguments.model, device=arguments.device)
@@ -76,11 +76,13 @@ def _what(arguments: argparse.Namespace) -> str:
         "--data": arguments.data is not None,
     }
     if asked["--metrics"] and not asked["--data"]:
-        raise ConfigError("--metrics: expected --data with photographs to compare with, got none")
+        raise ConfigError("expected --data with photographs to compare with, got none", argument="--metrics")
     chosen = [name for name, wanted in asked.items() if wanted]
     alone = [name for name in chosen if name != "--data"]
     if len(alone) > 1:
-        raise ConfigError(f"{alone[0]}: expected one kind of evaluation, got {' and '.join(alone)}; run them in turn")
+        raise ConfigError(
+            f"expected one kind of evaluation, got {' and '.join(alone)}; run them in turn", argument=alone[0]
+        )
     return chosen[0] if chosen else "rendered pairs"
 
 
@@ -93,7 +95,9 @@ def _given(arguments: argparse.Namespace, what: str) -> dict[str, Any]:
             continue
         if name not in _USES[what]:
             option = "--" + name.replace("_", "-")
-            raise ConfigError(f"{option}: expected an option that {what} uses, got one that it does not; leave it out")
+            raise ConfigError(
+                f"expected an option that {what} uses, got one that it does not; leave it out", argument=option
+            )
         given[name] = value
     if "methods" in given:
         given["methods"] = given["methods"].split(",")

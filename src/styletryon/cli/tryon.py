@@ -142,10 +142,10 @@ def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:
     try:
         points = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PoseError(f"{option}: expected a JSON file of keypoints, got {str(file)!r} ({error})") from error
+        raise PoseError(f"expected a JSON file of keypoints, got {str(file)!r} ({error})", argument=option) from error
     if isinstance(points, dict):
         if picture.stem not in points:
-            raise PoseError(f"{option}: expected an entry {picture.stem!r} in {str(file)!r}, got none; add it")
+            raise PoseError(f"expected an entry {picture.stem!r} in {str(file)!r}, got none; add it", argument=option)
         points = points[picture.stem]
     photo = read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
     with called({"keypoints": f"{option} {file.name}"}):
@@ -204,7 +204,7 @@ def _add_generate(commands: Commands) -> None:
 
 def _generate(arguments: argparse.Namespace) -> None:
     if arguments.count < 1:
-        raise RangeError(f"--count: expected at least 1, got {arguments.count}")
+        raise RangeError(f"expected at least 1, got {arguments.count}", argument="--count")
     model = styletryon.load_model(arguments.model, device=arguments.device)
     pictures = []
     for seed in range(arguments.seed, arguments.seed + arguments.count):

@@ -149,7 +149,7 @@ class FolderDataset:
         frame: Callable[[Pose, tuple[int, int], tuple[int, int]], Framed] | None = None,
     ) -> None:
         if len(size) != 2 or min(size) < 1:
-            raise RangeError(f"size: expected a positive height and width, got {size}")
+            raise RangeError(f"expected a positive height and width, got {size}", argument="size")
         self.size = (int(size[0]), int(size[1]))
         self.split = split
         self._frame = frame
@@ -242,7 +242,9 @@ class FolderDataset:
             DataError: If the data set has none.
         """
         if not self.has_tryons:
-            raise DataError(f"{self._source.name('tryons.json')}: expected try-ons of split {self.split!r}, got none")
+            raise DataError(
+                f"expected try-ons of split {self.split!r}, got none", argument=self._source.name('tryons.json')
+            )
         known = self._tryons
         chosen = rng.integers(0, len(known.truths), count)
         order, start, size, _ = self._groups
@@ -260,23 +262,28 @@ class FolderDataset:
         wrong = chosen[(chosen < 0) | (chosen >= len(self))]
         if chosen.ndim != 1 or wrong.size:
             raise RangeError(
-                f"indices: expected numbers from 0 to {len(self) - 1}, got {wrong[:5].tolist() or indices!r}"
+                f"expected numbers from 0 to {len(self) - 1}, got {wrong[:5].tolist() or indices!r}",
+                argument="indices",
             )
         return chosen
 
     def _read_split(self) -> tuple[str, ...]:
         splits = self._source.read_json("split.json")
         if not isinstance(splits, dict) or not all(isinstance(names, list) for names in splits.values()):
-            raise DataError(f"{self._source.name('split.json')}: expected an object of split name -> list of IDs")
+            raise DataError("expected an object of split name -> list of IDs", argument=self._source.name('split.json'))
         if self.split not in splits:
             known = ", ".join(repr(name) for name in splits)
-            raise DataError(f"split: expected one of {known or 'none'} as in split.json, got {self.split!r}")
+            raise DataError(f"expected one of {known or 'none'} as in split.json, got {self.split!r}", argument="split")
         ids = tuple(str(name) for name in splits[self.split])
         if not ids:
-            raise DataError(f"split: expected a split with pictures, got {self.split!r}, which is empty in split.json")
+            raise DataError(
+                f"expected a split with pictures, got {self.split!r}, which is empty in split.json", argument="split"
+            )
         if len(set(ids)) != len(ids):
             double = next(name for name in ids if ids.count(name) > 1)
-            raise DataError(f"{self._source.name('split.json')}: ID {double!r} stands twice in split {self.split!r}")
+            raise DataError(
+                f"ID {double!r} stands twice in split {self.split!r}", argument=self._source.name('split.json')
+            )
         return ids
 
     def _find_files(self) -> list[tuple[str, str]]:
@@ -299,25 +306,31 @@ class FolderDataset:
         file = self._source.name("keypoints.json")
         table = self._source.read_json("keypoints.json")
         if not isinstance(table, dict):
-            raise DataError(f"{file}: expected an object of ID -> 17 x [x, y, score], got {type(table).__name__}")
+            raise DataError(
+                f"expected an object of ID -> 17 x [x, y, score], got {type(table).__name__}", argument=file
+            )
         result = np.empty((len(self.ids), NUM_KEYPOINTS, 3), np.float32)
         for index, name in enumerate(self.ids):
             if name not in table:
                 raise DataError(
-                    f"{file}: ID {name!r} of split {self.split!r} has no keypoints; leave it out of the split"
+                    f"ID {name!r} of split {self.split!r} has no keypoints; leave it out of the split",
+                    argument=file,
                 )
             try:
                 points = np.asarray(table[name], dtype=np.float32)
             except (TypeError, ValueError) as error:
-                raise DataError(f"{file}: ID {name!r}: expected 17 x [x, y, score], got {error}") from error
+                raise DataError(f"ID {name!r}: expected 17 x [x, y, score], got {error}", argument=file) from error
             if points.shape != (NUM_KEYPOINTS, 3):
                 raise DataError(
-                    f"{file}: ID {name!r}: expected 17 x [x, y, score], got an array of shape {points.shape}"
+                    f"ID {name!r}: expected 17 x [x, y, score], got an array of shape {points.shape}",
+                    argument=file,
                 )
             if not np.isfinite(points).all():
-                raise DataError(f"{file}: ID {name!r}: expected finite numbers, got NaN; mark a missing one by score 0")
+                raise DataError(
+                    f"ID {name!r}: expected finite numbers, got NaN; mark a missing one by score 0", argument=file
+                )
             if points[:, 2].min() < 0 or points[:, 2].max() > 1:
-                raise DataError(f"{file}: ID {name!r}: expected scores in [0, 1], got {points[:, 2].tolist()}")
+                raise DataError(f"ID {name!r}: expected scores in [0, 1], got {points[:, 2].tolist()}", argument=file)
             result[index] = points
         return result
 
@@ -325,7 +338,7 @@ class FolderDataset:
         """Return the pictures sorted by style, and for each its style's start and count there and its place within."""
         styles: Any = self._source.read_json("styles.json") if self._source.has("styles.json") else {}
         if not isinstance(styles, dict):
-            raise DataError(f"{self._source.name('styles.json')}: expected an object of ID -> style")
+            raise DataError("expected an object of ID -> style", argument=self._source.name('styles.json'))
         # A picture that is not listed is a style of its own; the tag keeps it apart from every listed style.
         keys = [("style", str(styles[name])) if name in styles else ("alone", name) for name in self.ids]
         numbers: dict[tuple[str, str], int] = {}
@@ -343,7 +356,9 @@ class FolderDataset:
         try:
             colour = tuple(int(part) for part in known["settings"]["background"] or ()) if known else ()
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self._source.name('prepared.json')}: expected what styletryon prepare writes") from error
+            raise DataError(
+                "expected what styletryon prepare writes", argument=self._source.name('prepared.json')
+            ) from error
         return colour
 
     def _read_tryons(self) -> TryOnIndices:
@@ -351,7 +366,7 @@ class FolderDataset:
         table: Any = self._source.read_json("tryons.json") if self._source.has("tryons.json") else {}
         file = self._source.name("tryons.json")
         if not isinstance(table, dict):
-            raise DataError(f"{file}: expected an object of ID -> person, garment and region")
+            raise DataError("expected an object of ID -> person, garment and region", argument=file)
         styles: Any = self._source.read_json("styles.json") if table else {}
         numbers = {name: index for index, name in enumerate(self.ids)}
         examples = {str(styles[name]): index for name, index in numbers.items() if name in styles}
@@ -363,11 +378,14 @@ class FolderDataset:
                 row = (numbers[name], examples[str(parts["person"])], examples[str(parts["garment"])], parts["region"])
             except (KeyError, TypeError) as error:
                 raise DataError(
-                    f"{file}: ID {name!r}: expected the styles of a person and a garment of split {self.split!r} and a "
-                    f"region, got {parts!r}"
+                    f"ID {name!r}: expected the styles of a person and a garment of split {self.split!r} and a "
+                    f"region, got {parts!r}",
+                    argument=file,
                 ) from error
             if row[3] not in REGIONS:
-                raise DataError(f"{file}: ID {name!r}: expected a region among {sorted(REGIONS)}, got {row[3]!r}")
+                raise DataError(
+                    f"ID {name!r}: expected a region among {sorted(REGIONS)}, got {row[3]!r}", argument=file
+                )
             found.append(row)
         columns = np.array([row[:3] for row in found], dtype=np.int64).reshape(-1, 3)
         return TryOnIndices(columns[:, 0], columns[:, 1], columns[:, 2], tuple(row[3] for row in found))
@@ -422,7 +440,7 @@ class FolderDataset:
             pose = Pose(torch.from_numpy(points), (photo_height, photo_width))
             left, top, right, bottom = (float(edge) for edge in self._frame(pose, pose.size, self.size).box)
             if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
-                raise DataError(f"frame: expected a box with an area, got {(left, top, right, bottom)}")
+                raise DataError(f"expected a box with an area, got {(left, top, right, bottom)}", argument="frame")
             return left, top, right, bottom
         height, width = self.size
         scale = max(photo_height / height, photo_width / width)  # Pixels of the photograph per pixel delivered.
@@ -456,8 +474,9 @@ def batch_indices(
     """
     if length < 1 or batch_size < 1 or step < 0 or seed < 0 or not 0 <= rank < world_size:
         raise RangeError(
-            "length, batch_size, seed, step, rank, world_size: expected 1 or more, 1 or more, 0 or more, 0 or more, "
-            f"and a rank below world_size, got {(length, batch_size, seed, step, rank, world_size)}"
+            "expected 1 or more, 1 or more, 0 or more, 0 or more, "
+            f"and a rank below world_size, got {(length, batch_size, seed, step, rank, world_size)}",
+            argument="length, batch_size, seed, step, rank, world_size",
         )
     first = (step * world_size + rank) * batch_size
     positions = range(first, first + batch_size)

@@ -52,11 +52,11 @@ class Source(ABC):
     def read_json(self, file: str) -> Any:
         """Return what a JSON file holds."""
         if not self.has(file):
-            raise DataError(f"{self.name(file)}: no such file; see styletryon.data.folder for the format")
+            raise DataError("no such file; see styletryon.data.folder for the format", argument=self.name(file))
         try:
             return json.loads(self.read(file))
         except ValueError as error:  # Wrong JSON or wrong UTF-8.
-            raise DataError(f"{self.name(file)}: expected JSON, got {error}") from error
+            raise DataError(f"expected JSON, got {error}", argument=self.name(file)) from error
 
 
 class _Folder(Source):
@@ -67,7 +67,7 @@ class _Folder(Source):
         try:
             return set(os.listdir(self.path / folder))
         except OSError as error:
-            raise DataError(f"{self.name(folder)}: expected a folder, got {error.strerror or error}") from error
+            raise DataError(f"expected a folder, got {error.strerror or error}", argument=self.name(folder)) from error
 
     def walk(self) -> builtins.list[str]:
         files = []
@@ -80,14 +80,14 @@ class _Folder(Source):
         try:
             status = (self.path / file).stat()
         except OSError as error:
-            raise DataError(f"{self.name(file)}: cannot be read: {error.strerror or error}") from error
+            raise DataError(f"cannot be read: {error.strerror or error}", argument=self.name(file)) from error
         return f"{status.st_size}-{status.st_mtime_ns}"
 
     def read(self, file: str) -> bytes:
         try:
             return (self.path / file).read_bytes()
         except OSError as error:
-            raise DataError(f"{self.name(file)}: cannot be read: {error.strerror or error}") from error
+            raise DataError(f"cannot be read: {error.strerror or error}", argument=self.name(file)) from error
 
     def close(self) -> None:
         """Nothing is open."""
@@ -100,7 +100,8 @@ class _Zip(Source):
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"path: expected a folder or a whole zip file, got {str(path)!r}: {error}; was its copy cut short?"
+                f"expected a folder or a whole zip file, got {str(path)!r}: {error}; was its copy cut short?",
+                argument="path",
             ) from error
         names = self._zip.namelist()
         # The zip may hold the folder or what is in the folder.
@@ -124,7 +125,9 @@ class _Zip(Source):
     def read(self, file: str) -> bytes:
         try:
             if self._zip.getinfo(self._root + file).file_size > _LARGEST:
-                raise DataError(f"{self.name(file)}: expected at most {_LARGEST >> 20} MiB, got more; is it a bomb?")
+                raise DataError(
+                    f"expected at most {_LARGEST >> 20} MiB, got more; is it a bomb?", argument=self.name(file)
+                )
             return self._zip.read(self._root + file)
         except (
             OSError,
@@ -136,7 +139,7 @@ class _Zip(Source):
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
-            raise DataError(f"{self.name(file)}: cannot be read from the zip: {error}") from error
+            raise DataError(f"cannot be read from the zip: {error}", argument=self.name(file)) from error
 
     def close(self) -> None:
         self._zip.close()
@@ -149,4 +152,4 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         return _Folder(place)
     if place.is_file():
         return _Zip(place)
-    raise DataError(f"path: expected a folder or a zip file, got {str(place)!r}: no such file or folder")
+    raise DataError(f"expected a folder or a zip file, got {str(place)!r}: no such file or folder", argument="path")

@@ -20,7 +20,8 @@ def load_state(network: nn.Module, state: Mapping[str, Any], kind: str) -> None:
     broken = [key for key, value in needed.items() if getattr(state.get(key), "shape", None) != value.shape]
     if broken:
         raise CheckpointError(
-            f"weights: expected a state dict of torchvision's {kind}; missing or misshaped: {', '.join(broken[:4])}"
+            f"expected a state dict of torchvision's {kind}; missing or misshaped: {', '.join(broken[:4])}",
+            argument="weights",
         )
     network.load_state_dict({key: state[key] for key in needed})
 
@@ -42,12 +43,15 @@ def find_cached(url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():
         raise WeightsUnavailableError(
-            f"weights: expected {name} in torch's cache, got no file {path}; fetch {url} yourself and put it there or "
-            "pass its path"
+            f"expected {name} in torch's cache, got no file {path}; fetch {url} yourself and put it there or "
+            "pass its path",
+            argument="weights",
         )
     said = re.search(r"-([0-9a-f]{8,})\.", name)
     if said is not None and not _sha256(path).startswith(said.group(1)):
-        raise CheckpointError(f"weights: expected a SHA-256 of {path} that begins with {said.group(1)}; fetch it again")
+        raise CheckpointError(
+            f"expected a SHA-256 of {path} that begins with {said.group(1)}; fetch it again", argument="weights"
+        )
     return path
 
 

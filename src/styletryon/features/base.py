@@ -130,11 +130,13 @@ def perceptual_distance(
         ShapeError: If the shapes do not fit each other.
     """
     if a.shape != b.shape or a.ndim != 4:
-        raise ShapeError(f"a, b: expected two equal shapes (B, 3, H, W), got {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ShapeError(
+            f"expected two equal shapes (B, 3, H, W), got {tuple(a.shape)} and {tuple(b.shape)}", argument="a, b"
+        )
     if mask is not None and mask.ndim == 3:
         mask = mask.unsqueeze(1)
     if mask is not None and (len(mask) != len(a) or mask.shape[1:] != (1, *a.shape[2:])):
-        raise ShapeError(f"mask: expected {(len(a), 1, *a.shape[2:])}, got {tuple(mask.shape)}")
+        raise ShapeError(f"expected {(len(a), 1, *a.shape[2:])}, got {tuple(mask.shape)}", argument="mask")
     ours, theirs = network(a), network(b)
     return feature_distance(ours, theirs, feature_weights(ours, mask, total), deep=is_deep(network))
 

@@ -74,7 +74,9 @@ def _build() -> nn.Sequential:
     try:
         from torchvision.models import inception_v3
     except ImportError as error:
-        raise WeightsUnavailableError("InceptionV3Features: torchvision is missing; pip install torchvision") from error
+        raise WeightsUnavailableError(
+            "torchvision is missing; pip install torchvision", argument="InceptionV3Features"
+        ) from error
     with torch.device("meta"):
         whole = inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=False)
     layers = nn.Sequential()

@@ -38,8 +38,9 @@ class PixelFeatures:
     def __post_init__(self) -> None:
         if self.levels < 1 or self.fine < 0 or self.gradient < 0:
             raise ConfigError(
-                f"PixelFeatures: expected levels >= 1, fine >= 0, gradient >= 0, got levels={self.levels}, "
-                f"fine={self.fine}, gradient={self.gradient}"
+                f"expected levels >= 1, fine >= 0, gradient >= 0, got levels={self.levels}, "
+                f"fine={self.fine}, gradient={self.gradient}",
+                argument="PixelFeatures",
             )
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:

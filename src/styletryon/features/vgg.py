@@ -66,7 +66,7 @@ class VGG16Features(nn.Module):
         super().__init__()
         unknown = [layer for layer in layers if layer not in _LAYERS]
         if unknown or not layers:
-            raise ConfigError(f"layers: expected some of {', '.join(_LAYERS)}, got {unknown or 'none'}")
+            raise ConfigError(f"expected some of {', '.join(_LAYERS)}, got {unknown or 'none'}", argument="layers")
         self.layers = tuple(sorted(layers, key=_LAYERS.__getitem__))
         self.largest = largest
         self._taps = frozenset(_LAYERS[layer] for layer in self.layers)
@@ -110,7 +110,9 @@ def _build(depth: int) -> nn.Sequential:
     try:
         from torchvision.models import vgg16
     except ImportError as error:
-        raise WeightsUnavailableError("VGG16Features: torchvision is missing; pip install torchvision") from error
+        raise WeightsUnavailableError(
+            "torchvision is missing; pip install torchvision", argument="VGG16Features"
+        ) from error
     with torch.device("meta"):
         layers = vgg16(weights=None, init_weights=False).features[:depth]
     network = nn.Sequential(*(nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in layers))
@@ -137,7 +139,8 @@ def _download() -> Mapping[str, Any]:
         state: Mapping[str, Any] = chosen.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsUnavailableError(
-            f"weights: 'imagenet' could not be downloaded ({error}); fetch {chosen.url} by other means and pass "
-            "weights=PATH, or use PixelFeatures, which needs none"
+            f"'imagenet' could not be downloaded ({error}); fetch {chosen.url} by other means and pass "
+            "weights=PATH, or use PixelFeatures, which needs none",
+            argument="weights",
         ) from error
     return state

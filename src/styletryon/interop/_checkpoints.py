@@ -96,16 +96,20 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointNotFoundError(f"path: expected a checkpoint of a generator, got {str(path)!r}: no such file")
+        raise CheckpointNotFoundError(
+            f"expected a checkpoint of a generator, got {str(path)!r}: no such file", argument="path"
+        )
     try:
         with path.open("rb") as file:
             yield _read(file, path.stat().st_size)
     except CheckpointNotFoundError:
         raise
     except CheckpointError as error:
-        raise CheckpointError(f"path: {str(path)!r}: {error}") from error
+        raise CheckpointError(f"{str(path)!r}: {error}", argument="path") from error
     except _DAMAGES as error:
-        raise CheckpointError(f"path: {str(path)!r} cannot be read ({type(error).__name__}: {error})") from error
+        raise CheckpointError(
+            f"{str(path)!r} cannot be read ({type(error).__name__}: {error})", argument="path"
+        ) from error
 
 
 def _read(file: BinaryIO, size: int) -> Any:

@@ -88,7 +88,7 @@ def _numbers(config: StyleGAN2Config) -> int:
 def _fit(stored: StoredTensor, shape: torch.Size, name: str) -> Tensor:
     """Load a tensor in our shape, from which theirs differs at most by dimensions of 1."""
     if [n for n in stored.shape if n != 1] != [n for n in shape if n != 1]:
-        raise CheckpointError(f"{name}: expected shape {tuple(shape)}, got {stored.shape}")
+        raise CheckpointError(f"expected shape {tuple(shape)}, got {stored.shape}", argument=name)
     return stored.load().reshape(shape)
 
 
@@ -221,7 +221,7 @@ def _check_nvidia(settings: Mapping[str, Mapping[str, Any]], levels: int) -> Non
         module, _, key = name.rpartition(".")
         got = settings.get(module, {}).get(key, expected)
         if got != expected:
-            raise CheckpointError(f"{name}: expected {expected!r}, got {got!r}, which styletryon does not draw")
+            raise CheckpointError(f"expected {expected!r}, got {got!r}, which styletryon does not draw", argument=name)
 
 
 def _flatten(
@@ -390,7 +390,8 @@ def _shape(weights: Weights, name: str, ndim: int) -> tuple[int, ...]:
     stored = weights.get(name)
     if stored is None or len(stored.shape) != ndim:
         raise CheckpointError(
-            f"{name}: expected a tensor of {ndim} dimensions, got {None if stored is None else stored.shape}"
+            f"expected a tensor of {ndim} dimensions, got {None if stored is None else stored.shape}",
+            argument=name,
         )
     return stored.shape
 

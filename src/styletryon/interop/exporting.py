@@ -36,8 +36,9 @@ def export_stylegan2(model: UnconditionalStyleGAN2, path: str | os.PathLike[str]
     config = model.config
     if config.clamp or config.upsampling != "fir" or config.mapping_rate != 0.01:
         raise ConfigError(
-            "model: expected clamp 0.0, upsampling 'fir' and mapping_rate 0.01, which rosinality's layout takes for "
-            f"granted, got {config.clamp}, {config.upsampling!r} and {config.mapping_rate}; use save_pretrained"
+            "expected clamp 0.0, upsampling 'fir' and mapping_rate 0.01, which rosinality's layout takes for "
+            f"granted, got {config.clamp}, {config.upsampling!r} and {config.mapping_rate}; use save_pretrained",
+            argument="model",
         )
     own = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     flip_doubling(own, config)

@@ -35,13 +35,14 @@ def fetch_model(name: str) -> Path:
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise WeightsUnavailableError(f"name: expected 'user/name' or 'user/name@revision', got {name!r}")
+        raise WeightsUnavailableError(f"expected 'user/name' or 'user/name@revision', got {name!r}", argument="name")
     try:
         hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise DependencyError(
-            f"model: {name!r} is no folder here and no bundled name; to fetch it from the Hugging Face hub install "
-            "huggingface_hub: pip install 'styletryon[hub]'"
+            f"{name!r} is no folder here and no bundled name; to fetch it from the Hugging Face hub install "
+            "huggingface_hub: pip install 'styletryon[hub]'",
+            argument="model",
         ) from error
     try:
         folder = hub.snapshot_download(
@@ -49,7 +50,8 @@ def fetch_model(name: str) -> Path:
         )
     except Exception as error:  # The hub's own, those of its transport, and OSError have no root in common.
         raise WeightsUnavailableError(
-            f"model: {name!r} cannot be had from the Hugging Face hub ({type(error).__name__}: {error}); check the "
-            "name, the revision and the network"
+            f"{name!r} cannot be had from the Hugging Face hub ({type(error).__name__}: {error}); check the "
+            "name, the revision and the network",
+            argument="model",
         ) from error
     return Path(folder)

@@ -42,9 +42,11 @@ class ParsedDrawer(nn.Module):
     ) -> None:
         super().__init__()
         if not callable(labels_from):
-            raise ConfigError(f"labels_from: expected a callable images -> logits, got {type(labels_from).__name__}")
+            raise ConfigError(
+                f"expected a callable images -> logits, got {type(labels_from).__name__}", argument="labels_from"
+            )
         if num_labels < 1:
-            raise ConfigError(f"num_labels: expected at least 1, got {num_labels}")
+            raise ConfigError(f"expected at least 1, got {num_labels}", argument="num_labels")
         self.generator = generator
         self.labels_from = labels_from
         self.num_labels = num_labels
@@ -147,7 +149,7 @@ class ParsedDrawer(nn.Module):
         wanted = (len(drawing.image), self.num_labels, *drawing.image.shape[2:])
         if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ShapeError(f"labels_from: expected it to return logits of shape {wanted}, got {got}")
+            raise ShapeError(f"expected it to return logits of shape {wanted}, got {got}", argument="labels_from")
         return replace(drawing, logits=logits)
 
     def draw(self, latent: Latent) -> Drawing:

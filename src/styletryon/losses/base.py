@@ -264,4 +264,6 @@ def as_loss(loss: TryOnLoss | Callable[[TryOnState], Tensor]) -> TryOnLoss:
         return loss
     if callable(loss) and not isinstance(loss, type):
         return CallableLoss(loss)
-    raise LossError(f"loss: expected a TryOnLoss or a callable state -> (B,), got {loss!r}; pass an instance")
+    raise LossError(
+        f"expected a TryOnLoss or a callable state -> (B,), got {loss!r}; pass an instance", argument="loss"
+    )

@@ -59,20 +59,23 @@ def _check(name: str, judged: TryOnLoss) -> tuple[str, ...]:
         gradients = torch.autograd.grad(values.sum(), state.coefficients, allow_unused=True, retain_graph=True)
         for gradient in gradients:
             if gradient is not None and not bool(torch.isfinite(gradient).all()):
-                raise LossError(f"{name}: its gradient is not finite; look for sqrt(0), log(0) or a division by zero")
+                raise LossError(
+                    "its gradient is not finite; look for sqrt(0), log(0) or a division by zero", argument=name
+                )
             reached = reached or (gradient is not None and bool((gradient != 0).any()))
         if any(bool((a != b).any()) for a, b in zip(kept, state.coefficients, strict=True)):
-            raise LossError(f"{name}: forward changed the state in place; work on a copy")
+            raise LossError("forward changed the state in place; work on a copy", argument=name)
         if seed == 0:
             _check_repeats(name, judged, prepared, state, values)
             _check_alone(name, judged, targets, values)
     if not reached:
         raise LossError(
-            f"{name}: no gradient reaches the coefficients; a detach(), no_grad(), argmax, round or comparison "
-            "cuts it; use state.probabilities instead of labels"
+            "no gradient reaches the coefficients; a detach(), no_grad(), argmax, round or comparison "
+            "cuts it; use state.probabilities instead of labels",
+            argument=name,
         )
     if any(bool((a != b).any()) for a, b in zip(before, _copy(targets), strict=True)):
-        raise LossError(f"{name}: it changed the targets in place; work on a copy")
+        raise LossError("it changed the targets in place; work on a copy", argument=name)
     return (
         f"returns one value per pair: shape ({_PAIRS},)",
         "its values and gradients are finite",
@@ -95,30 +98,37 @@ def check_values(name: str, values: object, pairs: int) -> None:
         LossError: Naming the loss and what is wrong.
     """
     if not isinstance(values, Tensor):
-        raise LossError(f"{name}: expected a tensor of shape ({pairs},), got {type(values).__name__}")
+        raise LossError(f"expected a tensor of shape ({pairs},), got {type(values).__name__}", argument=name)
     if values.shape != (pairs,) or not values.is_floating_point():
         raise LossError(
-            f"{name}: expected one float per pair, shape ({pairs},), got {tuple(values.shape)} {values.dtype}; "
-            "take the mean over all dimensions but the first"
+            f"expected one float per pair, shape ({pairs},), got {tuple(values.shape)} {values.dtype}; "
+            "take the mean over all dimensions but the first",
+            argument=name,
         )
     if not bool(torch.isfinite(values).all()):
-        raise LossError(f"{name}: expected finite values, got {values.detach().tolist()}; look for log(0) or 0 / 0")
+        raise LossError(
+            f"expected finite values, got {values.detach().tolist()}; look for log(0) or 0 / 0", argument=name
+        )
     if not values.requires_grad:
-        raise LossError(f"{name}: it has no gradient; compute it from the state without detach(), no_grad() or argmax")
+        raise LossError(
+            "it has no gradient; compute it from the state without detach(), no_grad() or argmax", argument=name
+        )
 
 
 def _guard(name: str, call: str, function: Callable[..., Any], *arguments: object) -> Any:
     try:
         return function(*arguments)
     except Exception as error:  # the author's own code may raise anything
-        raise LossError(f"{name}: {call} raised {type(error).__name__}: {error}") from error
+        raise LossError(f"{call} raised {type(error).__name__}: {error}", argument=name) from error
 
 
 def _check_repeats(name: str, loss: TryOnLoss, prepared: Any, state: TryOnState, values: Tensor) -> None:
     again = _guard(name, "forward(state, prepared) a second time", loss.forward, replace(state, _features={}), prepared)
     check_values(name, again, _PAIRS)
     if not torch.equal(again, values):
-        raise LossError(f"{name}: the same state gave {values.tolist()} and then {again.tolist()}; fix its randomness")
+        raise LossError(
+            f"the same state gave {values.tolist()} and then {again.tolist()}; fix its randomness", argument=name
+        )
 
 
 def _check_alone(name: str, loss: TryOnLoss, targets: TryOnTargets, values: Tensor) -> None:
@@ -131,8 +141,9 @@ def _check_alone(name: str, loss: TryOnLoss, targets: TryOnTargets, values: Tens
         check_values(name, single, 1)
         if not torch.allclose(single[0], values[index], rtol=1e-3, atol=1e-5):
             raise LossError(
-                f"{name}: pair {index} gets {values[index].item():.6g} in a batch and {single[0].item():.6g} alone; "
-                "do not take means over the first dimension"
+                f"pair {index} gets {values[index].item():.6g} in a batch and {single[0].item():.6g} alone; "
+                "do not take means over the first dimension",
+                argument=name,
             )
 
 

@@ -97,7 +97,7 @@ class GarmentLoss(CompositeLoss):
 
     def __post_init__(self) -> None:
         if self.target not in ("redrawn", "own", "both"):
-            raise ConfigError(f"target: expected 'redrawn', 'own' or 'both', got {self.target!r}")
+            raise ConfigError(f"expected 'redrawn', 'own' or 'both', got {self.target!r}", argument="target")
         super().__post_init__()
 
     def prepare(self, targets: TryOnTargets) -> _Prepared:

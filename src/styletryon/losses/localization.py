@@ -39,7 +39,8 @@ def channel_attribution(activations: Sequence[Tensor], labels: Tensor) -> list[T
     for layer, activation in enumerate(activations):
         if activation.ndim != 4 or len(activation) != len(labels):
             raise ShapeError(
-                f"activations[{layer}]: expected ({len(labels)}, C, h, w) like labels, got {tuple(activation.shape)}"
+                f"expected ({len(labels)}, C, h, w) like labels, got {tuple(activation.shape)}",
+                argument=f"activations[{layer}]",
             )
         size = (activation.shape[2], activation.shape[3])
         if size not in resized:
@@ -79,7 +80,7 @@ def channel_charges(
         ConfigError: If the mode is unknown.
     """
     if mode not in ("outside", "signed", "l1"):
-        raise ConfigError(f"mode: expected 'outside', 'signed' or 'l1', got {mode!r}")
+        raise ConfigError(f"expected 'outside', 'signed' or 'l1', got {mode!r}", argument="mode")
     inside = {int(label) for label in region}
     charges = []
     for ours, theirs, share in zip(person, garment, region_share(person, garment, inside), strict=True):

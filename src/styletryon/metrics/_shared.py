@@ -79,7 +79,7 @@ def check_counts(**counts: int) -> None:
     """Raise a `RangeError` unless every number is at least 1."""
     for name, count in counts.items():
         if count < 1:
-            raise RangeError(f"{name}: expected at least 1, got {count}")
+            raise RangeError(f"expected at least 1, got {count}", argument=name)
 
 
 def check_methods(
@@ -105,8 +105,9 @@ def check_methods(
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise ConfigError(
-            f"methods: expected some of {', '.join(known)}, or of the groups {', '.join(GROUPS)}, got "
-            f"{', '.join(unknown) or 'none'}"
+            f"expected some of {', '.join(known)}, or of the groups {', '.join(GROUPS)}, got "
+            f"{', '.join(unknown) or 'none'}",
+            argument="methods",
         )
     return [name for name in known if name in names]
 

@@ -127,7 +127,7 @@ def subset_kernel_distance(
     """
     x, y = _check(first, second, least=3)
     if subsets < 1 or size < 3:
-        raise RangeError(f"subsets, size: expected at least 1 and 3, got {subsets} and {size}")
+        raise RangeError(f"expected at least 1 and 3, got {subsets} and {size}", argument="subsets, size")
     count = min(size, len(x), len(y))
     rng = np.random.default_rng(seed)
     found = [
@@ -142,11 +142,14 @@ def _check(first: Array, second: Array, *, least: int) -> tuple[Array, Array]:
     x, y = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < least:
         raise ShapeError(
-            f"first, second: expected (N, D) and (M, D) features with N, M >= {least}, got {x.shape} and {y.shape}; "
-            "ask for more pictures"
+            f"expected (N, D) and (M, D) features with N, M >= {least}, got {x.shape} and {y.shape}; "
+            "ask for more pictures",
+            argument="first, second",
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise RangeError("first, second: expected finite features, got NaN or infinity; look at the pictures")
+        raise RangeError(
+            "expected finite features, got NaN or infinity; look at the pictures", argument="first, second"
+        )
     return x, y
 
 

@@ -114,7 +114,9 @@ def pose_following(
     else:
         dataset = FolderDataset(data, size=model.image_size, split=split, frame=frame_person)
         if len(dataset) < 2:
-            raise DataError(f"data: expected at least two photographs in split {split!r}, got {len(dataset)}")
+            raise DataError(
+                f"expected at least two photographs in split {split!r}, got {len(dataset)}", argument="data"
+            )
         couples = draw_couples(pairs, range(len(dataset)), seed)
         account = {
             "data": describe_data(dataset),
@@ -145,7 +147,7 @@ def pose_following(
 def _rendered(bench: Bench, pairs: int, seed: int) -> Iterator[_Moves]:
     check_seed(seed)
     if pairs > SEEDS_PER_STREAM // 2:
-        raise RangeError(f"pairs: expected at most {SEEDS_PER_STREAM // 2}, got {pairs}")
+        raise RangeError(f"expected at most {SEEDS_PER_STREAM // 2}, got {pairs}", argument="pairs")
     first = FIRST_EVALUATION_SEED + seed * SEEDS_PER_STREAM
     return (_render(bench, part) for part in batches(range(first, first + pairs), bench.batch_size))
 

@@ -93,15 +93,15 @@ def evaluate_generator(
     wanted = _check_metrics(metrics)
     check_counts(pairs=pairs, batch_size=batch_size, samples=1 if samples is None else samples)
     if not 0 <= truncation <= 1:
-        raise RangeError(f"truncation: expected a number in [0, 1], got {truncation}")
+        raise RangeError(f"expected a number in [0, 1], got {truncation}", argument="truncation")
     distances = [name for name in wanted if name in ("fid", "kid")]
     network = find_set_network(features) if distances else None
     started = time.perf_counter()
     dataset = FolderDataset(data, size=model.image_size, split=split, frame=frame_person)
     if distances and len(dataset) < 6:
-        raise DataError(f"data: expected at least six photographs in split {split!r}, got {len(dataset)}")
+        raise DataError(f"expected at least six photographs in split {split!r}, got {len(dataset)}", argument="data")
     if distances and samples is not None and samples < 3:
-        raise RangeError(f"samples: expected at least 3 for {' and '.join(distances)}, got {samples}")
+        raise RangeError(f"expected at least 3 for {' and '.join(distances)}, got {samples}", argument="samples")
     run = _Run(Bench(model, preset=preset, batch_size=batch_size), dataset, seed, progress or silent)
     count = (len(dataset) if samples is None else samples) if distances or "pose" in wanted else 0
     judge = PoseJudge(estimate_pose) if "pose" in wanted else None
@@ -227,6 +227,7 @@ def _check_metrics(metrics: Collection[str]) -> list[str]:
     unknown = [name for name in asked if name not in GENERATOR_METRICS]
     if unknown or not asked:
         raise ConfigError(
-            f"metrics: expected some of {', '.join(GENERATOR_METRICS)}, got {', '.join(unknown) or 'none'}"
+            f"expected some of {', '.join(GENERATOR_METRICS)}, got {', '.join(unknown) or 'none'}",
+            argument="metrics",
         )
     return [name for name in GENERATOR_METRICS if name in asked]

@@ -289,7 +289,9 @@ def keypoint_errors(found: Array, asked: Array, size: tuple[int, int]) -> PoseEr
     """
     there, want = np.asarray(found, dtype=np.float64), np.asarray(asked, dtype=np.float64)
     if there.shape[:1] != (17,) or want.shape != (17, 3):
-        raise ShapeError(f"found, asked: expected (17, 2) and (17, 3) keypoints, got {there.shape} and {want.shape}")
+        raise ShapeError(
+            f"expected (17, 2) and (17, 3) keypoints, got {there.shape} and {want.shape}", argument="found, asked"
+        )
     x, y, score = want.T
     counts = (score >= MIN_KEYPOINT_SCORE) & (x >= 0) & (y >= 0) & (x <= size[1]) & (y <= size[0])
     torso = float(np.linalg.norm(want[5:7, :2].mean(axis=0) - want[11:13, :2].mean(axis=0)))
@@ -506,7 +508,7 @@ def bootstrap(
         RangeError: If `level` lies outside (0, 1).
     """
     if not 0 < level < 1:
-        raise RangeError(f"level: expected a share between 0 and 1, got {level}")
+        raise RangeError(f"expected a share between 0 and 1, got {level}", argument="level")
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
     if known.size == 0:
@@ -525,13 +527,13 @@ def _unit(image: Array) -> Array:
 
 def _same_size(name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if got != expected:
-        raise ShapeError(f"{name}: expected the size of the truth, {expected}, got {got}; resize one of them")
+        raise ShapeError(f"expected the size of the truth, {expected}, got {got}; resize one of them", argument=name)
 
 
 def _prepare(image: Array, truth: Array, mask: Array) -> tuple[Array, Array, Mask]:
     first, second, inside = _unit(image), _unit(truth), np.asarray(mask, dtype=bool)
     if second.ndim != 3 or second.shape[2] != 3:
-        raise ShapeError(f"truth: expected an (H, W, 3) picture, got shape {second.shape}")
+        raise ShapeError(f"expected an (H, W, 3) picture, got shape {second.shape}", argument="truth")
     _same_size("image", first.shape, second.shape)
     _same_size("mask", inside.shape, second.shape[:2])
     return first, second, inside

@@ -281,7 +281,7 @@ def _greedy(bench: Bench, batch: ProjectedPairs) -> Variants:
 def _shares(bench: Bench, batch: ProjectedPairs) -> Variants:
     shares = bench.model.shares(bench.classes)
     if shares is None:
-        raise ConfigError("methods: 'shares' needs a generator that has learnt them; leave it out")
+        raise ConfigError("'shares' needs a generator that has learnt them; leave it out", argument="methods")
     return {"shares": bench.blend(batch, [share[None] for share in shares])}
 
 
@@ -321,7 +321,9 @@ def _variant(
     def losses(bench: Bench) -> Losses:
         chosen = {key: entry for key, entry in bench.losses.items() if key != without}
         if without is not None and without not in bench.losses:
-            raise ConfigError(f"methods: {name!r} leaves the loss {without!r} out, but there is none of this name")
+            raise ConfigError(
+                f"{name!r} leaves the loss {without!r} out, but there is none of this name", argument="methods"
+            )
         if mode is not None:
             weight = chosen["localization"][0] if "localization" in chosen else 1.0
             chosen["localization"] = (weight, EditingLocalizationLoss(mode=mode))
@@ -376,7 +378,7 @@ def _fitted(name: str, per: Literal["channel", "layer"]) -> Method:
 
 def _oracle(bench: Bench, batch: ProjectedPairs) -> Variants:
     if batch.truth is None:
-        raise ConfigError("methods: 'oracle' needs the truth, which these pairs do not have; leave it out")
+        raise ConfigError("'oracle' needs the truth, which these pairs do not have; leave it out", argument="methods")
     return {"oracle": bench.draw(batch.truth)}
 
 

@@ -64,7 +64,7 @@ class SetNetwork:
             ShapeError: If the pictures are not `(B, 3, H, W)`.
         """
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ShapeError(f"images: expected (B, 3, H, W), got {tuple(images.shape)}")
+            raise ShapeError(f"expected (B, 3, H, W), got {tuple(images.shape)}", argument="images")
         return _pooled(self.network, images if self.size is None else _resized(images, self.size))
 
     def describe(self) -> dict[str, Any]:
@@ -103,10 +103,14 @@ def find_set_network(
     """
     if isinstance(features, str):
         if features not in _MAKERS:
-            raise ConfigError(f"features: expected one of {', '.join(_MAKERS)}, or a network, got {features!r}")
+            raise ConfigError(
+                f"expected one of {', '.join(_MAKERS)}, or a network, got {features!r}", argument="features"
+            )
         return _MAKERS[features](weights)
     if weights is not None:
-        raise ConfigError(f"weights: expected None beside a network of one's own, got {os.fspath(weights)!r}")
+        raise ConfigError(
+            f"expected None beside a network of one's own, got {os.fspath(weights)!r}", argument="weights"
+        )
     if isinstance(features, SetNetwork):
         return features
     mark = fingerprint(features) if isinstance(features, nn.Module) else ""
@@ -125,7 +129,9 @@ def fingerprint(network: nn.Module) -> str:
 
 def _keypoints(weights: str | os.PathLike[str] | None) -> SetNetwork:
     if weights is not None:
-        raise ConfigError(f"weights: expected None for 'keypoints', which is bundled, got {os.fspath(weights)!r}")
+        raise ConfigError(
+            f"expected None for 'keypoints', which is bundled, got {os.fspath(weights)!r}", argument="weights"
+        )
     network = BodyEstimator.from_pretrained().network
     size = network.config.size
     return SetNetwork(

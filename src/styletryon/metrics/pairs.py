@@ -88,7 +88,7 @@ def sample_pairs(
         ConfigError: If the region is unknown, or figures that wear it are too rare.
     """
     if n < 1:
-        raise RangeError(f"pairs: expected at least 1, got {n}")
+        raise RangeError(f"expected at least 1, got {n}", argument="pairs")
     return [
         render_pair(person, garment, size, region)
         for person, garment in pair_seeds(n, seed, region, selection=selection)
@@ -113,7 +113,7 @@ def pair_seeds(n: int, seed: int, region: str, *, selection: bool = False) -> li
     """
     if region not in REGIONS:
         known = ", ".join(repr(name) for name in REGIONS)
-        raise ConfigError(f"region: the benchmark knows {known}, got {region!r}")
+        raise ConfigError(f"the benchmark knows {known}, got {region!r}", argument="region")
     check_seed(seed)
     wearers = _wearers(seed, region, selection)
     found: list[tuple[int, int]] = []
@@ -122,8 +122,9 @@ def pair_seeds(n: int, seed: int, region: str, *, selection: bool = False) -> li
             found.append((next(wearers), next(wearers)))
         except StopIteration:
             raise ConfigError(
-                f"pairs: among {SEEDS_PER_STREAM} figures only {len(found)} pairs wear the region {region!r}; "
-                "ask for fewer"
+                f"among {SEEDS_PER_STREAM} figures only {len(found)} pairs wear the region {region!r}; "
+                "ask for fewer",
+                argument="pairs",
             ) from None
     return found
 
@@ -131,7 +132,7 @@ def pair_seeds(n: int, seed: int, region: str, *, selection: bool = False) -> li
 def check_seed(seed: int) -> None:
     """Raise a `RangeError` unless a benchmark of this seed keeps to its own figures."""
     if not 0 <= seed <= MAX_SEED:
-        raise RangeError(f"seed: expected a number from 0 to {MAX_SEED}, got {seed}")
+        raise RangeError(f"expected a number from 0 to {MAX_SEED}, got {seed}", argument="seed")
 
 
 def render_pair(person_seed: int, garment_seed: int, size: tuple[int, int], region: str) -> Pair:

@@ -101,7 +101,7 @@ def read_table(path: str | os.PathLike[str]) -> tuple[list[TableRow], list[RowFa
             _check_heading(path, reader.fieldnames)
             read = [_read_row(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"table: expected a CSV file in UTF-8, got {path}: {error}") from error
+        raise DataError(f"expected a CSV file in UTF-8, got {path}: {error}", argument="table") from error
     rows = [row for row in read if isinstance(row, TableRow)]
     return rows, [fault for fault in read if isinstance(fault, RowFault)]
 
@@ -112,8 +112,9 @@ def _check_heading(path: Path, names: object) -> None:
     unknown = [name for name in heading if name not in (*REQUIRED, *OPTIONAL)]
     if missing or unknown or len(set(heading)) < len(heading):
         raise DataError(
-            f"table: expected the columns {', '.join(REQUIRED)}, and perhaps {', '.join(OPTIONAL)}, in the first line "
-            f"of {path}, got {', '.join(heading) or 'nothing'}"
+            f"expected the columns {', '.join(REQUIRED)}, and perhaps {', '.join(OPTIONAL)}, in the first line "
+            f"of {path}, got {', '.join(heading) or 'nothing'}",
+            argument="table",
         )
 
 
@@ -170,5 +171,5 @@ def _read_keypoints(path: Path) -> Tensor:
     try:
         points = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise PoseError(f"pose: expected a JSON file of 17 x [x, y, score], got {path}: {error}") from error
+        raise PoseError(f"expected a JSON file of 17 x [x, y, score], got {path}: {error}", argument="pose") from error
     return Pose(points, (1, 1)).keypoints  # which says what is wrong with them

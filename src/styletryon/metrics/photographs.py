@@ -172,7 +172,7 @@ def evaluate_folder(
     """
     check_counts(pairs=pairs, batch_size=batch_size)
     if region not in REGIONS:
-        raise ConfigError(f"region: expected one of {', '.join(REGIONS)}, got {region!r}")
+        raise ConfigError(f"expected one of {', '.join(REGIONS)}, got {region!r}", argument="region")
     chosen = check_methods(methods, PHOTO_METHODS, model, REGIONS[region])
     run = _Run(chosen, find_set_network(features), cycle=cycle)
     started = time.perf_counter()
@@ -311,8 +311,9 @@ def _showing(dataset: FolderDataset, region: str) -> Array:
     usable = np.flatnonzero(np.asarray(shares) >= MIN_REGION_SHARE)
     if len(usable) < 2:
         raise DataError(
-            f"data: expected at least two photographs of split {dataset.split!r} that show the region {region!r}, got "
-            f"{len(usable)}; choose another region or split"
+            f"expected at least two photographs of split {dataset.split!r} that show the region {region!r}, got "
+            f"{len(usable)}; choose another region or split",
+            argument="data",
         )
     return usable
 
@@ -343,7 +344,7 @@ def _usable(
             usable.append((row, pair))
     if not usable:
         told = "; ".join(f"line {fault.line}: {fault.reason}" for fault in faults[:3]) or "it has none"
-        raise DataError(f"table: expected a row that can be used in {table}, got {told}")
+        raise DataError(f"expected a row that can be used in {table}, got {told}", argument="table")
     return usable
 
 

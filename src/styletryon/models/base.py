@@ -96,7 +96,7 @@ class StyleGenerator(nn.Module):
     def mapping(self, z: Tensor) -> Tensor:
         """Map z `(B, z_dim)` to w `(B, w_dim)`."""
         if z.ndim != 2 or z.shape[1] != self.z_dim:
-            raise ShapeError(f"z: expected (B, {self.z_dim}), got {tuple(z.shape)}")
+            raise ShapeError(f"expected (B, {self.z_dim}), got {tuple(z.shape)}", argument="z")
         out: Tensor = self.mapper(z)
         return out
 
@@ -114,7 +114,9 @@ class StyleGenerator(nn.Module):
         """
         count = len(self.affines)
         if w.shape[-1] != self.w_dim or w.ndim not in (2, 3) or (w.ndim == 3 and w.shape[1] != count):
-            raise ShapeError(f"w: expected (B, {self.w_dim}) or (B, {count}, {self.w_dim}), got {tuple(w.shape)}")
+            raise ShapeError(
+                f"expected (B, {self.w_dim}) or (B, {count}, {self.w_dim}), got {tuple(w.shape)}", argument="w"
+            )
         layers = [w] * count if w.ndim == 2 else list(w.unbind(dim=1))
         return tuple(affine(part).float() for affine, part in zip(self.affines, layers, strict=True))
 
@@ -130,9 +132,12 @@ class StyleGenerator(nn.Module):
         """
         if tuple(style.shape[-1] for style in styles) != self.style_channels:
             raise ShapeError(
-                f"styles: expected {len(self._layers)} tensors of widths {self.style_channels}, "
-                f"got {tuple(style.shape[-1] for style in styles)}; were they made by another model?"
+                f"expected {len(self._layers)} tensors of widths {self.style_channels}, "
+                f"got {tuple(style.shape[-1] for style in styles)}; were they made by another model?",
+                argument="styles",
             )
         shapes = self.noise_shapes
         if noise is not None and tuple(tuple(item.shape[-2:]) for item in noise) != shapes:
-            raise ShapeError(f"noise: expected maps of sizes {shapes}, got {[tuple(i.shape[-2:]) for i in noise]}")
+            raise ShapeError(
+                f"expected maps of sizes {shapes}, got {[tuple(i.shape[-2:]) for i in noise]}", argument="noise"
+            )

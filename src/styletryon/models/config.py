@@ -57,10 +57,13 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         _check_shape(self)
         if len(self.background) not in (0, 3) or not all(0 <= part <= 255 for part in self.background):
-            raise ConfigError(f"background: expected three numbers from 0 to 255 or none, got {self.background}")
+            raise ConfigError(
+                f"expected three numbers from 0 to 255 or none, got {self.background}", argument="background"
+            )
         if self.pose_conditioning not in POSE_CONDITIONINGS:
             raise ConfigError(
-                f"pose_conditioning: expected one of {POSE_CONDITIONINGS}, got {self.pose_conditioning!r}"
+                f"expected one of {POSE_CONDITIONINGS}, got {self.pose_conditioning!r}",
+                argument="pose_conditioning",
             )
 
 
@@ -96,14 +99,16 @@ class StyleGAN2Config:
     def __post_init__(self) -> None:
         _check_shape(self)
         if self.upsampling not in UPSAMPLINGS:
-            raise ConfigError(f"upsampling: expected one of {UPSAMPLINGS}, got {self.upsampling!r}")
+            raise ConfigError(f"expected one of {UPSAMPLINGS}, got {self.upsampling!r}", argument="upsampling")
         if not (math.isfinite(self.mapping_rate) and self.mapping_rate > 0):
-            raise ConfigError(f"mapping_rate: expected a number above 0, got {self.mapping_rate}")
+            raise ConfigError(f"expected a number above 0, got {self.mapping_rate}", argument="mapping_rate")
         if not (math.isfinite(self.clamp) and self.clamp >= 0):
-            raise ConfigError(f"clamp: expected a number above 0, or 0.0 for none, got {self.clamp}")
+            raise ConfigError(f"expected a number above 0, or 0.0 for none, got {self.clamp}", argument="clamp")
         for name, taps in (("filter", self.filter), ("picture_filter", self.picture_filter)):
             if len(taps) % 2 or taps != taps[::-1] or not 0 < sum(taps) < math.inf:
-                raise ConfigError(f"{name}: expected an even number of symmetric taps, their sum above 0, got {taps}")
+                raise ConfigError(
+                    f"expected an even number of symmetric taps, their sum above 0, got {taps}", argument=name
+                )
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,8 @@ def level_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
         if height >= 4 and (base[0] << doublings, base[1] << doublings) == (height, width):
             return tuple((base[0] << level, base[1] << level) for level in range(doublings + 1))
     raise ConfigError(
-        f"image_size: expected (4, 4), (4, 3) or (4, 2) doubled n times, such as (128, 96), got {image_size}"
+        f"expected (4, 4), (4, 3) or (4, 2) doubled n times, such as (128, 96), got {image_size}",
+        argument="image_size",
     )
 
 
@@ -193,15 +199,16 @@ def from_dict(kind: type[_Config], data: Mapping[str, Any]) -> _Config:
     unknown = sorted(set(data) - set(known))
     if unknown:
         raise ConfigError(
-            f"{kind.__name__}: expected keys among {sorted(known)}, got unknown {unknown}; "
-            "was the file written by a newer styletryon?"
+            f"expected keys among {sorted(known)}, got unknown {unknown}; "
+            "was the file written by a newer styletryon?",
+            argument=kind.__name__,
         )
     values: dict[str, Any] = {}
     for key, value in data.items():
         default = known[key].default
         restored = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
         if type(restored) is not type(default):
-            raise ConfigError(f"{kind.__name__}.{key}: expected {type(default).__name__}, got {value!r}")
+            raise ConfigError(f"expected {type(default).__name__}, got {value!r}", argument=f"{kind.__name__}.{key}")
         values[key] = restored
     return kind(**values)
 
@@ -215,9 +222,10 @@ def _check_shape(config: AnyConfig) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         for number in numbers:
             if isinstance(number, int) and not isinstance(number, bool) and number < 1:
-                raise ConfigError(f"{item.name}: expected positive whole numbers, got {value}")
+                raise ConfigError(f"expected positive whole numbers, got {value}", argument=item.name)
     levels = level_sizes(config.image_size)
     if len(config.channels) != len(levels):
         raise ConfigError(
-            f"channels: expected {len(levels)} numbers, one per level of {config.image_size}, got {config.channels}"
+            f"expected {len(levels)} numbers, one per level of {config.image_size}, got {config.channels}",
+            argument="channels",
         )

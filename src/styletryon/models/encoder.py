@@ -69,8 +69,9 @@ class ImageEncoder(nn.Module):
         """
         if tuple(images.shape[1:]) != (3, *self.config.image_size) or images.shape[0] != len(pose):
             raise ShapeError(
-                f"images: expected ({len(pose)}, 3, {self.config.image_size[0]}, {self.config.image_size[1]}), "
-                f"got {tuple(images.shape)}"
+                f"expected ({len(pose)}, 3, {self.config.image_size[0]}, {self.config.image_size[1]}), "
+                f"got {tuple(images.shape)}",
+                argument="images",
             )
         keypoints = pose.keypoints.to(images.device)
         x = self.entry(images.to(memory_format=torch.channels_last))

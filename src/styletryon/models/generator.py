@@ -68,7 +68,7 @@ class PoseStyleGAN2(StyleGenerator):
         super().__init__(config if config is not None else GeneratorConfig())
         self._pose_level = sum(size[0] <= self.config.pose_height for size in self.synthesis.sizes) - 1
         if self._pose_level < 1:
-            raise ConfigError(f"pose_height: expected at least 8 pixels, got {self.config.pose_height}")
+            raise ConfigError(f"expected at least 8 pixels, got {self.config.pose_height}", argument="pose_height")
         maps = NUM_KEYPOINTS + (NUM_BODY_MAPS if self.config.body_maps else 0)
         self.pose_encoder = PoseEncoder(
             maps, self.config.pose_channels, self.config.channels[0], num_levels=self._pose_level + 1
@@ -108,8 +108,9 @@ class PoseStyleGAN2(StyleGenerator):
         wrong = [name for name, change in changes.items() if name not in own or own[name].shape != change.shape]
         if wrong:
             raise ShapeError(
-                f"changes: expected tensors of the shapes of the tunable weights, got {wrong[0]!r} of "
-                f"{tuple(changes[wrong[0]].shape)}; was the latent tuned with another model?"
+                f"expected tensors of the shapes of the tunable weights, got {wrong[0]!r} of "
+                f"{tuple(changes[wrong[0]].shape)}; was the latent tuned with another model?",
+                argument="changes",
             )
         with torch.inference_mode(False), torch.no_grad():  # as in from_pretrained
             fresh = copy.deepcopy(self).requires_grad_(False)
@@ -226,7 +227,7 @@ class PoseStyleGAN2(StyleGenerator):
         configs = storage.load_configs(folder, {"generator": GeneratorConfig, "encoder": EncoderConfig})
         generator, encoder = configs["generator"], configs["encoder"]
         if not isinstance(generator, GeneratorConfig) or not (encoder is None or isinstance(encoder, EncoderConfig)):
-            raise ConfigError(f"{folder / 'config.json'}: expected the numbers of a generator")
+            raise ConfigError("expected the numbers of a generator", argument=folder / 'config.json')
         with torch.inference_mode(False):  # weights made inside it could never be differentiated through
             model = cls(generator, encoder)
             storage.load_weights(folder, model)

@@ -35,8 +35,9 @@ def find(folder_or_name: str | os.PathLike[str]) -> Path:
         return BUNDLED / str(folder_or_name)
     what = "a folder without config.json" if folder.is_dir() else "no such folder"
     raise CheckpointNotFoundError(
-        f"model: expected a folder with config.json and model.safetensors or one of the bundled {bundled}, "
-        f"got {os.fspath(folder_or_name)!r}, {what}"
+        f"expected a folder with config.json and model.safetensors or one of the bundled {bundled}, "
+        f"got {os.fspath(folder_or_name)!r}, {what}",
+        argument="model",
     )
 
 
@@ -80,26 +81,30 @@ def load_configs(
         if not isinstance(data, dict):
             raise TypeError(f"a JSON object, got {type(data).__name__}")
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: expected the JSON that save_pretrained writes: {error}") from error
+        raise CheckpointError(f"expected the JSON that save_pretrained writes: {error}", argument=path) from error
     if data.get("format") == 1:
         raise CheckpointError(
-            f"{path}: expected format {FORMAT}, got 1, whose networks see other body coordinates; "
-            "train it again, or draw it with styletryon 0.1"
+            f"expected format {FORMAT}, got 1, whose networks see other body coordinates; "
+            "train it again, or draw it with styletryon 0.1",
+            argument=path,
         )
     if data.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?")
+        raise CheckpointError(
+            f"expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?", argument=path
+        )
     unknown = sorted(set(data) - {"format", "class", *kinds})
     if unknown:
         raise CheckpointError(
-            f"{path}: expected keys among {sorted(kinds)}, got unknown {unknown} of a {data.get('class')}; load it by "
-            "the class that wrote it"
+            f"expected keys among {sorted(kinds)}, got unknown {unknown} of a {data.get('class')}; load it by "
+            "the class that wrote it",
+            argument=path,
         )
     try:
         return {
             name: None if data.get(name) is None else from_dict(kind, data[name]) for name, kind in kinds.items()
         }
     except (ConfigError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{error}", argument=path) from error
 
 
 def load_weights(folder: Path, network: nn.Module) -> None:

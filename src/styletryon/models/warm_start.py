@@ -48,8 +48,9 @@ def check_source(config: StyleGAN2Config) -> None:
     found = (config.upsampling, config.filter, config.picture_filter)
     if found != (usual.upsampling, usual.filter, usual.picture_filter):
         raise ConfigError(
-            f"source: expected upsampling by 'fir' with the filters {usual.filter}, got {config.upsampling!r} with "
-            f"{config.filter} and {config.picture_filter}; a pose-conditioned generator has no other"
+            f"expected upsampling by 'fir' with the filters {usual.filter}, got {config.upsampling!r} with "
+            f"{config.filter} and {config.picture_filter}; a pose-conditioned generator has no other",
+            argument="source",
         )
 
 

@@ -101,14 +101,17 @@ def bias_act(
     """
     check_float("x", x)
     if x.ndim < 2:
-        raise ShapeError(f"x: expected features of shape (B, C, ...), got {describe(x)}; add the batch with x[None]")
+        raise ShapeError(
+            f"expected features of shape (B, C, ...), got {describe(x)}; add the batch with x[None]", argument="x"
+        )
     if bias is not None:
         check_float("bias", bias)
         check_same_device("bias", bias, "x", x)
         if bias.shape != x.shape[1:2]:
             raise ShapeError(
-                f"bias: expected one number per channel of x, shape ({x.shape[1]},), got {describe(bias)}; "
-                "pass one number per channel as a 1-D tensor"
+                f"expected one number per channel of x, shape ({x.shape[1]},), got {describe(bias)}; "
+                "pass one number per channel as a 1-D tensor",
+                argument="bias",
             )
     if noise is not None:
         check_float("noise", noise)
@@ -117,13 +120,15 @@ def bias_act(
             n not in (1, m) for n, m in zip(reversed(noise.shape), reversed(x.shape), strict=False)
         ):
             raise ShapeError(
-                f"noise: expected a shape that broadcasts to that of x, {tuple(x.shape)}, got {describe(noise)}; "
-                "noise of one image size fits only features of that size"
+                f"expected a shape that broadcasts to that of x, {tuple(x.shape)}, got {describe(noise)}; "
+                "noise of one image size fits only features of that size",
+                argument="noise",
             )
     if activation not in _DEFAULT_GAINS:
         raise ConfigError(
-            f"activation: expected one of {', '.join(map(repr, _DEFAULT_GAINS))}, got {activation!r}; "
-            "use 'linear' and apply another function to the result"
+            f"expected one of {', '.join(map(repr, _DEFAULT_GAINS))}, got {activation!r}; "
+            "use 'linear' and apply another function to the result",
+            argument="activation",
         )
     if gain is None:
         gain = _DEFAULT_GAINS[activation]
@@ -131,7 +136,9 @@ def bias_act(
     if clamp is not None:
         check_gain("clamp", clamp)
         if clamp < 0:
-            raise RangeError(f"clamp: expected a number >= 0, got {clamp}; pass None to leave the result unlimited")
+            raise RangeError(
+                f"expected a number >= 0, got {clamp}; pass None to leave the result unlimited", argument="clamp"
+            )
     return choose(x).bias_act(x, bias, noise, activation, float(gain), clamp)
 
 
@@ -188,8 +195,9 @@ def upfirdn2d(
     columns = x.shape[3] * up + sides.left + sides.right
     if rows < taps.shape[0] or columns < taps.shape[1]:
         raise ShapeError(
-            f"padding: expected the padded image to cover the filter, {taps.shape[0]} x {taps.shape[1]}, got "
-            f"{rows} x {columns} (rows x columns); pad more or take a shorter filter"
+            f"expected the padded image to cover the filter, {taps.shape[0]} x {taps.shape[1]}, got "
+            f"{rows} x {columns} (rows x columns); pad more or take a shorter filter",
+            argument="padding",
         )
     return choose(x).upfirdn2d(x, taps, up, down, sides, flip_filter, float(gain))
 
@@ -236,7 +244,8 @@ def downsample2d(x: Tensor, filter: Tensor) -> Tensor:
     check_images("x", x)
     if x.shape[2] % 2 or x.shape[3] % 2:
         raise ShapeError(
-            f"x: expected an even height and width, got {describe(x)}; pad or crop by one pixel, or use upfirdn2d"
+            f"expected an even height and width, got {describe(x)}; pad or crop by one pixel, or use upfirdn2d",
+            argument="x",
         )
     kh, kw = check_filter(filter, x, "x").shape
     return upfirdn2d(x, filter, down=2, padding=((kw - 1) // 2, kw // 2 - 1, (kh - 1) // 2, kh // 2 - 1))
@@ -295,23 +304,28 @@ def modulated_conv2d(
     channels = x.shape[1]
     if weight.shape[0] == 0 or weight.shape[1] != channels:
         raise ShapeError(
-            f"weight: expected filters of shape (Cout, {channels}, k, k), Cin being the channels of x, got "
-            f"{describe(weight)}; the order of the dimensions is that of torch.nn.Conv2d"
+            f"expected filters of shape (Cout, {channels}, k, k), Cin being the channels of x, got "
+            f"{describe(weight)}; the order of the dimensions is that of torch.nn.Conv2d",
+            argument="weight",
         )
     if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
-        raise ShapeError(f"weight: expected a square kernel of odd size, got {describe(weight)}; pad it with zeros")
+        raise ShapeError(
+            f"expected a square kernel of odd size, got {describe(weight)}; pad it with zeros", argument="weight"
+        )
     if styles.shape != x.shape[:2]:
         raise ShapeError(
-            f"styles: expected one factor per image and input channel, shape {tuple(x.shape[:2])}, got "
-            f"{describe(styles)}; repeat a single style with styles.expand(len(x), -1)"
+            f"expected one factor per image and input channel, shape {tuple(x.shape[:2])}, got "
+            f"{describe(styles)}; repeat a single style with styles.expand(len(x), -1)",
+            argument="styles",
         )
     if isinstance(up, bool) or up not in (1, 2):
-        raise ConfigError(f"up: expected 1 or 2, got {up!r}; for other factors use up=1 after upfirdn2d")
+        raise ConfigError(f"expected 1 or 2, got {up!r}; for other factors use up=1 after upfirdn2d", argument="up")
     taps = None
     if up == 2:
         if filter is None:
             raise ConfigError(
-                "filter: expected a low-pass filter with up=2, got None; pass styletryon.ops.setup_filter([1, 3, 3, 1])"
+                "expected a low-pass filter with up=2, got None; pass styletryon.ops.setup_filter([1, 3, 3, 1])",
+                argument="filter",
             )
         taps = check_filter(filter, x, "x")
     return choose(x).modulated_conv2d(x, weight, styles, up, taps, demodulate)
@@ -339,11 +353,17 @@ def setup_filter(taps: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> 
     try:
         values = torch.as_tensor(taps, dtype=torch.float64, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ShapeError(f"taps: expected numbers, (n,) or (kh, kw), got {taps!r}; write [1, 3, 3, 1]") from error
+        raise ShapeError(
+            f"expected numbers, (n,) or (kh, kw), got {taps!r}; write [1, 3, 3, 1]", argument="taps"
+        ) from error
     if values.ndim not in (1, 2) or values.numel() == 0:
-        raise ShapeError(f"taps: expected numbers, (n,) or (kh, kw), got {describe(values)}; write [1, 3, 3, 1]")
+        raise ShapeError(
+            f"expected numbers, (n,) or (kh, kw), got {describe(values)}; write [1, 3, 3, 1]", argument="taps"
+        )
     total = values.sum().item()
     if not math.isfinite(total) or total == 0:
-        raise RangeError(f"taps: expected a finite sum other than 0, got {total}; a low-pass filter has a positive sum")
+        raise RangeError(
+            f"expected a finite sum other than 0, got {total}; a low-pass filter has a positive sum", argument="taps"
+        )
     values = values / total
     return (values if values.ndim == 2 else torch.outer(values, values)).float()

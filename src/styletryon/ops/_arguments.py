@@ -35,8 +35,9 @@ def check_float(name: str, value: object) -> None:
     """
     if not isinstance(value, Tensor) or not value.is_floating_point():
         raise ShapeError(
-            f"{name}: expected a floating point tensor, got {describe(value)}; "
-            "convert it, for example with torch.as_tensor(..., dtype=torch.float32)"
+            f"expected a floating point tensor, got {describe(value)}; "
+            "convert it, for example with torch.as_tensor(..., dtype=torch.float32)",
+            argument=name,
         )
 
 
@@ -49,13 +50,15 @@ def check_images(name: str, value: Tensor) -> None:
     check_float(name, value)
     if value.ndim != 4:
         raise ShapeError(
-            f"{name}: expected feature maps of shape (B, C, H, W), got {describe(value)}; "
-            "add the missing dimensions, for example with unsqueeze"
+            f"expected feature maps of shape (B, C, H, W), got {describe(value)}; "
+            "add the missing dimensions, for example with unsqueeze",
+            argument=name,
         )
     if 0 in value.shape[1:]:
         raise ShapeError(
-            f"{name}: expected at least one channel, row and column, got {describe(value)}; "
-            "look for a slice or a crop that left nothing"
+            f"expected at least one channel, row and column, got {describe(value)}; "
+            "look for a slice or a crop that left nothing",
+            argument=name,
         )
 
 
@@ -67,8 +70,9 @@ def check_same_device(name: str, value: Tensor, other_name: str, other: Tensor) 
     """
     if value.device != other.device:
         raise ConfigError(
-            f"{name}: expected the device of {other_name}, {other.device}, got {value.device}; "
-            f"move it with {name}.to({other_name}.device)"
+            f"expected the device of {other_name}, {other.device}, got {value.device}; "
+            f"move it with {name}.to({other_name}.device)",
+            argument=name,
         )
 
 
@@ -79,7 +83,9 @@ def check_factor(name: str, value: object) -> None:
         RangeError: `value` is something else.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise RangeError(f"{name}: expected a whole number >= 1, got {describe(value)}; use 1 to leave the size alone")
+        raise RangeError(
+            f"expected a whole number >= 1, got {describe(value)}; use 1 to leave the size alone", argument=name
+        )
 
 
 def check_gain(name: str, value: object) -> None:
@@ -89,7 +95,7 @@ def check_gain(name: str, value: object) -> None:
         RangeError: `value` is infinite, not a number or no number at all.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise RangeError(f"{name}: expected a finite number, got {describe(value)}; pass a plain int or float")
+        raise RangeError(f"expected a finite number, got {describe(value)}; pass a plain int or float", argument=name)
 
 
 def check_filter(value: object, image: Tensor, image_name: str) -> Tensor:
@@ -102,14 +108,16 @@ def check_filter(value: object, image: Tensor, image_name: str) -> Tensor:
     check_float("filter", value)
     if not isinstance(value, Tensor) or value.ndim not in (1, 2) or value.numel() == 0:
         raise ShapeError(
-            f"filter: expected the shape (n,) or (kh, kw), got {describe(value)}; "
-            "build one with styletryon.ops.setup_filter([1, 3, 3, 1])"
+            f"expected the shape (n,) or (kh, kw), got {describe(value)}; "
+            "build one with styletryon.ops.setup_filter([1, 3, 3, 1])",
+            argument="filter",
         )
     check_same_device("filter", value, image_name, image)
     if value.requires_grad:
         raise ConfigError(
-            "filter: expected a constant, got a tensor that requires a gradient, which this op does not give; "
-            "pass filter.detach()"
+            "expected a constant, got a tensor that requires a gradient, which this op does not give; "
+            "pass filter.detach()",
+            argument="filter",
         )
     return value if value.ndim == 2 else torch.outer(value, value)
 
@@ -127,7 +135,8 @@ def parse_padding(value: object) -> Padding:
         or any(isinstance(side, bool) or not isinstance(side, int) for side in sides)
     ):
         raise ShapeError(
-            f"padding: expected a whole number or four, (left, right, top, bottom), got {describe(value)}; "
-            "write (x, x, y, y) for the same padding on opposite sides"
+            f"expected a whole number or four, (left, right, top, bottom), got {describe(value)}; "
+            "write (x, x, y, y) for the same padding on opposite sides",
+            argument="padding",
         )
     return Padding(*sides)

@@ -141,7 +141,8 @@ def _parse(name: str, value: object) -> Backend:
         if value == backend:
             return backend
     raise ConfigError(
-        f"{name}: expected one of 'auto', 'reference', 'fused', got {value!r}; 'auto' is right for nearly everyone"
+        f"expected one of 'auto', 'reference', 'fused', got {value!r}; 'auto' is right for nearly everyone",
+        argument=name,
     )
 
 
@@ -351,7 +352,7 @@ def warm_up(device: torch.device | str | int | None = None, *, dtypes: Sequence[
     wanted = _parse_device(device)
     for dtype in dtypes:
         if dtype not in _kernels.TYPES:
-            raise ConfigError(f"dtypes: expected some of {_FUSED_DTYPES}, got {dtype}; leave it out")
+            raise ConfigError(f"expected some of {_FUSED_DTYPES}, got {dtype}; leave it out", argument="dtypes")
     if requested != "reference":
         reason = _no_device()
         if reason is None:
@@ -371,7 +372,9 @@ def _parse_device(device: torch.device | str | int | None) -> torch.device:
     except RuntimeError:
         parsed = None
     if parsed is None or parsed.type != "cuda":
-        raise ConfigError(f"device: expected a CUDA device such as 'cuda:0', got {str(device)!r}; leave it out")
+        raise ConfigError(
+            f"expected a CUDA device such as 'cuda:0', got {str(device)!r}; leave it out", argument="device"
+        )
     return parsed
 
 

@@ -20,7 +20,9 @@ _FILL = (128, 128, 128)  # beyond the photograph; the training fills with the sa
 
 def as_rgb(image: Image.Image) -> Image.Image:
     if not isinstance(image, Image.Image):
-        raise ImageError(f"image: expected a PIL image, got {type(image).__name__}; read it with PIL.Image.open")
+        raise ImageError(
+            f"expected a PIL image, got {type(image).__name__}; read it with PIL.Image.open", argument="image"
+        )
     return image.convert("RGB")
 
 
@@ -35,12 +37,13 @@ def as_box(box: Sequence[float], photo: Image.Image) -> Box:
     except (TypeError, ValueError):  # no numbers, or not several
         edges = ()
     if len(edges) != 4 or not all(math.isfinite(edge) for edge in edges):
-        raise RangeError(f"box: expected four numbers (left, top, right, bottom), got {box!r}")
+        raise RangeError(f"expected four numbers (left, top, right, bottom), got {box!r}", argument="box")
     left, top, right, bottom = edges
     if not (max(left, 0) < min(right, photo.width) and max(top, 0) < min(bottom, photo.height)):
         raise RangeError(
-            f"box: expected left < right and top < bottom within a picture of {photo.width}x{photo.height} pixels "
-            f"(width x height), got {edges}"
+            f"expected left < right and top < bottom within a picture of {photo.width}x{photo.height} pixels "
+            f"(width x height), got {edges}",
+            argument="box",
         )
     return left, top, right, bottom
 

@@ -47,23 +47,28 @@ class Pose:
             given = self.keypoints
             points = given.to(torch.float32) if isinstance(given, Tensor) else torch.tensor(given, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise PoseError(f"keypoints: expected (17, 3) or (B, 17, 3) numbers in COCO order ({error})") from error
+            raise PoseError(
+                f"expected (17, 3) or (B, 17, 3) numbers in COCO order ({error})", argument="keypoints"
+            ) from error
         if points.ndim == 2:
             points = points.unsqueeze(0)
         if points.ndim != 3 or points.shape[1:] != (NUM_KEYPOINTS, 3):
             raise PoseError(
-                f"keypoints: expected (17, 3) or (B, 17, 3) numbers [x, y, score] in COCO order, "
-                f"got shape {tuple(points.shape)}"
+                "expected (17, 3) or (B, 17, 3) numbers [x, y, score] in COCO order, "
+                f"got shape {tuple(points.shape)}",
+                argument="keypoints",
             )
         if not bool(torch.isfinite(points).all()):
-            raise PoseError("keypoints: expected finite numbers, got NaN or infinity; mark a missing one by score 0")
+            raise PoseError(
+                "expected finite numbers, got NaN or infinity; mark a missing one by score 0", argument="keypoints"
+            )
         object.__setattr__(self, "keypoints", points)
         try:
             height, width = (int(side) for side in self.size)
         except (TypeError, ValueError) as error:
-            raise PoseError(f"size: expected (height, width) in pixels, got {self.size!r}") from error
+            raise PoseError(f"expected (height, width) in pixels, got {self.size!r}", argument="size") from error
         if height < 1 or width < 1:
-            raise PoseError(f"size: expected at least 1x1 pixels, got {height}x{width} (height x width)")
+            raise PoseError(f"expected at least 1x1 pixels, got {height}x{width} (height x width)", argument="size")
         object.__setattr__(self, "size", (height, width))
 
     def __len__(self) -> int:
@@ -118,7 +123,7 @@ def keypoint_heatmaps(
     height, width = size
     spread = sigma if sigma is not None else height / 32
     if not spread > 0:
-        raise PoseError(f"sigma: expected more than 0 pixels, got {spread}")
+        raise PoseError(f"expected more than 0 pixels, got {spread}", argument="sigma")
     x = keypoints[..., 0] * (width / image_size[1])
     y = keypoints[..., 1] * (height / image_size[0])
     columns = torch.arange(width, device=keypoints.device, dtype=torch.float32) + 0.5

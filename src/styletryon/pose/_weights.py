@@ -26,16 +26,20 @@ def load_body_network(folder: Path) -> BodyNetwork:
     settings_path, tensors_path = folder / "body.json", folder / "body.safetensors"
     for path in (settings_path, tensors_path):
         if not path.is_file():
-            raise CheckpointNotFoundError(f"folder: expected the file {path}, got none; pass the folder that holds it")
+            raise CheckpointNotFoundError(
+                f"expected the file {path}, got none; pass the folder that holds it", argument="folder"
+            )
     try:
         settings = json.loads(settings_path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise CheckpointError(f"folder: expected JSON in {settings_path}, got {error}; save it again") from error
+        raise CheckpointError(
+            f"expected JSON in {settings_path}, got {error}; save it again", argument="folder"
+        ) from error
     if not isinstance(settings, dict) or settings.pop("class", None) != "BodyNetwork":
-        raise CheckpointError(f"folder: expected the class BodyNetwork in {settings_path}, got another")
+        raise CheckpointError(f"expected the class BodyNetwork in {settings_path}, got another", argument="folder")
     try:
         network = BodyNetwork(BodyConfig.from_dict(settings))
     except (ConfigError, TypeError, ValueError) as error:
-        raise CheckpointError(f"folder: {settings_path} describes no BodyNetwork: {error}") from error
+        raise CheckpointError(f"{settings_path} describes no BodyNetwork: {error}", argument="folder") from error
     load_strictly(network, read_tensors(tensors_path, "folder"), f"folder: {tensors_path}")
     return network.eval().requires_grad_(False)

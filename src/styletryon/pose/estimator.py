@@ -82,7 +82,9 @@ class BodyEstimator:
         least_score: float = LEAST_SCORE,
     ) -> None:
         if not 0 <= least_score <= 1:
-            raise RangeError(f"least_score: expected a number in [0, 1], got {least_score}; try {LEAST_SCORE}")
+            raise RangeError(
+                f"expected a number in [0, 1], got {least_score}; try {LEAST_SCORE}", argument="least_score"
+            )
         self.network = network.eval()
         self.refine = refine
         self.flip = flip
@@ -166,9 +168,10 @@ class BodyEstimator:
         photo = as_rgb(image)
         if len(pose) != 1 or pose.size != (photo.height, photo.width) or not bool((pose.keypoints[..., 2] > 0).any()):
             raise PoseError(
-                f"pose: expected the keypoints of one person in a picture of {photo.height}x{photo.width} (height x "
+                f"expected the keypoints of one person in a picture of {photo.height}x{photo.width} (height x "
                 f"width), got {len(pose)} in {pose.size[0]}x{pose.size[1]}, "
-                f"{int((pose.keypoints[..., 2] > 0).sum())} of whose keypoints are seen"
+                f"{int((pose.keypoints[..., 2] > 0).sum())} of whose keypoints are seen",
+                argument="pose",
             )
         return _spread(self._find(photo, self._frame(pose.keypoints[0].cpu().float()), parse=True), photo)
 
@@ -182,8 +185,9 @@ class BodyEstimator:
             found = closer if closer.mean >= 0.7 * found.mean else found
         if found.mean < self.least_score:
             raise PersonNotFoundError(
-                f"image: expected a photograph that shows a person, got a mean keypoint score of {found.mean:.2f} "
-                f"(at least {self.least_score:.2f} is needed); crop it closer to the person or pass a pose"
+                f"expected a photograph that shows a person, got a mean keypoint score of {found.mean:.2f} "
+                f"(at least {self.least_score:.2f} is needed); crop it closer to the person or pass a pose",
+                argument="image",
             )
         return self._find(photo, found.frame, limits, parse=True) if parse and found.classes is None else found
 

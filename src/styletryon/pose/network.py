@@ -56,15 +56,19 @@ class BodyConfig:
         object.__setattr__(self, "depths", tuple(int(n) for n in self.depths))
         object.__setattr__(self, "label_widths", tuple(int(n) for n in self.label_widths))
         if len(self.size) != 2 or any(n < 32 or n % 16 for n in self.size):
-            raise ConfigError(f"size: expected two multiples of 16 from 32 up, got {self.size}; try (192, 144)")
+            raise ConfigError(
+                f"expected two multiples of 16 from 32 up, got {self.size}; try (192, 144)", argument="size"
+            )
         if len(self.widths) != 4 or min(self.widths) < 1:
-            raise ConfigError(f"widths: expected four positive numbers, got {self.widths}")
+            raise ConfigError(f"expected four positive numbers, got {self.widths}", argument="widths")
         if len(self.label_widths) != 4 or min(self.label_widths) < 1:
-            raise ConfigError(f"label_widths: expected four positive numbers, got {self.label_widths}")
+            raise ConfigError(f"expected four positive numbers, got {self.label_widths}", argument="label_widths")
         if len(self.depths) != 3 or min(self.depths) < 0:
-            raise ConfigError(f"depths: expected three numbers from 0 up, got {self.depths}")
+            raise ConfigError(f"expected three numbers from 0 up, got {self.depths}", argument="depths")
         if self.heads < 1 or self.widths[3] % self.heads:
-            raise ConfigError(f"heads: expected a divisor of the last width {self.widths[3]}, got {self.heads}")
+            raise ConfigError(
+                f"expected a divisor of the last width {self.widths[3]}, got {self.heads}", argument="heads"
+            )
 
     def to_dict(self) -> dict[str, object]:
         """Return the settings as plain values for a JSON file."""
@@ -79,7 +83,7 @@ class BodyConfig:
         """
         unknown = sorted(set(settings) - {field.name for field in fields(cls)})
         if unknown:
-            raise ConfigError(f"config: expected settings of BodyConfig, got unknown {', '.join(unknown)}")
+            raise ConfigError(f"expected settings of BodyConfig, got unknown {', '.join(unknown)}", argument="config")
         return cls(**settings)  # type: ignore[arg-type]
 
 
@@ -150,7 +154,7 @@ class BodyNetwork(nn.Module):
             ShapeError: If the images are not `(B, 3, H, W)`.
         """
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ShapeError(f"images: expected shape (B, 3, H, W), got {tuple(images.shape)}")
+            raise ShapeError(f"expected shape (B, 3, H, W), got {tuple(images.shape)}", argument="images")
         f2: Tensor = self.stem(images)
         f4: Tensor = self.stage4(f2)
         f8: Tensor = self.stage8(f4)
@@ -170,7 +174,9 @@ class BodyNetwork(nn.Module):
             ShapeError: If the images are not `(B, 3, H, W)` with multiples of 16.
         """
         if images.ndim != 4 or images.shape[-1] % 16 or images.shape[-2] % 16:
-            raise ShapeError(f"images: expected (B, 3, H, W) with multiples of 16, got {tuple(images.shape)}")
+            raise ShapeError(
+                f"expected (B, 3, H, W) with multiples of 16, got {tuple(images.shape)}", argument="images"
+            )
         f2, f4, f8, f16 = self.features(images)
         grid = f16.shape[-2:]
         position: Tensor = self.position
@@ -284,7 +290,9 @@ class ConvNorm(nn.Module):
         """
         norm = self.norm
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_var is None or norm.running_mean is None:
-            raise ConfigError("network: expected batch normalisation to fold, got a network that is folded already")
+            raise ConfigError(
+                "expected batch normalisation to fold, got a network that is folded already", argument="network"
+            )
         gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         return self.conv.weight * gain[:, None, None, None], norm.bias - norm.running_mean * gain
 

@@ -47,9 +47,9 @@ class KeypointRCNNEstimator:
         device: torch.device | str | None = None,
     ) -> None:
         if not 0 <= least_score <= 1:
-            raise RangeError(f"least_score: expected a number in [0, 1], got {least_score}; try 0.7")
+            raise RangeError(f"expected a number in [0, 1], got {least_score}; try 0.7", argument="least_score")
         if side < 1:
-            raise RangeError(f"side: expected a positive number of pixels, got {side}; try 800")
+            raise RangeError(f"expected a positive number of pixels, got {side}; try 800", argument="side")
         self.least_score = least_score
         self.device = torch.device(device or "cpu")
         state = _download_rcnn() if weights == "coco" else read_state(Path(weights), "'coco'")
@@ -87,8 +87,9 @@ class KeypointRCNNEstimator:
         if not bool(sure.any()):
             best = float(scores.max()) if len(scores) else 0.0
             raise PersonNotFoundError(
-                f"image: expected a photograph that shows a person, got a best detection of {best:.2f} "
-                f"(at least {self.least_score:.2f} is needed); crop it closer to the person or pass a pose"
+                f"expected a photograph that shows a person, got a best detection of {best:.2f} "
+                f"(at least {self.least_score:.2f} is needed); crop it closer to the person or pass a pose",
+                argument="image",
             )
         main = int(torch.where(sure, rank, -1.0).argmax())
         points = found["keypoints"][main].float().clone()
@@ -104,7 +105,8 @@ def _rcnn(state: Mapping[str, Tensor], side: int) -> nn.Module:
         from torchvision.ops import FrozenBatchNorm2d
     except ImportError as error:
         raise WeightsUnavailableError(
-            "KeypointRCNNEstimator: torchvision is missing; pip install torchvision, or use BodyEstimator"
+            "torchvision is missing; pip install torchvision, or use BodyEstimator",
+            argument="KeypointRCNNEstimator",
         ) from error
     with torch.random.fork_rng(devices=[]):  # its layers draw values that are replaced at once
         backbone = resnet_fpn_backbone(
@@ -127,15 +129,17 @@ def _download_rcnn() -> Mapping[str, Tensor]:
         from torchvision.models.detection import KeypointRCNN_ResNet50_FPN_Weights
     except ImportError as error:
         raise WeightsUnavailableError(
-            "KeypointRCNNEstimator: torchvision is missing; pip install torchvision, or use BodyEstimator"
+            "torchvision is missing; pip install torchvision, or use BodyEstimator",
+            argument="KeypointRCNNEstimator",
         ) from error
     chosen = KeypointRCNN_ResNet50_FPN_Weights.COCO_V1
     try:
         return cast(Mapping[str, Tensor], chosen.get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError) as error:
         raise WeightsUnavailableError(
-            f"weights: 'coco' could not be downloaded ({error}); fetch {chosen.url} by other means and pass "
-            "weights=PATH, or use BodyEstimator, which is bundled"
+            f"'coco' could not be downloaded ({error}); fetch {chosen.url} by other means and pass "
+            "weights=PATH, or use BodyEstimator, which is bundled",
+            argument="weights",
         ) from error
 
 

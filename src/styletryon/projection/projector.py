@@ -138,24 +138,27 @@ class LatentProjector:
         locality_weight: float = 1.0,
     ) -> None:
         if space not in ("z", "z+", "w", "w+", "s"):
-            raise ConfigError(f"space: expected 'z', 'z+', 'w', 'w+' or 's', got {space!r}")
+            raise ConfigError(f"expected 'z', 'z+', 'w', 'w+' or 's', got {space!r}", argument="space")
         if start not in (None, "encoder", "mean"):
-            raise ConfigError(f"start: expected 'encoder', 'mean' or None, got {start!r}")
+            raise ConfigError(f"expected 'encoder', 'mean' or None, got {start!r}", argument="start")
         if start == "encoder" and generator.encoder is None:
-            raise ConfigError("start: 'encoder' was asked for, but the generator has none; use start='mean'")
+            raise ConfigError("'encoder' was asked for, but the generator has none; use start='mean'", argument="start")
         if steps < 0 or learning_rate <= 0 or batch_size < 1:
             raise ConfigError(
-                f"LatentProjector: expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {steps}, "
-                f"{learning_rate} and {batch_size}"
+                f"expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {steps}, "
+                f"{learning_rate} and {batch_size}",
+                argument="LatentProjector",
             )
         if tuning_steps < 0 or not tuning_rate > 0 or not locality_weight >= 0:
             raise ConfigError(
-                "LatentProjector: expected tuning_steps >= 0, tuning_rate > 0 and locality_weight >= 0, got "
-                f"{tuning_steps}, {tuning_rate} and {locality_weight}"
+                "expected tuning_steps >= 0, tuning_rate > 0 and locality_weight >= 0, got "
+                f"{tuning_steps}, {tuning_rate} and {locality_weight}",
+                argument="LatentProjector",
             )
         if tune and not hasattr(generator, "tuned"):
             raise ConfigError(
-                f"tune: {type(generator).__name__} cannot be tuned; it needs what styletryon.drawing.TunableDrawer says"
+                f"{type(generator).__name__} cannot be tuned; it needs what styletryon.drawing.TunableDrawer says",
+                argument="tune",
             )
         self.generator = generator
         self.space: Space = space
@@ -212,8 +215,9 @@ class LatentProjector:
         """
         if self.tunes and len(images) > 1:
             raise ShapeError(
-                f"images: expected one picture to tune to, got {len(images)}; project_each tunes to each on its own, "
-                "and tune to several at once"
+                f"expected one picture to tune to, got {len(images)}; project_each tunes to each on its own, "
+                "and tune to several at once",
+                argument="images",
             )
         latents = self.project_each(images, pose, labels=labels, mask=mask, seed=seed, callback=callback)
         names = latents[0].report
@@ -314,7 +318,9 @@ class LatentProjector:
         began = time.perf_counter()
         self._check(images, latent.pose, None, mask)
         if not hasattr(self.generator, "tuned"):
-            raise ConfigError(f"tune: {type(self.generator).__name__} cannot be tuned; see drawing.TunableDrawer")
+            raise ConfigError(
+                f"{type(self.generator).__name__} cannot be tuned; see drawing.TunableDrawer", argument="tune"
+            )
         generator = cast(TunableDrawer, self.generator)
         settings = Tuning(
             self.tuning_steps,
@@ -346,20 +352,23 @@ class LatentProjector:
     def _check(self, images: Tensor, pose: Pose, labels: Tensor | None, mask: Tensor | None) -> None:
         size = tuple(self.generator.image_size)
         if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != size or len(images) == 0:
-            raise ShapeError(f"images: expected (B, 3, {size[0]}, {size[1]}), got {tuple(images.shape)}")
+            raise ShapeError(f"expected (B, 3, {size[0]}, {size[1]}), got {tuple(images.shape)}", argument="images")
         if len(pose) != len(images):
-            raise ShapeError(f"pose: expected {len(images)} poses, one per picture, got {len(pose)}")
+            raise ShapeError(f"expected {len(images)} poses, one per picture, got {len(pose)}", argument="pose")
         check_aspect("pose", pose, self.generator.image_size)
         for name, tensor in (("labels", labels), ("mask", mask)):
             if tensor is not None and tensor.shape != (len(images), *size):
-                raise ShapeError(f"{name}: expected {(len(images), *size)}, got {tuple(tensor.shape)}")
+                raise ShapeError(f"expected {(len(images), *size)}, got {tuple(tensor.shape)}", argument=name)
         if labels is not None and (int(labels.max()) >= self.generator.num_labels or int(labels.min()) < 0):
             raise RangeError(
-                f"labels: expected classes 0..{self.generator.num_labels - 1}, got {int(labels.min())} to "
-                f"{int(labels.max())}"
+                f"expected classes 0..{self.generator.num_labels - 1}, got {int(labels.min())} to "
+                f"{int(labels.max())}",
+                argument="labels",
             )
         if not bool(torch.isfinite(images).all()) or float(images.abs().max()) > 1.001:
-            raise RangeError("images: expected finite values in [-1, 1]; styletryon.images.to_tensor makes such")
+            raise RangeError(
+                "expected finite values in [-1, 1]; styletryon.images.to_tensor makes such", argument="images"
+            )
 
 
 @torch.no_grad()
@@ -481,9 +490,10 @@ class _Chunk:
         missing = [self.first + i for i, loss in enumerate(self.best.loss.tolist()) if not math.isfinite(loss)]
         if missing:
             raise RangeError(
-                f"images: expected projections that start at a finite loss, got another for picture "
+                "expected projections that start at a finite loss, got another for picture "
                 f"{', '.join(map(str, missing))}; look for weights of the generator or the feature network that are "
-                "not finite, or try another autocast"
+                "not finite, or try another autocast",
+                argument="images",
             )
 
     @torch.no_grad()

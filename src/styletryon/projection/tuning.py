@@ -105,8 +105,9 @@ def tune_weights(
     broken = [name for name, change in changes.items() if not bool(torch.isfinite(change).all())]
     if broken:
         raise RangeError(
-            f"tuning_rate: expected one under which the weights stay finite, got {settings.rate}, under which "
-            f"{broken[0]} did not"
+            f"expected one under which the weights stay finite, got {settings.rate}, under which "
+            f"{broken[0]} did not",
+            argument="tuning_rate",
         )
     return changes
 

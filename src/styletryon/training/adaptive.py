@@ -60,11 +60,13 @@ class AdaptiveAugmentation:
 
     def __post_init__(self) -> None:
         if not -1 <= self.target <= 1:
-            raise RangeError(f"target: expected a mean of signs in [-1, 1], got {self.target}")
+            raise RangeError(f"expected a mean of signs in [-1, 1], got {self.target}", argument="target")
         if not 0 <= self.limit <= 1:
-            raise RangeError(f"limit: expected a probability in [0, 1], got {self.limit}")
+            raise RangeError(f"expected a probability in [0, 1], got {self.limit}", argument="limit")
         if self.interval < 1 or self.pictures < 1:
-            raise RangeError(f"interval, pictures: expected at least 1, got {self.interval} and {self.pictures}")
+            raise RangeError(
+                f"expected at least 1, got {self.interval} and {self.pictures}", argument="interval, pictures"
+            )
 
 
 class Steering:
@@ -120,7 +122,7 @@ class Steering:
             strength, steps, signs = float(state["strength"]), int(state["steps"]), state["signs"]
             self._signs.copy_(signs)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"state: expected what Steering.state returns: {error}") from error
+            raise CheckpointError(f"expected what Steering.state returns: {error}", argument="state") from error
         self.strength, self._steps = strength, steps
 
 
@@ -154,8 +156,9 @@ class AdaptiveChange:
         """
         if images.ndim != 4 or labels.ndim != 4 or images.shape[1] != 3 or images.shape[2:] != labels.shape[2:]:
             raise ShapeError(
-                f"images, labels: expected (B, 3, H, W) and (B, K, H, W), got {tuple(images.shape)} and "
-                f"{tuple(labels.shape)}"
+                f"expected (B, 3, H, W) and (B, K, H, W), got {tuple(images.shape)} and "
+                f"{tuple(labels.shape)}",
+                argument="images, labels",
             )
         # bfloat16 cannot tell the pixels of a row apart, and would turn by other angles.
         with torch.autocast(images.device.type, enabled=False):
@@ -183,9 +186,9 @@ def adaptive_change(numbers: Tensor, strength: float) -> AdaptiveChange:
         ShapeError: If there are more or fewer numbers.
     """
     if not 0 <= strength <= 1:
-        raise RangeError(f"strength: expected a probability in [0, 1], got {strength}")
+        raise RangeError(f"expected a probability in [0, 1], got {strength}", argument="strength")
     if numbers.ndim != 2 or numbers.shape[1] != NUMBERS:
-        raise ShapeError(f"numbers: expected (B, {NUMBERS}), got {tuple(numbers.shape)}")
+        raise ShapeError(f"expected (B, {NUMBERS}), got {tuple(numbers.shape)}", argument="numbers")
     normal, rest = numbers[:, :_NORMAL], torch.special.ndtr(numbers[:, _NORMAL:])  # the rest uniform in [0, 1]
     chance, uniform = rest[:, : _MOVES + _COLOURS], 2 * rest[:, _MOVES + _COLOURS :] - 1
     limits = torch.full((_MOVES + _COLOURS,), strength)

@@ -58,7 +58,7 @@ class Augmentation:
         for name in ("flip", "geometry", "colour", *limits):
             value, limit = getattr(self, name), limits.get(name, 1.0)
             if not 0 <= value <= limit:  # NaN fails as well.
-                raise RangeError(f"{name}: expected a number in [0, {limit:g}], got {value}")
+                raise RangeError(f"expected a number in [0, {limit:g}], got {value}", argument=name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ class Change:
         """
         self._check("keypoints", keypoints, 3)
         if keypoints.shape[1:] != (NUM_KEYPOINTS, 3):
-            raise ShapeError(f"keypoints: expected (B, {NUM_KEYPOINTS}, 3), got {tuple(keypoints.shape)}")
+            raise ShapeError(f"expected (B, {NUM_KEYPOINTS}, 3), got {tuple(keypoints.shape)}", argument="keypoints")
         device, dtype = keypoints.device, keypoints.dtype
         extent = keypoints.new_tensor([size[1], size[0]])
         swapped = keypoints[:, list(FLIP_ORDER)]
@@ -177,7 +177,7 @@ class Change:
         if not bool(self.recoloured.any()):
             return images
         if images.shape[1] != 3:
-            raise ShapeError(f"images: expected (B, 3, H, W), got {tuple(images.shape)}")
+            raise ShapeError(f"expected (B, 3, H, W), got {tuple(images.shape)}", argument="images")
         colour = self.colour.to(images.device, images.dtype)[:, :, None, None, None]
         grey = (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
         changed = grey + colour[:, 2] * (images - grey)
@@ -189,7 +189,8 @@ class Change:
     def _check(self, name: str, value: Tensor, dims: int) -> None:
         if value.ndim != dims or value.shape[0] != len(self.flipped):
             raise ShapeError(
-                f"{name}: expected {dims} dimensions with {len(self.flipped)} pictures first, got {tuple(value.shape)}"
+                f"expected {dims} dimensions with {len(self.flipped)} pictures first, got {tuple(value.shape)}",
+                argument=name,
             )
 
     def _mirror(self, value: Tensor) -> Tensor:
@@ -282,10 +283,11 @@ def augment(
         ShapeError: If the shapes do not fit each other.
     """
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ShapeError(f"images: expected (B, 3, H, W), got {tuple(images.shape)}")
+        raise ShapeError(f"expected (B, 3, H, W), got {tuple(images.shape)}", argument="images")
     if labels.shape != (len(images), *images.shape[2:]):
         raise ShapeError(
-            f"labels: expected {(len(images), *images.shape[2:])} like the images, got {tuple(labels.shape)}"
+            f"expected {(len(images), *images.shape[2:])} like the images, got {tuple(labels.shape)}",
+            argument="labels",
         )
     change = draw_change(len(images), augmentation, generator=generator)
     size = (images.shape[2], images.shape[3])

@@ -57,7 +57,9 @@ def save_state(path: str | os.PathLike[str], state: Mapping[Any, Any]) -> None:
     try:
         payload = safetensors.torch.save(tensors, metadata)
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"state: expected tensors of a dtype that safetensors knows, got {error}") from error
+        raise CheckpointError(
+            f"expected tensors of a dtype that safetensors knows, got {error}", argument="state"
+        ) from error
     written = write_atomically(path, lambda temporary: _write_through(temporary, payload))
     _flush_folder(written.parent)
 
@@ -76,19 +78,23 @@ def load_state(path: str | os.PathLike[str]) -> dict[Any, Any]:
         CheckpointError: If the file is cut short, damaged, or no training state.
     """
     if not os.path.isfile(path):
-        raise CheckpointNotFoundError(f"path: expected a saved training state, got {os.fspath(path)!r}: no such file")
+        raise CheckpointNotFoundError(
+            f"expected a saved training state, got {os.fspath(path)!r}: no such file", argument="path"
+        )
     try:
         with safetensors.safe_open(os.fspath(path), framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise CheckpointError(
-                    f"path: expected a training state, got {os.fspath(path)!r}: a safetensors file of something else; "
-                    "models are loaded by load_model"
+                    f"expected a training state, got {os.fspath(path)!r}: a safetensors file of something else; "
+                    "models are loaded by load_model",
+                    argument="path",
                 )
             if metadata.get("version") != _VERSION:
                 raise CheckpointError(
-                    f"path: expected a training state of version {_VERSION}, got version "
-                    f"{metadata.get('version')!r} in {os.fspath(path)!r}; it was written by another styletryon"
+                    f"expected a training state of version {_VERSION}, got version "
+                    f"{metadata.get('version')!r} in {os.fspath(path)!r}; it was written by another styletryon",
+                    argument="path",
                 )
             skeleton = metadata.get("skeleton", "")
             if str(zlib.crc32(skeleton.encode())) != metadata.get("skeleton_crc32"):
@@ -100,12 +106,14 @@ def load_state(path: str | os.PathLike[str]) -> dict[Any, Any]:
         raise
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError) as error:
         raise CheckpointError(
-            f"path: expected a whole training state, got {os.fspath(path)!r}, which is damaged or unreadable "
-            f"({error}); use an earlier one"
+            f"expected a whole training state, got {os.fspath(path)!r}, which is damaged or unreadable "
+            f"({error}); use an earlier one",
+            argument="path",
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(
-            f"path: expected a training state, got {os.fspath(path)!r} holding {type(state).__name__}"
+            f"expected a training state, got {os.fspath(path)!r} holding {type(state).__name__}",
+            argument="path",
         )
     return state
 
@@ -123,7 +131,7 @@ class CheckpointFolder:
 
     def __init__(self, path: str | os.PathLike[str], *, keep: int = 2) -> None:
         if keep < 1:
-            raise RangeError(f"keep: expected at least 1, got {keep}")
+            raise RangeError(f"expected at least 1, got {keep}", argument="keep")
         self.path = Path(path)
         self.keep = keep
 
@@ -160,7 +168,7 @@ class CheckpointFolder:
             SaveError: If the file cannot be written; the earlier states still stand.
         """
         if step < 0:
-            raise RangeError(f"step: expected at least 0, got {step}")
+            raise RangeError(f"expected at least 0, got {step}", argument="step")
         file = self.file(step)
         self._delete(self.path.glob(".step-*.part"))  # What a killed process left; they would fill the disk in time.
         save_state(file, state)
@@ -187,8 +195,9 @@ class CheckpointFolder:
                 damaged = error
         if damaged is not None:
             raise CheckpointError(
-                f"path: expected a whole training state in {str(self.path)!r}, got only damaged ones; "
-                f"move them away to start from nothing ({damaged})"
+                f"expected a whole training state in {str(self.path)!r}, got only damaged ones; "
+                f"move them away to start from nothing ({damaged})",
+                argument="path",
             ) from damaged
         return None
 
@@ -238,7 +247,8 @@ def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         for key, item in value.items():
             if not (key is None or isinstance(key, (bool, int, float, str))):
                 raise CheckpointError(
-                    f"{where}: expected keys that are str or numbers, got {type(key).__name__}: {key!r}"
+                    f"expected keys that are str or numbers, got {type(key).__name__}: {key!r}",
+                    argument=where,
                 )
             pairs.append([_encode(key, where, tensors), _encode(item, f"{where}[{key!r}]", tensors)])
         return {"dict": pairs}
@@ -246,14 +256,17 @@ def _encode(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
         items = [_encode(item, f"{where}[{index}]", tensors) for index, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     raise CheckpointError(
-        f"{where}: expected tensors, numbers, strings, None, and dicts, lists and tuples of them, "
-        f"got {type(value).__name__}"
+        "expected tensors, numbers, strings, None, and dicts, lists and tuples of them, "
+        f"got {type(value).__name__}",
+        argument=where,
     )
 
 
 def _encode_tensor(value: Tensor, where: str, tensors: dict[str, Tensor]) -> dict[str, list[Any]]:
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        raise CheckpointError(f"{where}: expected a dense tensor, got {value.layout} {value.dtype} on {value.device}")
+        raise CheckpointError(
+            f"expected a dense tensor, got {value.layout} {value.dtype} on {value.device}", argument=where
+        )
     # Memory of its own: safetensors refuses tensors that share it, and tied weights do. The name's number keeps names
     # unique; the rest of it is for people who look into the file.
     plain = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)

@@ -95,23 +95,29 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if not self.stages:
-            raise ConfigError("stages: expected at least one stage, got none")
+            raise ConfigError("expected at least one stage, got none", argument="stages")
         if not 0 <= self.tryons <= 1:
-            raise ConfigError(f"tryons: expected a share in [0, 1], got {self.tryons}")
+            raise ConfigError(f"expected a share in [0, 1], got {self.tryons}", argument="tryons")
         for name in ("flip", "geometry", "colour"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: expected a probability in [0, 1], got {getattr(self, name)}")
+                raise ConfigError(f"expected a probability in [0, 1], got {getattr(self, name)}", argument=name)
         if self.tryons and not (self.generator.garment_shares and self.encoder is not None):
-            raise ConfigError("tryons: they need an encoder and a generator with garment_shares=True; or set tryons=0")
+            raise ConfigError(
+                "they need an encoder and a generator with garment_shares=True; or set tryons=0", argument="tryons"
+            )
         for stage in self.stages:
             if stage.pictures < self.batch_size:
-                raise ConfigError(f"stages: expected at least {self.batch_size} pictures each, got {stage.pictures}")
+                raise ConfigError(
+                    f"expected at least {self.batch_size} pictures each, got {stage.pictures}", argument="stages"
+                )
             if stage.reconstruction and self.encoder is None:
-                raise ConfigError("stages: a reconstruction needs an encoder; set reconstruction=0 or encoder")
+                raise ConfigError(
+                    "a reconstruction needs an encoder; set reconstruction=0 or encoder", argument="stages"
+                )
             if not stage.reconstruction and not stage.adversarial:
-                raise ConfigError("stages: expected a reconstruction or an adversarial weight, got neither")
+                raise ConfigError("expected a reconstruction or an adversarial weight, got neither", argument="stages")
             if stage.adversarial and stage.num_levels:
-                raise ConfigError("stages: the discriminator judges whole pictures; set num_levels=0")
+                raise ConfigError("the discriminator judges whole pictures; set num_levels=0", argument="stages")
 
     @property
     def unit(self) -> int:
@@ -180,9 +186,13 @@ class TrainingConfig:
         try:
             data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError(f"config: expected a JSON file of settings, got {os.fspath(path)!r}: {error}") from error
+            raise ConfigError(
+                f"expected a JSON file of settings, got {os.fspath(path)!r}: {error}", argument="config"
+            ) from error
         if not isinstance(data, dict):
-            raise ConfigError(f"config: expected a JSON object in {os.fspath(path)!r}, got {type(data).__name__}")
+            raise ConfigError(
+                f"expected a JSON object in {os.fspath(path)!r}, got {type(data).__name__}", argument="config"
+            )
         return cls.from_dict(data)
 
     def changed(self, **values: Any) -> TrainingConfig:
@@ -234,7 +244,7 @@ def _inside(part: Any, key: str, name: str) -> Any:
     except (KeyError, ValueError, IndexError, TypeError) as error:
         known = f"one of {sorted(part)}" if isinstance(part, dict) else f"a number below {len(part)}" \
             if isinstance(part, list) else "nothing below a plain value"  # fmt: skip
-        raise ConfigError(f"{name}: expected {known}, got {key!r}") from error
+        raise ConfigError(f"expected {known}, got {key!r}", argument=name) from error
 
 
 def _reconstruction_then_adversarial(half: int, full: int, adversarial: int) -> tuple[Stage, ...]:
@@ -305,5 +315,5 @@ def preset(name: str) -> TrainingConfig:
         ConfigError: If the name is unknown.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
+        raise ConfigError(f"expected one of {sorted(PRESETS)}, got {name!r}", argument="preset")
     return PRESETS[name]

@@ -102,7 +102,7 @@ def draw_curves(rows: Sequence[Row], *, title: str = "") -> Image.Image:
     rows = sorted(rows, key=_x)
     panels = _panels(rows)
     if not panels:
-        raise DataError("rows: expected a log with numbers in it, got none; it is written every 100 steps")
+        raise DataError("expected a log with numbers in it, got none; it is written every 100 steps", argument="rows")
     wide = len(panels) % 2  # an odd panel is as wide as two, the first because it is looked at most
     height = _HEAD + (len(panels) + wide) // 2 * (_HEIGHT + _MARGIN)
     sheet = Image.new("RGB", (2 * _WIDTH + 3 * _MARGIN, height + _MARGIN), _PAPER)
@@ -134,7 +134,7 @@ def save_curves(run: str | os.PathLike[str], path: str | os.PathLike[str] | None
     if log.is_dir():
         log = log / LOG_NAME
     if not log.is_file():
-        raise DataError(f"run: expected the folder of a training with a {LOG_NAME}, got {os.fspath(run)!r}")
+        raise DataError(f"expected the folder of a training with a {LOG_NAME}, got {os.fspath(run)!r}", argument="run")
     name = log.parent.resolve().name
     picture = draw_curves(read_log(log), title=name)
     target = log.parent / CURVES_NAME if path is None else Path(path)

@@ -51,9 +51,10 @@ class Division:
     def __post_init__(self) -> None:
         if self.parts > 1 and self.batch_size % (self.unit * self.parts):
             raise ConfigError(
-                f"batch_size: expected a multiple of {self.unit * self.parts}, for {self.parts} equal shares "
+                f"expected a multiple of {self.unit * self.parts}, for {self.parts} equal shares "
                 f"(processes times micro-batches) of whole groups of {self.unit} samples (discriminator.group_size), "
-                f"got {self.batch_size}; change batch_size, accumulate, the number of processes or the group"
+                f"got {self.batch_size}; change batch_size, accumulate, the number of processes or the group",
+                argument="batch_size",
             )
 
     @property
@@ -184,7 +185,7 @@ class Group:
         if error is not None:
             raise error
         if failed:
-            raise ProcessGroupError("training: the first process met an error; see its message")
+            raise ProcessGroupError("the first process met an error; see its message", argument="training")
         return self.share_bytes(result)
 
     def _any(self, flags: Sequence[bool]) -> list[bool]:
@@ -198,9 +199,10 @@ class Group:
             return talk()
         except (RuntimeError, ValueError) as error:
             raise ProcessGroupError(
-                f"training: process {self.rank} of {self.world} lost another one, which has died or was silent for "
+                f"process {self.rank} of {self.world} lost another one, which has died or was silent for "
                 "too long; see the messages of the others, and go on from the last checkpoint with resume "
-                f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+                f"({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+                argument="training",
             ) from error
 
 
@@ -219,8 +221,9 @@ def own_device(device: str | torch.device) -> torch.device:
         return chosen
     if int(local) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device: expected a CUDA device for each process of this machine, got {torch.cuda.device_count()} for "
-            f"process {local}; lower --nproc-per-node"
+            f"expected a CUDA device for each process of this machine, got {torch.cuda.device_count()} for "
+            f"process {local}; lower --nproc-per-node",
+            argument="device",
         )
     return torch.device("cuda", int(local))
 
@@ -247,7 +250,8 @@ def join(device: torch.device, *, timeout: timedelta = _TIMEOUT) -> bool:
         distributed.init_process_group(backend, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         raise ProcessGroupError(
-            f"training: cannot reach the other processes that torchrun started ({error}); are all of them running?"
+            f"cannot reach the other processes that torchrun started ({error}); are all of them running?",
+            argument="training",
         ) from error
     _LOGGER.info("process %d of %d on %s", distributed.get_rank(), distributed.get_world_size(), device)
     return True

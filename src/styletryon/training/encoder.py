@@ -79,20 +79,21 @@ class EncoderTrainingConfig:
 
     def __post_init__(self) -> None:
         if self.schedule not in ("cosine", "linear"):
-            raise ConfigError(f"schedule: expected 'cosine' or 'linear', got {self.schedule!r}")
+            raise ConfigError(f"expected 'cosine' or 'linear', got {self.schedule!r}", argument="schedule")
         if self.batch_size < 1 or self.pictures < self.batch_size:
             raise ConfigError(
-                f"batch_size, pictures: expected at least 1, and pictures for one batch, got {self.batch_size} and "
-                f"{self.pictures}"
+                f"expected at least 1, and pictures for one batch, got {self.batch_size} and "
+                f"{self.pictures}",
+                argument="batch_size, pictures",
             )
         for name in ("cross_pose", "drawings", "flip", "final_rate"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: expected a share in [0, 1], got {getattr(self, name)}")
+                raise ConfigError(f"expected a share in [0, 1], got {getattr(self, name)}", argument=name)
         for name in ("codes", "ema", "warmup", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+                raise ConfigError(f"expected 0 or more, got {getattr(self, name)}", argument=name)
         if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"learning_rate: expected a number above 0, got {self.learning_rate}")
+            raise ConfigError(f"expected a number above 0, got {self.learning_rate}", argument="learning_rate")
 
     @property
     def steps(self) -> int:
@@ -398,15 +399,16 @@ class EncoderTrainer:
             wrong = sorted(name for name in {*theirs, *ours} if theirs.get(name) != ours.get(name))
             if wrong:
                 raise CheckpointError(
-                    f"checkpoint: expected that of a run with the same settings, got another {', '.join(wrong)}; "
-                    "repeat the options of the run, or choose another folder"
+                    f"expected that of a run with the same settings, got another {', '.join(wrong)}; "
+                    "repeat the options of the run, or choose another folder",
+                    argument="checkpoint",
                 )
             self.encoder.load_state_dict(state["encoder"])
             self.average.load_state_dict(state["average"])
             _load_optimizer(self.optimizer, state["optimizer"])
             self.step = int(state["step"])
         except (KeyError, AttributeError, RuntimeError, TypeError) as error:
-            raise CheckpointError(f"checkpoint: expected that of an encoder's training: {error}") from error
+            raise CheckpointError(f"expected that of an encoder's training: {error}", argument="checkpoint") from error
 
     def save(self) -> None:
         """Write a checkpoint.
@@ -461,8 +463,9 @@ class EncoderTrainer:
         wrong = [name for name, value in means.items() if not math.isfinite(value)]
         if wrong:
             raise TrainingDivergedError(
-                f"training: the loss {', '.join(wrong)} is not finite at step {self.step}; the checkpoints in "
-                f"{self.checkpoints.path} are from before; start again with a lower learning_rate"
+                f"the loss {', '.join(wrong)} is not finite at step {self.step}; the checkpoints in "
+                f"{self.checkpoints.path} are from before; start again with a lower learning_rate",
+                argument="training",
             )
         return means
 
@@ -486,15 +489,19 @@ class _Known(NamedTuple):
 def _check_fit(generator: PoseStyleGAN2, numbers: EncoderConfig, dataset: FolderDataset) -> None:
     if (numbers.image_size, numbers.w_dim) != (generator.image_size, generator.w_dim):
         raise ConfigError(
-            f"encoder: expected image_size {generator.image_size} and w_dim {generator.w_dim}, the generator's, got "
-            f"{numbers.image_size} and {numbers.w_dim}"
+            f"expected image_size {generator.image_size} and w_dim {generator.w_dim}, the generator's, got "
+            f"{numbers.image_size} and {numbers.w_dim}",
+            argument="encoder",
         )
     if dataset.size != generator.image_size:
-        raise ConfigError(f"dataset: expected pictures of {generator.image_size}, the generator's, got {dataset.size}")
+        raise ConfigError(
+            f"expected pictures of {generator.image_size}, the generator's, got {dataset.size}", argument="dataset"
+        )
     if generator.num_labels < NUM_LABELS:
         raise ConfigError(
-            f"generator: expected one that draws the {NUM_LABELS} classes of the data set's labels, got "
-            f"{generator.num_labels}"
+            f"expected one that draws the {NUM_LABELS} classes of the data set's labels, got "
+            f"{generator.num_labels}",
+            argument="generator",
         )
 
 
@@ -540,12 +547,14 @@ def train_encoder(
         KeyboardInterrupt: After an interrupt; a checkpoint stands.
     """
     if precision not in ("auto", "bf16", "fp32"):
-        raise ConfigError(f"precision: expected 'auto', 'bf16' or 'fp32', got {precision!r}")
+        raise ConfigError(f"expected 'auto', 'bf16' or 'fp32', got {precision!r}", argument="precision")
     settings = config if config is not None else EncoderTrainingConfig()
     generator = model if isinstance(model, PoseStyleGAN2) else PoseStyleGAN2.from_pretrained(model)
     dataset = FolderDataset(data, size=generator.image_size)
     if len(dataset) < settings.batch_size:
-        raise DataError(f"data: expected at least {settings.batch_size} pictures, a batch, got {len(dataset)}")
+        raise DataError(
+            f"expected at least {settings.batch_size} pictures, a batch, got {len(dataset)}", argument="data"
+        )
     try:
         held_out: FolderDataset | None = FolderDataset(data, size=generator.image_size, split="val")
     except DataError:
@@ -556,9 +565,13 @@ def train_encoder(
     )
     if resume:
         if not trainer.resume():
-            raise CheckpointError(f"out: expected checkpoints to resume from in {os.fspath(out)!r}, got none")
+            raise CheckpointError(
+                f"expected checkpoints to resume from in {os.fspath(out)!r}, got none", argument="out"
+            )
     elif trainer.checkpoints.steps():
-        raise ConfigError(f"out: {os.fspath(out)!r} holds a run already; pass resume=True or choose another folder")
+        raise ConfigError(
+            f"{os.fspath(out)!r} holds a run already; pass resume=True or choose another folder", argument="out"
+        )
     if not progress:
         return trainer.train(minutes=minutes)
     with ProgressLine(settings.steps, start=trainer.step) as line:

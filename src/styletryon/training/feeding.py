@@ -122,7 +122,7 @@ class Feeder:
         pin: bool = False,
     ) -> None:
         if workers < 0:
-            raise RangeError(f"workers: expected at least 0, got {workers}")
+            raise RangeError(f"expected at least 0, got {workers}", argument="workers")
         self._dataset = dataset
         self._config = config
         self._division = division

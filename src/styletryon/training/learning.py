@@ -307,7 +307,7 @@ def encode(generator: PoseStyleGAN2, source: Examples, exchange: Exchange | None
         ConfigError: If the generator has no encoder.
     """
     if generator.encoder is None:
-        raise ConfigError("encoder: the generator has no encoder")
+        raise ConfigError("the generator has no encoder", argument="encoder")
     if exchange is None:
         codes = generator.encoder(source.images, source.pose)
         return codes, generator.affine(codes)

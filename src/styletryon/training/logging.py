@@ -198,7 +198,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
     except FileNotFoundError:
         return [], True
     except OSError as error:
-        raise SaveError(f"path: cannot read {str(path)!r}: {error.strerror or error}") from error
+        raise SaveError(f"cannot read {str(path)!r}: {error.strerror or error}", argument="path") from error
     rows = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
@@ -206,7 +206,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
             row["step"] = int(row["step"])
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
-                f"path: expected a log of metrics, got {str(path)!r}, whose line {number} is no row: {error}"
+                f"expected a log of metrics, got {str(path)!r}, whose line {number} is no row: {error}",
+                argument="path",
             ) from error
         rows.append(row)
     return rows, lines[-1] == b""

@@ -33,7 +33,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         if name not in _DTYPES:
-            raise ConfigError(f"precision: expected one of {PRECISIONS}, got {name!r}")
+            raise ConfigError(f"expected one of {PRECISIONS}, got {name!r}", argument="precision")
         self.name = name
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type) if name == "fp16" else None
@@ -88,7 +88,7 @@ def choose(name: str, device: torch.device) -> str:
         ConfigError: If the name is unknown.
     """
     if name not in PRECISIONS:
-        raise ConfigError(f"precision: expected one of {PRECISIONS}, got {name!r}")
+        raise ConfigError(f"expected one of {PRECISIONS}, got {name!r}", argument="precision")
     if name != "auto":
         return name
     return "bf16" if prefers_bf16(device) else "fp32"

@@ -84,7 +84,9 @@ def train(
         KeyboardInterrupt: After an interrupt; a checkpoint stands.
     """
     if log_every < 1 or sample_every < 1:
-        raise ConfigError(f"log_every, sample_every: expected at least 1, got {log_every} and {sample_every}")
+        raise ConfigError(
+            f"expected at least 1, got {log_every} and {sample_every}", argument="log_every, sample_every"
+        )
     choose(precision, torch.device("cpu"))  # complains before the data are read
     dataset, held_out = _read(data, config, cache=cache)
     if dataset.background and not config.generator.background:
@@ -119,11 +121,12 @@ def _read(
     size = config.generator.image_size
     dataset = FolderDataset(data, size=size, cache=cache)
     if len(dataset) < config.batch_size:
-        raise DataError(f"data: expected at least {config.batch_size} pictures, a batch, got {len(dataset)}")
+        raise DataError(f"expected at least {config.batch_size} pictures, a batch, got {len(dataset)}", argument="data")
     if config.tryons and not dataset.has_tryons:
         raise DataError(
-            "data: the settings train on try-ons of known truth, but there is no tryons.json; render some with "
-            "styletryon paperdoll --tryons, or choose the preset 'pictures'"
+            "the settings train on try-ons of known truth, but there is no tryons.json; render some with "
+            "styletryon paperdoll --tryons, or choose the preset 'pictures'",
+            argument="data",
         )
     try:
         return dataset, FolderDataset(data, size=size, split="val", cache=cache)
@@ -135,13 +138,16 @@ def _begin(trainer: Trainer, *, resume: bool, start: str | os.PathLike[str] | Po
     """Bring a run to where it goes on."""
     if resume:
         if not trainer.resume():
-            raise CheckpointError(f"out: expected checkpoints to resume from in {str(trainer.out)!r}, got none")
+            raise CheckpointError(
+                f"expected checkpoints to resume from in {str(trainer.out)!r}, got none", argument="out"
+            )
         return
 
     def check() -> bytes:
         if trainer.checkpoints.steps():
             raise ConfigError(
-                f"out: {str(trainer.out)!r} holds a run already; pass resume=True or choose another folder"
+                f"{str(trainer.out)!r} holds a run already; pass resume=True or choose another folder",
+                argument="out",
             )
         return b""
 

@@ -40,9 +40,10 @@ def take_over(generator: PoseStyleGAN2, source: str | os.PathLike[str] | PoseSty
     # Biases, heads and strengths of noise fit almost anything; what draws are the convolutions.
     if not any(key.endswith("conv.weight") for key in fitting):
         raise ConfigError(
-            f"start: expected weights that fit the settings of this run, got {name}, none of whose convolutions does: "
+            f"expected weights that fit the settings of this run, got {name}, none of whose convolutions does: "
             f"its numbers are {trained.config} and {None if trained.encoder is None else trained.encoder.config}; "
-            "choose settings with these widths, or start at random"
+            "choose settings with these widths, or start at random",
+            argument="start",
         )
     for key in fitting:
         own[key][1].copy_(other[key][1])

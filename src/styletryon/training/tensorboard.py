@@ -36,8 +36,9 @@ class TensorBoardCallback(TrainingCallback):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise DependencyError(
-                "tensorboard: expected the package tensorboard, which is not installed; "
-                f"pip install 'styletryon[tensorboard]' ({error})"
+                "expected the package tensorboard, which is not installed; "
+                f"pip install 'styletryon[tensorboard]' ({error})",
+                argument="tensorboard",
             ) from error
         self._make: Any = SummaryWriter
         self._folder = folder

@@ -94,9 +94,11 @@ class Trainer:
         workers: int | None = None,
     ) -> None:
         if dataset.size != config.generator.image_size:
-            raise ConfigError(f"dataset: expected pictures of {config.generator.image_size}, got {dataset.size}")
+            raise ConfigError(
+                f"expected pictures of {config.generator.image_size}, got {dataset.size}", argument="dataset"
+            )
         if accumulate < 1:
-            raise ConfigError(f"accumulate: expected at least 1 micro-batch, got {accumulate}")
+            raise ConfigError(f"expected at least 1 micro-batch, got {accumulate}", argument="accumulate")
         self.config = config
         self.dataset = dataset
         self.held_out = held_out
@@ -152,7 +154,8 @@ class Trainer:
         same = json.dumps([self.config.to_dict(), list(self.dataset.ids), accumulate])
         if not self.group.same(same):
             raise ProcessGroupError(
-                "training: expected the same settings and pictures in all processes; copy the data set to every machine"
+                "expected the same settings and pictures in all processes; copy the data set to every machine",
+                argument="training",
             )
 
     def start_from(self, source: str | os.PathLike[str] | PoseStyleGAN2) -> list[str]:
@@ -170,7 +173,7 @@ class Trainer:
             ProcessGroupError: In the other processes, if the first met an error.
         """
         if self.step:
-            raise ConfigError(f"start: expected a run that has not started, got one of {self.step} steps")
+            raise ConfigError(f"expected a run that has not started, got one of {self.step} steps", argument="start")
         left: list[str] = json.loads(
             self.group.from_first(lambda: json.dumps(take_over(self.generator, source)).encode())
         )
@@ -308,7 +311,7 @@ class Trainer:
         again = "there is no checkpoint yet; start again"
         if saved:
             again = f"the last good checkpoint is that of step {saved[-1]} in {self.checkpoints.path}; resume it"
-        raise TrainingDivergedError(f"training: {fault}; {again} with {advice}")
+        raise TrainingDivergedError(f"{fault}; {again} with {advice}", argument="training")
 
     # ------------------------------------------------------------------ a step
 
@@ -465,7 +468,7 @@ class Trainer:
 
     def _styles(self, batch: Batch) -> tuple[Tensor, ...]:
         if self.average.encoder is None:
-            raise ConfigError("encoder: the generator has no encoder")
+            raise ConfigError("the generator has no encoder", argument="encoder")
         images = batch.images.to(self.device).float() / 127.5 - 1
         return self.average.affine(self.average.encoder(images, batch.pose))
 
@@ -527,7 +530,9 @@ class Trainer:
                     self._use_precision(precision["name"])
                 self._precision.load(precision)
         except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint: it does not fit the settings of this run: {error}") from error
+            raise CheckpointError(
+                f"it does not fit the settings of this run: {error}", argument="checkpoint"
+            ) from error
 
     def resume(self) -> bool:
         """Go on from the newest whole checkpoint in `out`; return whether there was one.

@@ -35,8 +35,9 @@ def blend_styles(person: Styles, garment: Styles, coefficients: Coefficients) ->
         coefficients = [person[0].new_tensor(float(coefficients))] * len(person)
     if not len(person) == len(garment) == len(coefficients):
         raise ShapeError(
-            f"coefficients: expected {len(person)} layers like the person, got {len(coefficients)}, and {len(garment)} "
-            "layers of the garment"
+            f"expected {len(person)} layers like the person, got {len(coefficients)}, and {len(garment)} "
+            "layers of the garment",
+            argument="coefficients",
         )
     return tuple(_lerp(*layer) for layer in zip(person, garment, coefficients, strict=True))
 
@@ -83,7 +84,7 @@ def layer_split(channels: Sequence[int], layer: int) -> tuple[Tensor, ...]:
         RangeError: If `layer` is out of range.
     """
     if not 0 <= layer <= len(channels):
-        raise RangeError(f"layer: expected 0 to {len(channels)}, got {layer}")
+        raise RangeError(f"expected 0 to {len(channels)}, got {layer}", argument="layer")
     return tuple(torch.full((1, count), float(index < layer)) for index, count in enumerate(channels))
 
 
@@ -104,7 +105,7 @@ def greedy_query(attribution: Sequence[Tensor], budget: float = 0.1, rho: float 
         RangeError: If the budget is out of range.
     """
     if not 0 <= budget <= 1:
-        raise RangeError(f"budget: expected a share in [0, 1], got {budget}")
+        raise RangeError(f"expected a share in [0, 1], got {budget}", argument="budget")
     inside = torch.cat(tuple(attribution), dim=1)  # (B, C)
     ranked, order = inside.sort(dim=1, descending=True, stable=True)
     cost = (1 - ranked).cumsum(dim=1)

@@ -179,8 +179,9 @@ class TryOnOptimizer:
         chosen = find_preset(preset)
         if generator.num_labels < 1:
             raise ConfigError(
-                f"generator: expected one that draws a segmentation, got {type(generator).__name__} with 0 classes; "
-                "give it one: styletryon.interop.ParsedDrawer(generator, parser)"
+                f"expected one that draws a segmentation, got {type(generator).__name__} with 0 classes; "
+                "give it one: styletryon.interop.ParsedDrawer(generator, parser)",
+                argument="generator",
             )
         self.generator = generator
         self.steps = chosen.steps if steps is None else steps
@@ -199,20 +200,21 @@ class TryOnOptimizer:
         self.graph = graph
         self.weights, self.losses = _read_losses(defaults() if losses is None else losses)
         if per not in ("channel", "layer"):
-            raise ConfigError(f"per: expected 'channel' or 'layer', got {per!r}")
+            raise ConfigError(f"expected 'channel' or 'layer', got {per!r}", argument="per")
         if bound not in ("sigmoid", "clamp"):
-            raise ConfigError(f"bound: expected 'sigmoid' or 'clamp', got {bound!r}")
+            raise ConfigError(f"expected 'sigmoid' or 'clamp', got {bound!r}", argument="bound")
         if isinstance(initial, str) and initial not in _STARTS:
-            raise ConfigError(f"initial: expected a number or one of {', '.join(_STARTS)}, got {initial!r}")
+            raise ConfigError(f"expected a number or one of {', '.join(_STARTS)}, got {initial!r}", argument="initial")
         if not isinstance(initial, str) and not 0 <= initial <= 1:
-            raise ConfigError(f"initial: expected a number in [0, 1], got {initial}")
+            raise ConfigError(f"expected a number in [0, 1], got {initial}", argument="initial")
         if not isinstance(self.steps, int) or self.steps < 0 or not self.learning_rate > 0 or batch_size < 1:
             raise ConfigError(
-                f"TryOnOptimizer: expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {self.steps}, "
-                f"{self.learning_rate} and {batch_size}"
+                f"expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {self.steps}, "
+                f"{self.learning_rate} and {batch_size}",
+                argument="TryOnOptimizer",
             )
         if time_limit is not None and not time_limit > 0:
-            raise ConfigError(f"time_limit: expected seconds > 0 or None, got {time_limit}")
+            raise ConfigError(f"expected seconds > 0 or None, got {time_limit}", argument="time_limit")
 
     def optimize(
         self,
@@ -355,7 +357,9 @@ class _Chunk:
         initial = settings.initial
         if initial == "shares":
             if self.targets.shares is None:
-                raise ConfigError("initial: 'shares' needs a generator that has learnt them; use 'attribution'")
+                raise ConfigError(
+                    "'shares' needs a generator that has learnt them; use 'attribution'", argument="initial"
+                )
             layers: Sequence[Tensor] = [share.expand(count, -1) for share in self.targets.shares]
         elif initial == "greedy":
             layers = greedy_query(inside)
@@ -415,7 +419,9 @@ class _Chunk:
             if state.step == 0:
                 check_values(f"losses[{name!r}]", values, count)
             elif not isinstance(values, Tensor) or values.shape != (count,):
-                raise LossError(f"losses[{name!r}]: expected shape ({count},) at step {state.step}, got {values!r}")
+                raise LossError(
+                    f"expected shape ({count},) at step {state.step}, got {values!r}", argument=f"losses[{name!r}]"
+                )
             judged.append(values)
         weighted = [weight * values for weight, values in zip(settings.weights.values(), judged, strict=True)]
         total = torch.stack(weighted).sum(dim=0)
@@ -460,23 +466,25 @@ def _named(name: str, call: str) -> Iterator[None]:
     except (StyleTryOnError, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:
-        raise LossError(f"losses[{name!r}]: {call} raised {type(error).__name__}: {error}") from error
+        raise LossError(f"{call} raised {type(error).__name__}: {error}", argument=f"losses[{name!r}]") from error
 
 
 def _read_losses(losses: Losses) -> tuple[dict[str, float], dict[str, TryOnLoss]]:
     weights, judges = {}, {}
     if not losses:
-        raise ConfigError("losses: expected at least one, got an empty mapping; leave it out for the defaults")
+        raise ConfigError(
+            "expected at least one, got an empty mapping; leave it out for the defaults", argument="losses"
+        )
     for name, entry in losses.items():
         if name == "total":
-            raise ConfigError("losses: the name 'total' is taken by the weighted sum; choose another")
+            raise ConfigError("the name 'total' is taken by the weighted sum; choose another", argument="losses")
         try:
             weight, loss = entry
             weights[name] = float(weight)
         except (TypeError, ValueError) as error:
-            raise LossError(f"losses[{name!r}]: expected (weight, loss), got {entry!r}") from error
+            raise LossError(f"expected (weight, loss), got {entry!r}", argument=f"losses[{name!r}]") from error
         if not math.isfinite(weights[name]):
-            raise RangeError(f"losses[{name!r}]: expected a finite weight, got {weight}")
+            raise RangeError(f"expected a finite weight, got {weight}", argument=f"losses[{name!r}]")
         judges[name] = as_loss(loss)
     return weights, judges
 

@@ -52,5 +52,5 @@ def find_preset(name: str) -> Preset:
         ConfigError: If the name is unknown.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset: expected one of {', '.join(map(repr, PRESETS))}, got {name!r}")
+        raise ConfigError(f"expected one of {', '.join(map(repr, PRESETS))}, got {name!r}", argument="preset")
     return PRESETS[name]

@@ -38,24 +38,27 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
     fingerprint = generator.fingerprint if person.model or garment.model else ""
     for name, latent in (("person", person), ("garment", garment)):
         if len(latent) == 0:
-            raise ShapeError(f"{name}: expected at least one latent, got an empty batch")
+            raise ShapeError("expected at least one latent, got an empty batch", argument=name)
         if latent.model and fingerprint and latent.model != fingerprint:
             raise ConfigError(
-                f"{name}: expected a latent of this generator ({fingerprint}), got one of {latent.model}; "
-                "project the picture with this generator"
+                f"expected a latent of this generator ({fingerprint}), got one of {latent.model}; "
+                "project the picture with this generator",
+                argument=name,
             )
         check_aspect(f"{name}.pose", latent.pose, generator.image_size)
         found = tuple(style.shape[-1] for style in latent.styles)
         if found != tuple(generator.style_channels):
             raise ShapeError(
-                f"{name}: expected style codes of {tuple(generator.style_channels)} channels, got {found}; project the "
-                "picture with this generator"
+                f"expected style codes of {tuple(generator.style_channels)} channels, got {found}; project the "
+                "picture with this generator",
+                argument=name,
             )
         device = generator.w_mean.device
         if latent.device != device:
             raise ConfigError(
-                f"{name}: expected a latent on {device}, like the generator, got one on {latent.device}; "
-                f"pass {name}.to({str(device)!r})"
+                f"expected a latent on {device}, like the generator, got one on {latent.device}; "
+                f"pass {name}.to({str(device)!r})",
+                argument=name,
             )
     if len(person) == len(garment):
         return person, garment
@@ -63,7 +66,9 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
         return replace(stack([person] * len(garment)), report=person.report), garment
     if len(garment) == 1:
         return person, replace(stack([garment] * len(person)), report=garment.report)
-    raise ShapeError(f"person, garment: expected equal batches, or one of 1, got {len(person)} and {len(garment)}")
+    raise ShapeError(
+        f"expected equal batches, or one of 1, got {len(person)} and {len(garment)}", argument="person, garment"
+    )
 
 
 def make_targets(generator: Drawer, person: Latent, garment: Latent, region: Region = "top") -> TryOnTargets:
@@ -114,7 +119,9 @@ def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
 def _draw(generator: Drawer, latent: Latent) -> tuple[Drawing, tuple[Tensor, ...]]:
     drawing = generator.synthesize(latent.styles, latent.pose, noise=latent.noise, activations=True)
     if drawing.activations is None:
-        raise ConfigError("generator: synthesize(activations=True) returned none; the localization loss needs them")
+        raise ConfigError(
+            "synthesize(activations=True) returned none; the localization loss needs them", argument="generator"
+        )
     onehot = functional.one_hot(drawing.logits.argmax(dim=1), drawing.logits.shape[1]).permute(0, 3, 1, 2)
     attribution = tuple(channel_attribution(drawing.activations, onehot))
     return Drawing(drawing.image, drawing.logits), attribution
@@ -135,6 +142,7 @@ def _check_shown(targets: TryOnTargets, first: int) -> None:
     wanted = ", ".join(sorted(label.name.lower() for label in targets.region))
     where = "" if len(share) == 1 and first == 0 else f" of pair {', '.join(str(first + index) for index in missing)}"
     raise RegionError(
-        f"region: the garment picture{where} shows no {wanted}; it shows {', '.join(shown) or 'nobody'}; choose a "
-        "region that it shows, or another picture"
+        f"the garment picture{where} shows no {wanted}; it shows {', '.join(shown) or 'nobody'}; choose a "
+        "region that it shows, or another picture",
+        argument="region",
     )

@@ -173,11 +173,12 @@ def write_dataset(
     """
     if count < 1 or stances < 1 or seed < 0 or tryons < 0:
         raise RangeError(
-            "count, stances, seed, tryons: expected at least 1, 1, 0 and 0, "
-            f"got {count}, {stances}, {seed} and {tryons}"
+            "expected at least 1, 1, 0 and 0, "
+            f"got {count}, {stances}, {seed} and {tryons}",
+            argument="count, stances, seed, tryons",
         )
     if not 0.0 <= val_fraction < 1.0:
-        raise RangeError(f"val_fraction: expected a share in [0, 1), got {val_fraction}")
+        raise RangeError(f"expected a share in [0, 1), got {val_fraction}", argument="val_fraction")
     root = Path(folder)
     for name in ("images", "labels"):
         (root / name).mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ def restyle(figure: Figure, **factors: Any) -> Figure:
 def wears(figure: Figure, region: str) -> bool:
     """Whether a figure wears a garment of the named region of its own ("top", "bottom", "dress" or "full")."""
     if region not in ("top", "bottom", "dress", "full"):
-        raise RegionError(f"region: expected 'top', 'bottom', 'dress' or 'full', got {region!r}")
+        raise RegionError(f"expected 'top', 'bottom', 'dress' or 'full', got {region!r}", argument="region")
     return region == "full" or (figure.outfit.dress is not None) == (region == "dress")
 
 
@@ -68,7 +68,8 @@ def dress(person: Figure, garment: Figure, region: str = "top") -> Figure:
         if not wears(figure, region):
             worn = "a dress" if figure.outfit.dress is not None else "a separate top and bottom"
             raise RegionError(
-                f"{name}: expected a figure with a garment for region {region!r}, got one in {worn}; try 'full'"
+                f"expected a figure with a garment for region {region!r}, got one in {worn}; try 'full'",
+                argument=name,
             )
     mine, theirs = person.outfit, garment.outfit
     if region == "top":
@@ -138,11 +139,11 @@ def _check(size: tuple[int, int], supersample: int) -> tuple[int, int]:
     try:
         height, width = (int(value) for value in size)
     except (TypeError, ValueError):
-        raise ShapeError(f"size: expected two whole numbers (height, width), got {size!r}") from None
+        raise ShapeError(f"expected two whole numbers (height, width), got {size!r}", argument="size") from None
     if height < 8 or width < 8:
-        raise ShapeError(f"size: expected at least 8 x 8 pixels, got {height} x {width}")
+        raise ShapeError(f"expected at least 8 x 8 pixels, got {height} x {width}", argument="size")
     if int(supersample) < 1:
-        raise ShapeError(f"supersample: expected at least 1, got {supersample!r}")
+        raise ShapeError(f"expected at least 1, got {supersample!r}", argument="supersample")
     return height, width
 
 

@@ -43,8 +43,9 @@ class Journal:
         if not self._path.is_file():
             if images.is_dir() and any(images.iterdir()):
                 raise DataError(
-                    f"out: expected an empty folder or one that an earlier run began, got {str(self._folder)!r} with "
-                    f"pictures but no {NAME}; choose another folder"
+                    f"expected an empty folder or one that an earlier run began, got {str(self._folder)!r} with "
+                    f"pictures but no {NAME}; choose another folder",
+                    argument="out",
                 )
             return
         for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -63,7 +64,8 @@ class Journal:
                 was = {key: entry["settings"].get(key) for key in differing}
                 now = {key: self._settings[key] for key in differing}
                 raise DataError(
-                    f"out: {str(self._folder)!r} was begun with {was}, not {now}; choose another folder or repeat those"
+                    f"{str(self._folder)!r} was begun with {was}, not {now}; choose another folder or repeat those",
+                    argument="out",
                 )
         else:
             outcome = entry["outcome"]
@@ -78,7 +80,7 @@ class Journal:
             begun = self._path.is_file() and self._path.stat().st_size > 0
             self._file = self._path.open("a", encoding="utf-8")
         except OSError as error:
-            raise SaveError(f"out: cannot write {str(self._path)!r} ({error}); check the folder") from error
+            raise SaveError(f"cannot write {str(self._path)!r} ({error}); check the folder", argument="out") from error
         # After a line that was cut short a new one begins.
         self._write({"settings": self._settings}, before="\n" if begun else "")
         return self
@@ -93,7 +95,9 @@ class Journal:
             self._file.write(before + json.dumps(entry) + "\n")
             self._file.flush()
         except OSError as error:
-            raise SaveError(f"out: cannot write {str(self._path)!r} ({error}); check the free space") from error
+            raise SaveError(
+                f"cannot write {str(self._path)!r} ({error}); check the free space", argument="out"
+            ) from error
 
     def outcome(self, source: str, stamp: str) -> Outcome | None:
         """Return what became of a photograph, if that still holds: it is the same, did not fail, its files stand."""

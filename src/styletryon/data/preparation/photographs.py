@@ -94,12 +94,12 @@ class Photographs:
             for name in sources
         )
         if not self.given:
-            raise DataError(f"photos: expected photographs in {str(path)!r}, got none; check the folder")
+            raise DataError(f"expected photographs in {str(path)!r}, got none; check the folder", argument="photos")
 
     def _table(self, name: str) -> dict[str, Any]:
         table = self.files.read_json(name) if self.files.has(name) else {}
         if not isinstance(table, dict):
-            raise DataError(f"{self.files.name(name)}: expected a JSON object, got {type(table).__name__}")
+            raise DataError(f"expected a JSON object, got {type(table).__name__}", argument=self.files.name(name))
         return table
 
     def _describe(
@@ -149,12 +149,16 @@ def main_person(keypoints: Any) -> npt.NDArray[np.float32]:
     try:
         points = np.asarray(keypoints, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise PoseError(f"keypoints: expected 17 x [x, y, score], got {error}") from error
+        raise PoseError(f"expected 17 x [x, y, score], got {error}", argument="keypoints") from error
     people = points[None] if points.ndim == 2 else points
     if people.ndim != 3 or not len(people) or people.shape[1:] != (NUM_KEYPOINTS, 3) or not np.isfinite(people).all():
-        raise PoseError(f"keypoints: expected 17 x [x, y, score], finite, got an array of shape {points.shape}")
+        raise PoseError(
+            f"expected 17 x [x, y, score], finite, got an array of shape {points.shape}", argument="keypoints"
+        )
     if people[..., 2].min() < 0 or people[..., 2].max() > 1:
-        raise PoseError("keypoints: expected scores in [0, 1], got others; a visibility of 2 is a score of 1")
+        raise PoseError(
+            "expected scores in [0, 1], got others; a visibility of 2 is a score of 1", argument="keypoints"
+        )
     return max(people, key=_extent)
 
 
@@ -173,7 +177,7 @@ def _stem(name: str) -> str:
 
 def _split_of_each(splits: Mapping[str, Any]) -> dict[str, str]:
     if not all(isinstance(names, list) for names in splits.values()):
-        raise DataError("split.json: expected an object of split name -> list of IDs")
+        raise DataError("expected an object of split name -> list of IDs", argument="split.json")
     return {str(name): split for split, names in splits.items() for name in names}
 
 

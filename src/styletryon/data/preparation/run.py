@@ -159,23 +159,26 @@ def prepare(
 
 def _check_numbers(size: tuple[int, int], val: float | None, workers: int) -> None:
     if len(size) != 2 or min(size) < MIN_SIDE:
-        raise RangeError(f"size: expected a height and width of at least {MIN_SIDE} pixels, got {size}")
+        raise RangeError(f"expected a height and width of at least {MIN_SIDE} pixels, got {size}", argument="size")
     if val is not None and not 0 <= val < 1:
-        raise RangeError(f"val: expected a share in [0, 1), got {val}")
+        raise RangeError(f"expected a share in [0, 1), got {val}", argument="val")
     if workers < 1:
-        raise RangeError(f"workers: expected at least 1, got {workers}")
+        raise RangeError(f"expected at least 1, got {workers}", argument="workers")
 
 
 def _check_outside(place: Path, photos: Path) -> None:
     if photos.resolve() in (place.resolve(), *place.resolve().parents):
-        raise ConfigError(f"out: expected a folder outside the photographs', got {str(place)!r}; choose another")
+        raise ConfigError(
+            f"expected a folder outside the photographs', got {str(place)!r}; choose another", argument="out"
+        )
 
 
 def _check_labels(photographs: Photographs, parser: Parser | None) -> None:
     if parser is None and not photographs.has_labels:
         raise DataError(
-            "labels: expected label pictures or a parser, got neither; training needs the labels of every photograph: "
-            "8-bit PNGs of classes 0..11, named as the photographs"
+            "expected label pictures or a parser, got neither; training needs the labels of every photograph: "
+            "8-bit PNGs of classes 0..11, named as the photographs",
+            argument="labels",
         )
 
 
@@ -184,7 +187,7 @@ def _usable(outcomes: Sequence[Outcome]) -> list[Outcome]:
     done = [outcome for outcome in outcomes if not outcome.reason]
     if not done:
         seen = Preparation(tuple(outcomes), {}).table()
-        raise DataError(f"photos: expected at least one photograph that can be used, got none:\n{seen}")
+        raise DataError(f"expected at least one photograph that can be used, got none:\n{seen}", argument="photos")
     return done
 
 
@@ -208,7 +211,9 @@ def parse_background(background: str | Colour) -> Colour | None:
             pass
     elif len(background) == 3 and all(isinstance(value, int) and 0 <= value <= 255 for value in background):
         return background
-    raise ConfigError(f"background: expected 'keep', 'white', 'black', RRGGBB or three numbers, got {background!r}")
+    raise ConfigError(
+        f"expected 'keep', 'white', 'black', RRGGBB or three numbers, got {background!r}", argument="background"
+    )
 
 
 class _Bundled:

@@ -68,7 +68,7 @@ class Augmenter:
         rng = self.rng
         height, width = size
         if example.keypoints is None:
-            raise DataError("example: expected keypoints, got None")
+            raise DataError("expected keypoints, got None", argument="example")
         shown = example.keypoints[example.keypoints[:, 2] > 0.05, :2]
         low, high = shown.min(0), shown.max(0)
         # Keypoints end at the eyes and the ankles: allow for the head and the feet.

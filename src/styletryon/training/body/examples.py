@@ -109,7 +109,7 @@ def read_examples(
     for name, points in keypoints.items():
         paths = [path for path in (images / f"{name}.jpg", images / f"{name}.png") if path.is_file()]
         if not paths:
-            raise DataError(f"keypoints: expected a picture {name}.jpg or .png in {images}, got none")
+            raise DataError(f"expected a picture {name}.jpg or .png in {images}, got none", argument="keypoints")
         with Image.open(paths[0]) as file:
             full = file.size
             if side is not None:
@@ -148,7 +148,7 @@ def read_split(folder: Path, split: str, *, side: int | None = LONG_SIDE) -> lis
     known = json.loads((folder / "keypoints.json").read_text(encoding="utf-8"))
     splits = json.loads((folder / "split.json").read_text(encoding="utf-8"))
     if split not in splits:
-        raise DataError(f"split: expected one of {sorted(splits)} of {folder / 'split.json'}, got {split!r}")
+        raise DataError(f"expected one of {sorted(splits)} of {folder / 'split.json'}, got {split!r}", argument="split")
     faults = folder / "meta.json"
     meta = json.loads(faults.read_text(encoding="utf-8")) if faults.is_file() else {}
     chosen = {name: known[name] for name in splits[split]}

@@ -45,7 +45,7 @@ def pck(
         high = torch.where(counts, y, y.new_full((), -math.inf)).amax(1)
         scale = high - torch.where(counts, y, y.new_full((), math.inf)).amin(1)
     else:
-        raise ConfigError(f"by: expected 'torso' or 'box', got {by!r}")
+        raise ConfigError(f"expected 'torso' or 'box', got {by!r}", argument="by")
     near = (found - truth[..., :2]).norm(dim=-1) <= threshold * scale[:, None]
     return float(near[counts].float().mean())
 
@@ -64,7 +64,7 @@ def confusion(found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> npt
         ShapeError: If the shapes differ.
     """
     if found.shape != truth.shape:
-        raise ShapeError(f"found: expected the shape of the truth, {truth.shape}, got {found.shape}")
+        raise ShapeError(f"expected the shape of the truth, {truth.shape}, got {found.shape}", argument="found")
     known = truth < NUM_LABELS
     pairs = truth[known].astype(np.int64) * NUM_LABELS + found[known]
     return np.bincount(pairs, minlength=NUM_LABELS**2).reshape(NUM_LABELS, NUM_LABELS)

@@ -72,14 +72,14 @@ class BodyTraining:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise RangeError(f"steps: expected a positive number, got {self.steps}")
+            raise RangeError(f"expected a positive number, got {self.steps}", argument="steps")
         if self.batch < 2:
-            raise RangeError(f"batch: expected at least 2, for batch normalisation, got {self.batch}")
+            raise RangeError(f"expected at least 2, for batch normalisation, got {self.batch}", argument="batch")
         if not sum(share for share, _ in self.stages) <= 1 or min([share for share, _ in self.stages], default=0) < 0:
-            raise RangeError(f"stages: expected shares from 0 up whose sum is at most 1, got {self.stages}")
+            raise RangeError(f"expected shares from 0 up whose sum is at most 1, got {self.stages}", argument="stages")
         for name in ("rendered_share", "unlabelled_share", "empty_share", "ema"):
             if not 0 <= getattr(self, name) < 1:
-                raise RangeError(f"{name}: expected a number in [0, 1), got {getattr(self, name)}")
+                raise RangeError(f"expected a number in [0, 1), got {getattr(self, name)}", argument=name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +224,7 @@ class BodyTrainer:
         loss = losses.get("where", 0) + 0.5 * losses.get("whether", 0) + self.settings.label_weight * labels
         if not bool(torch.isfinite(loss)):
             value = float(loss.detach())
-            raise TrainingDivergedError(f"loss: expected a finite number, got {value} at step {self.step}")
+            raise TrainingDivergedError(f"expected a finite number, got {value} at step {self.step}", argument="loss")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -283,10 +283,14 @@ class BodyTrainer:
         """
         found = self.checkpoints.latest()
         if found is None:
-            raise CheckpointNotFoundError(f"out: expected a checkpoint in {self.folder}, got none; leave out --resume")
+            raise CheckpointNotFoundError(
+                f"expected a checkpoint in {self.folder}, got none; leave out --resume", argument="out"
+            )
         step, state = found
         if state["config"] != self.network.config.to_dict() or len(state["drawn"]) != len(self.pools.drawn):
-            raise CheckpointError(f"out: expected a checkpoint of this network and these pools in {self.folder}")
+            raise CheckpointError(
+                f"expected a checkpoint of this network and these pools in {self.folder}", argument="out"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         groups = self.optimizer.state_dict()["param_groups"]
@@ -402,7 +406,9 @@ def _start_from(
         if name.removesuffix(".conv.bias") in known and name.endswith(".conv.bias"):
             continue
         if name not in state or state[name].shape != value.shape:
-            raise CheckpointError(f"start: expected tensors of this network, got {name} {tuple(value.shape)}")
+            raise CheckpointError(
+                f"expected tensors of this network, got {name} {tuple(value.shape)}", argument="start"
+            )
         state[name].copy_(value)
     for name in known:
         norm = convolutions[name].norm
