@@ -14,9 +14,9 @@ from PIL import Image
 
 import styletryon
 from styletryon.data import paperdoll
-from styletryon.images import contact_sheet, save_image, to_pil
 from styletryon.metrics.pairs import sample_pairs
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import contact_sheet, save_image, to_pil
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (256, 192)
@@ -67,12 +67,12 @@ def people(model: PoseStyleGAN2) -> None:
     latents = [styletryon.generate(seed=seed, model=model) for seed in range(8)]
     drawings = [model.draw(latent) for latent in latents]
     pictures: list[object] = [drawing.image[0].clamp(-1, 1) for drawing in drawings]
-    pictures += [styletryon.images.labels_to_image(drawing.labels[0]) for drawing in drawings]
+    pictures += [styletryon.photo.labels_to_image(drawing.labels[0]) for drawing in drawings]
     save_image(contact_sheet(pictures, 8), IMAGES / "people.png")  # type: ignore[arg-type]
 
 
 def _picture(rendering: paperdoll.Rendering) -> torch.Tensor:
-    return styletryon.images.from_uint8(torch.from_numpy(rendering.image).permute(2, 0, 1))
+    return styletryon.photo.from_uint8(torch.from_numpy(rendering.image).permute(2, 0, 1))
 
 
 FIGURES: dict[str, Callable[[PoseStyleGAN2], None]] = {"poses": poses, "tryons": tryons, "people": people}

@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 import styletryon
 from styletryon.data.paperdoll import Figure, Rendering, dress, render, sample_figure, wears
-from styletryon.images import contact_sheet, from_uint8, save_image
 from styletryon.metrics.methods import METHODS, Bench, ProjectedPairs
 from styletryon.metrics.scoring import Picture
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import contact_sheet, from_uint8, save_image
 from styletryon.pose import Pose
 from styletryon.tryon import TryOnOptimizer, TryOnResult
 

@@ -18,7 +18,7 @@ SECTIONS = {
     "styletryon.features": "The networks in whose eyes pictures are compared.",
     "styletryon.ops": "The operations of the networks.",
     "styletryon.pose": "Keypoints, heatmaps and estimators.",
-    "styletryon.images": "Reading, framing, cropping, pasting back and saving.",
+    "styletryon.photo": "Reading, framing, cropping, pasting back and saving.",
     "styletryon.tryon": "The optimisation over coefficients.",
     "styletryon.projection": "From a picture to a latent.",
     "styletryon.models": "The networks and their numbers.",

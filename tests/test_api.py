@@ -26,7 +26,7 @@ from styletryon.errors import (
     ShapeError,
     StyleTryOnError,
 )
-from styletryon.images import Source
+from styletryon.photo import Source
 from tests._support.tiny import tiny_generator
 from tests.benchmarks.photographs import check_pixels
 

@@ -13,22 +13,25 @@ from tests._support.process import SOURCE
 PACKAGE = SOURCE / "styletryon"
 
 FOUNDATION = {"errors", "labels", "_files", "_version", "_weights"}
-VALUES = FOUNDATION | {"images", "latent", "pose", "ops", "drawing", "_graphs"}
+VALUES = FOUNDATION | {"photo", "latent", "pose", "ops", "generator", "_graphs"}
 ARROWS: dict[str, set[str]] = {
     "_version": set(),
+    "_deprecated": set(),
+    "images": {"photo", "_deprecated"},
+    "drawing": {"_deprecated"},
     "errors": set(),
     "_files": {"errors"},
     "_weights": {"errors"},
     "_graphs": set(),
     "labels": {"errors"},
-    "images": VALUES,
+    "photo": VALUES,
     "latent": VALUES,
     "pose": VALUES,
     "ops": VALUES,
-    "drawing": VALUES,
+    "generator": VALUES,
     "models": VALUES,
-    "features": FOUNDATION | {"images"},
-    "losses": FOUNDATION | {"features", "latent", "drawing", "pose"},
+    "features": FOUNDATION | {"photo"},
+    "losses": FOUNDATION | {"features", "latent", "generator", "pose"},
     "projection": VALUES | {"features", "losses"},
     "tryon": VALUES | {"features", "losses", "projection"},
     "training": VALUES | {"features", "losses", "projection", "tryon", "models", "data", "metrics", "interop"},
@@ -39,10 +42,13 @@ ARROWS: dict[str, set[str]] = {
     "api": VALUES
     | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics", "interop", "weights"},
 }
-ARROWS["_cutting"] = {"images", "labels"}
+ARROWS["_cutting"] = {"photo", "labels"}
+ARROWS["compositing"] = VALUES | {"losses", "features"}
+ARROWS["tryon"] |= {"compositing"}
 ARROWS["data"] |= {"_cutting"}
 ARROWS["_photographs"] = VALUES | {"_cutting", "models", "features", "losses", "projection", "tryon"}
-ARROWS["api"] |= {"_photographs", "_cutting"}
+ARROWS["api"] |= {"_photographs", "_cutting", "compositing"}
+ARROWS["interop"] |= {"_deprecated"}
 ARROWS["batch"] = ARROWS["app"] = ARROWS["api"] | {"api"}
 """Part -> the parts that it may import. `cli`, `__init__` and `__main__` stand above all."""
 

@@ -61,7 +61,7 @@ def test_the_readme_shows_the_commands() -> None:
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pictures that the snippets name."""
     from styletryon.data import paperdoll
-    from styletryon.images import read_image
+    from styletryon.photo import read_image
 
     folder = tmp_path_factory.mktemp("photographs")
     for name, seed in (("person", 20_000_010), ("garment", 20_000_008)):

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from styletryon import _graphs, losses
 from styletryon._graphs import Adam, Repeated
-from styletryon.drawing import Drawing
 from styletryon.features import PixelFeatures
+from styletryon.generator import GeneratorOutput
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2
 from styletryon.projection import LatentProjector
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnStatus, blend_styles, make_targets
-from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.fake_generator import FakeGenerator, fake_latent
 from tests._support.tape import TapeRecorder, recorder
 from tests._support.tiny import tiny_generator, tiny_latent
 
@@ -234,8 +234,8 @@ class TestRecorder:
 
 
 def plain_try_on(
-    drawer: FakeDrawer, person: Latent, garment: Latent, steps: int, rate: float, bound: str
-) -> tuple[Tensor, Drawing, Tensor]:
+    drawer: FakeGenerator, person: Latent, garment: Latent, steps: int, rate: float, bound: str
+) -> tuple[Tensor, GeneratorOutput, Tensor]:
     """The loop of the optimizer as one would write it down, with torch's Adam: best q, its drawing, and the totals."""
     targets = make_targets(drawer, person, garment)
     judges = losses.defaults()
@@ -266,7 +266,7 @@ def plain_try_on(
         with torch.no_grad():
             variable.clamp_(*((-6, 6) if bound == "sigmoid" else (0, 1)))
     assert kept is not None
-    return kept[0], Drawing(kept[1], kept[2]), torch.stack(totals)
+    return kept[0], GeneratorOutput(kept[1], kept[2]), torch.stack(totals)
 
 
 def same(a: TryOnBatch, b: TryOnBatch) -> bool:
@@ -288,7 +288,7 @@ def model() -> PoseStyleGAN2:
 class TestTryOn:
     @pytest.mark.parametrize("bound", ["sigmoid", "clamp"])
     def test_is_the_plain_loop_bit_for_bit(self, bound: str) -> None:
-        drawer = FakeDrawer()
+        drawer = FakeGenerator()
         person, garment = fake_latent(drawer, 3, 1), fake_latent(drawer, 3, 2)
         # So fast that the last step is not the best.
         q, drawing, totals = plain_try_on(drawer, person, garment, 20, 2.0, bound)
@@ -373,7 +373,7 @@ class TestTryOn:
         assert reason in caplog.messages[0]
 
     def test_a_drawer_that_does_not_say_so_runs_as_it_is(self, recorder: type[TapeRecorder]) -> None:
-        drawer = FakeDrawer()
+        drawer = FakeGenerator()
         TryOnOptimizer(drawer, steps=18).optimize(fake_latent(drawer, 2, 1), fake_latent(drawer, 2, 2))
         assert recorder.captures == 0
 

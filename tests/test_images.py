@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile
 
-from styletryon import images
+from styletryon import photo as images
 from styletryon.data import paperdoll
 from styletryon.errors import (
     ImageError,
@@ -28,7 +28,8 @@ from styletryon.errors import (
     SaveError,
     ShapeError,
 )
-from styletryon.images import (
+from styletryon.labels import PALETTE
+from styletryon.photo import (
     Frame,
     Source,
     border_colour,
@@ -50,7 +51,6 @@ from styletryon.images import (
     to_uint8,
     to_unit,
 )
-from styletryon.labels import PALETTE
 from styletryon.pose import Pose
 from tests.benchmarks import fuzz_images
 
@@ -333,7 +333,7 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(*_: object, **__: object) -> None:  # a mode of 0 would not stop root
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("styletryon.images.Image.open", refuse)
+    monkeypatch.setattr("styletryon.photo.reading.Image.open", refuse)
     with pytest.raises(ImageError, match="may not be read"):
         read_image(path)
 
@@ -978,7 +978,7 @@ def test_pasting_in_strips_changes_nothing(monkeypatch: pytest.MonkeyPatch, rng:
     drawing = torch.from_numpy(rng.uniform(-1, 1, (3, 48, 36))).float()
     mask = torch.from_numpy((rng.random((6, 4)) > 0.5).repeat(8, 0).repeat(9, 1)).float()
     whole = np.asarray(paste_back(photo, drawing, mask, frame)).astype(int)
-    monkeypatch.setattr(images, "_STRIP", 500)
+    monkeypatch.setattr("styletryon.photo.pasting._STRIP", 500)
     strips = np.asarray(paste_back(photo, drawing, mask, frame)).astype(int)
     assert np.abs(whole - strips).max() <= 1
 

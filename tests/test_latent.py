@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError
-from styletryon.images import Frame, Source
+from styletryon.generator import GeneratorOutput
 from styletryon.latent import PORTABLE, Latent, stack
+from styletryon.photo import Frame, Source
 from styletryon.pose import Pose
 
 SIZE = (32, 24)
@@ -295,7 +295,7 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
 
 def test_a_drawing_reads_its_logits() -> None:
     logits = torch.randn(2, 12, 4, 3, generator=torch.Generator().manual_seed(0)).half().requires_grad_()
-    drawing = Drawing(torch.zeros(2, 3, 4, 3), logits)
+    drawing = GeneratorOutput(torch.zeros(2, 3, 4, 3), logits)
     assert drawing.probabilities.dtype == torch.float32
     assert torch.allclose(drawing.probabilities.sum(1), torch.ones(2, 4, 3))
     assert drawing.probabilities.requires_grad

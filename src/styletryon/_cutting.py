@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from styletryon.images import Colour, Frame, crop, crop_labels, cut_out, matte, to_pil
 from styletryon.labels import Label
+from styletryon.photo import Colour, Frame, crop, crop_labels, cut_out, matte, to_pil
 
 _FINEST = 4  # How many times finer than the generator's picture a photograph is cut out: enough for the edge.
 _BAND = 0.006  # How far labels may miss the true edge, as a share of the frame's height: labels by superpixels do.

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from styletryon._cutting import finer_frame, show
-from styletryon.drawing import Drawer
 from styletryon.errors import ConfigError, PoseError, StyleTryOnError
-from styletryon.images import ImageLike, Source, crop, crop_labels, frame_person, read_image, to_tensor
+from styletryon.generator import Generator
 from styletryon.labels import NUM_LABELS, Label, Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import ImageLike, Source, crop, crop_labels, frame_person, read_image, to_tensor
 from styletryon.pose import Pose
 from styletryon.pose.estimator import BodyEstimator
 from styletryon.projection import LatentProjector, ProjectionProgress
@@ -43,7 +43,7 @@ class Prepared:
     inside: Tensor
 
 
-def make_projector(generator: Drawer, preset: str, seed: int) -> LatentProjector:
+def make_projector(generator: Generator, preset: str, seed: int) -> LatentProjector:
     """Make the projector of a preset.
 
     Raises:
@@ -67,7 +67,7 @@ def body_estimator() -> BodyEstimator:
 
 def prepare(
     image: ImageLike,
-    generator: Drawer,
+    generator: Generator,
     *,
     pose: Pose | None = None,
     box: Sequence[float] | None = None,
@@ -178,7 +178,6 @@ def called(names: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except StyleTryOnError as error:
-        argument, colon, rest = str(error).partition(": ")
-        if not colon or names.get(argument, argument) == argument:
-            raise
-        raise type(error)(f"{names[argument]}: {rest}") from error
+        if error.argument is not None:
+            error.argument = names.get(error.argument, error.argument)
+        raise

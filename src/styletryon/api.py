@@ -25,25 +25,25 @@ from styletryon._photographs import (
     project_prepared,
 )
 from styletryon.errors import ConfigError, RangeError, ShapeError
-from styletryon.images import ImageLike, read_image
-from styletryon.interop import ParsedDrawer, fetch_model
+from styletryon.interop import ParsedGenerator, fetch_model
 from styletryon.interop.hub import is_hub_name
 from styletryon.labels import Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2, UnconditionalStyleGAN2, storage
+from styletryon.photo import ImageLike, read_image
 from styletryon.pose import Pose
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnOptimizer, TryOnProgress, TryOnResult
 
-Generator = PoseStyleGAN2 | UnconditionalStyleGAN2 | ParsedDrawer
+KnownGenerator = PoseStyleGAN2 | UnconditionalStyleGAN2 | ParsedGenerator
 """What draws: our own, or another project's that `styletryon.interop` made ours."""
 
-ModelLike = str | os.PathLike[str] | Generator
+ModelLike = str | os.PathLike[str] | KnownGenerator
 """What stands for a generator: the name of bundled weights, a folder of `save_pretrained`, "user/name" of the Hugging
 Face hub, or the generator itself."""
 
-_Given = TypeVar("_Given", bound=Generator)
+_Given = TypeVar("_Given", bound=KnownGenerator)
 
 
 def try_on(
@@ -269,7 +269,7 @@ def load_model(
 ) -> PoseStyleGAN2: ...
 
 
-def load_model(source: ModelLike = "default", *, device: torch.device | str | None = None) -> Generator:
+def load_model(source: ModelLike = "default", *, device: torch.device | str | None = None) -> KnownGenerator:
     """Load a generator, once per process and device.
 
     Args:
@@ -289,7 +289,7 @@ def load_model(source: ModelLike = "default", *, device: torch.device | str | No
         DependencyError: If a model of the hub is asked for without `huggingface_hub`.
         WeightsUnavailableError: If a model of the hub cannot be had.
     """
-    if isinstance(source, (PoseStyleGAN2, UnconditionalStyleGAN2, ParsedDrawer)):
+    if isinstance(source, (PoseStyleGAN2, UnconditionalStyleGAN2, ParsedGenerator)):
         target = source.device if device is None else _find_device(device)
         return source if source.device == target else copy.deepcopy(source).to(target)
     folder = (fetch_model(str(source)) if is_hub_name(source) else storage.find(source)).resolve()

@@ -29,12 +29,12 @@ from torch import Tensor
 
 from styletryon._files import append_line, write_text
 from styletryon._photographs import Prepared, called, is_dress, make_projector, prepare, project_prepared
-from styletryon.api import Generator, ModelLike, load_model
+from styletryon.api import KnownGenerator, ModelLike, load_model
 from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
-from styletryon.images import Frame, Source, read_image, save_image
 from styletryon.labels import REGIONS, Label, resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
+from styletryon.photo import Frame, Source, read_image, save_image
 from styletryon.pose import Pose
 from styletryon.tryon import TryOnOptimizer, TryOnResult
 
@@ -394,7 +394,7 @@ _Photograph = tuple[str | os.PathLike[str], str | os.PathLike[str] | None, bool]
 class _Wardrobe:
     """Projections of photographs: each is made once, and kept on disk."""
 
-    def __init__(self, folder: Path, generator: Generator, preset: str, seed: int) -> None:
+    def __init__(self, folder: Path, generator: KnownGenerator, preset: str, seed: int) -> None:
         self.folder = folder
         self.generator = generator
         self.projector = make_projector(generator, preset, seed)

@@ -38,7 +38,7 @@ class Latent:
         styles: One `(B, C_l)` float32 tensor per styled layer: the paper's style vectors sigma.
         pose: The poses of the same `B` people, in the pixels of the generator's picture.
         noise: The noise maps, one `(B, 1, H_l, W_l)` tensor per convolution, or None for the generator's own.
-        source: One object per person that says where the picture came from (see `styletryon.images.Source`), or None.
+        source: One object per person that says where the picture came from (see `styletryon.photo.Source`), or None.
         report: Plain numbers about how the latent was found, such as the reconstruction error.
         model: The fingerprint of the generator that the styles belong to; empty when unknown.
         anchor: Style codes of the same people, shaped like `styles`, that are less alike but nearer to what the

@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 
 import styletryon
-from styletryon.images import save_image
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
 from styletryon.metrics.pairs import Pair, sample_pairs
+from styletryon.photo import save_image
 from styletryon.tryon import TryOnOptimizer, TryOnResult
 
 

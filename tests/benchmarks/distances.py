@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from styletryon.data import FolderDataset
 from styletryon.data.paperdoll import render, sample_figure
-from styletryon.images import frame_person, from_uint8
 from styletryon.metrics import SetNetwork, find_set_network, frechet_distance, kernel_distance
+from styletryon.photo import frame_person, from_uint8
 
 SIZE = (128, 96)
 FIRST_SEED = 30_000_000

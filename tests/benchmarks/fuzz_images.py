@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from styletryon.errors import ImageError
-from styletryon.images import read_image
+from styletryon.photo import read_image
 
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "TGA", "ICO", "ICNS", "PCX", "SGI", "DDS", "JPEG2000",
            "AVIF", "DIB", "IM", "MSP", "SPIDER", "XBM", "EPS", "PDF")  # fmt: skip

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from styletryon import Pose, load_model
-from styletryon.images import crop, crop_labels, frame_person
 from styletryon.labels import GARMENTS
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import crop, crop_labels, frame_person
 from styletryon.pose import BodyEstimator
 from styletryon.projection import LatentProjector
 from styletryon.training.body.examples import IGNORED, Example, read_split, render_examples

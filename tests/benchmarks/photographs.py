@@ -21,8 +21,8 @@ from PIL import Image
 
 import styletryon
 from styletryon.errors import StyleTryOnError
-from styletryon.images import Source, read_image, save_image
 from styletryon.labels import IDENTITY, REGIONS
+from styletryon.photo import Source, read_image, save_image
 from styletryon.tryon import TryOnResult
 
 LEAST = 0.03

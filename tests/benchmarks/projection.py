@@ -21,8 +21,8 @@ from torch import Tensor
 
 from styletryon import LatentProjector, Pose, load_model
 from styletryon.data import paperdoll
-from styletryon.images import from_uint8
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import from_uint8
 from styletryon.tryon import PRESETS
 
 FIRST_SEED = 1_500_000_000

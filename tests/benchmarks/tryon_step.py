@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from styletryon.drawing import draw_in
+from styletryon.generator import draw_in
 from styletryon.latent import Latent
 from styletryon.models import PoseStyleGAN2
 from styletryon.tryon import TryOnOptimizer

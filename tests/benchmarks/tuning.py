@@ -40,11 +40,11 @@ from styletryon.data import paperdoll
 from styletryon.errors import StyleTryOnError
 from styletryon.features import PixelFeatures
 from styletryon.features.base import perceptual_distance
-from styletryon.images import Frame, crop, read_image, save_image, to_pil, to_tensor
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent, stack
 from styletryon.metrics.networks import SetNetwork, find_set_network
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import Frame, crop, read_image, save_image, to_pil, to_tensor
 from styletryon.projection import LatentProjector
 from styletryon.tryon import PRESETS, TryOnOptimizer
 

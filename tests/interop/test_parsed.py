@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import styletryon
-from styletryon.drawing import Drawer
 from styletryon.errors import ConfigError, ShapeError
-from styletryon.interop import ParsedDrawer, load_stylegan2
+from styletryon.generator import Generator
+from styletryon.interop import ParsedGenerator, load_stylegan2
 from styletryon.labels import NUM_LABELS, Label
 from styletryon.latent import Latent
 from styletryon.models import UnconditionalStyleGAN2
@@ -50,7 +50,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> UnconditionalStyleGAN
     return load_stylegan2(write_nvidia(net, tmp_path_factory.mktemp("net") / "g.pkl"))
 
 
-def drawn(model: ParsedDrawer, seed: int) -> Latent:
+def drawn(model: ParsedGenerator, seed: int) -> Latent:
     z = torch.randn(1, model.z_dim, generator=torch.Generator().manual_seed(seed))
     styles = model.affine(model.truncate(model.mapping(z), 0.7))
     return Latent(styles, tiny_pose(1, model.image_size, seed), model=model.fingerprint)
@@ -58,7 +58,7 @@ def drawn(model: ParsedDrawer, seed: int) -> Latent:
 
 def test_the_segmentation_is_the_parsers(generator: UnconditionalStyleGAN2) -> None:
     parser = Parser()
-    model: Drawer = ParsedDrawer(generator, parser)
+    model: Generator = ParsedGenerator(generator, parser)
     latent = drawn(model, 1)  # type: ignore[arg-type]
     drawing = model.synthesize(latent.styles, latent.pose, activations=True)
     plain = generator.synthesize(latent.styles, activations=True)
@@ -74,14 +74,14 @@ def test_the_segmentation_is_the_parsers(generator: UnconditionalStyleGAN2) -> N
 
 
 def test_the_pose_is_ignored(generator: UnconditionalStyleGAN2) -> None:
-    model = ParsedDrawer(generator, Parser())
+    model = ParsedGenerator(generator, Parser())
     latent = drawn(model, 1)
     other = tiny_pose(1, model.image_size, 9)
     assert torch.equal(model.draw(latent).image, model.synthesize(latent.styles, other).image)
 
 
 def test_projection_and_try_on(generator: UnconditionalStyleGAN2) -> None:
-    model = ParsedDrawer(generator, Parser())
+    model = ParsedGenerator(generator, Parser())
     person, garment = drawn(model, 1), drawn(model, 2)
     wanted = torch.cat([model.draw(latent).image for latent in (person, garment)]).clamp(-1, 1)
     projector = LatentProjector(model, steps=40, noise=False)
@@ -97,7 +97,7 @@ def test_projection_and_try_on(generator: UnconditionalStyleGAN2) -> None:
 
 
 def test_the_one_call_takes_it(generator: UnconditionalStyleGAN2) -> None:
-    model = ParsedDrawer(generator, Parser())
+    model = ParsedGenerator(generator, Parser())
     assert styletryon.load_model(model) is model
     person = styletryon.generate(tiny_pose(1, model.image_size), seed=1, model=model)
     photo = (np.random.default_rng(0).random((64, 32, 3)) * 255).astype(np.uint8)
@@ -122,12 +122,12 @@ def test_parsers_that_are_none(
     parser: Any, options: dict[str, int], message: str, generator: UnconditionalStyleGAN2
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        ParsedDrawer(generator, parser, **options)
+        ParsedGenerator(generator, parser, **options)
 
 
 @pytest.mark.parametrize("wrong", [lambda images: images, lambda images: None])
 def test_parsers_that_return_something_else(wrong: Any, generator: UnconditionalStyleGAN2) -> None:
-    model = ParsedDrawer(generator, wrong)
+    model = ParsedGenerator(generator, wrong)
     latent = drawn(model, 1)
     with pytest.raises(ShapeError, match=r"labels_from: expected it to return logits of shape \(1, 12, 32, 16\)"):
         model.draw(latent)
@@ -135,13 +135,13 @@ def test_parsers_that_return_something_else(wrong: Any, generator: Unconditional
 
 def test_a_graph_may_replay_both_or_none(generator: UnconditionalStyleGAN2) -> None:
     parser = Parser()
-    assert not ParsedDrawer(generator, parser).capturable
+    assert not ParsedGenerator(generator, parser).capturable
     parser.capturable = True  # type: ignore[assignment]
-    assert ParsedDrawer(generator, parser).capturable
+    assert ParsedGenerator(generator, parser).capturable
 
 
 def test_a_parser_that_is_a_function(generator: UnconditionalStyleGAN2, tmp_path: Path) -> None:
     del tmp_path
-    model = ParsedDrawer(generator, lambda images: images.mean(dim=1, keepdim=True).repeat(1, 5, 1, 1), num_labels=5)
+    model = ParsedGenerator(generator, lambda images: images.mean(dim=1, keepdim=True).repeat(1, 5, 1, 1), num_labels=5)
     assert model.draw(drawn(model, 1)).probabilities.shape == (1, 5, 32, 16)
     assert set(model.state_dict()) == {f"generator.{name}" for name in generator.state_dict()}

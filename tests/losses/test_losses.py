@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon import losses
-from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError, LossError, ShapeError
 from styletryon.features import PixelFeatures, VGG16Features, perceptual_distance
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS, Label, resolve_region
 from styletryon.losses import TryOnLoss, TryOnState, TryOnTargets
 from styletryon.losses.check import make_state
 from styletryon.tryon import make_targets
-from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.fake_generator import FakeGenerator, fake_latent
 
 ALL = [
     losses.EditingLocalizationLoss(),
@@ -33,21 +33,21 @@ def onehot(labels: Tensor) -> Tensor:
     return functional.one_hot(labels.long(), NUM_LABELS).permute(0, 3, 1, 2).float()
 
 
-def paint(rows: list[str]) -> Drawing:
+def paint(rows: list[str]) -> GeneratorOutput:
     """A drawing from letters: one character a pixel, its class by the first letter; colour differs per class."""
     names = {".": 0, "h": 1, "f": 2, "s": 3, "t": 4, "o": 5, "b": 6, "d": 7}
     labels = torch.tensor([[names[letter] for letter in row] for row in rows])[None]
     image = torch.stack([labels * 0.1 - 0.5, labels * -0.05, torch.zeros_like(labels) + 0.2], dim=1).float()
-    return Drawing(image, 20 * onehot(labels))
+    return GeneratorOutput(image, 20 * onehot(labels))
 
 
-def targets_of(person: Drawing, redrawn: Drawing, region: str = "top") -> TryOnTargets:
+def targets_of(person: GeneratorOutput, redrawn: GeneratorOutput, region: str = "top") -> TryOnTargets:
     return TryOnTargets(person, redrawn, redrawn, (), (), (), (), resolve_region(region))
 
 
 @pytest.fixture(scope="module")
 def targets() -> TryOnTargets:
-    generator = FakeDrawer()
+    generator = FakeGenerator()
     return make_targets(generator, fake_latent(generator, 3, 1), fake_latent(generator, 3, 2))
 
 
@@ -208,7 +208,7 @@ def test_garment_and_identity_add_up_to_the_composite_objective(targets: TryOnTa
 
 
 def make_like(targets: TryOnTargets) -> TryOnState:
-    generator = FakeDrawer()
+    generator = FakeGenerator()
     person, garment = fake_latent(generator, 3, 1), fake_latent(generator, 3, 2)
     q = tuple(torch.full_like(style, 0.4, requires_grad=True) for style in person.styles)
     styles = tuple(torch.lerp(*layer) for layer in zip(person.styles, garment.styles, q, strict=True))
@@ -219,7 +219,7 @@ def make_like(targets: TryOnTargets) -> TryOnState:
 def test_own_target_does_not_depend_on_the_place_of_the_garment(targets: TryOnTargets) -> None:
     rolled = replace(
         targets,
-        garment=Drawing(targets.garment.image.roll(3, 3), targets.garment.logits.roll(3, 3)),
+        garment=GeneratorOutput(targets.garment.image.roll(3, 3), targets.garment.logits.roll(3, 3)),
         _features={},
     )
     loss = losses.GarmentLoss(PixelFeatures(levels=1, gradient=0), target="own")
@@ -261,7 +261,7 @@ def test_deep_features_can_be_used() -> None:
 def test_soft_masks_carry_a_gradient_and_hard_ones_do_not() -> None:
     drawing = paint(["ttb", "sss"])
     logits = drawing.logits.requires_grad_()
-    drawing = Drawing(drawing.image, logits)
+    drawing = GeneratorOutput(drawing.image, logits)
     assert losses.class_mask(drawing, {Label.TOP}, soft=True).requires_grad
     hard = losses.class_mask(drawing, {Label.TOP, Label.BOTTOM})
     assert not hard.requires_grad
@@ -269,7 +269,7 @@ def test_soft_masks_carry_a_gradient_and_hard_ones_do_not() -> None:
 
 
 def test_unknown_classes_of_a_small_generator_are_passed_over() -> None:
-    drawing = Drawing(torch.zeros(1, 3, 2, 2), torch.zeros(1, 5, 2, 2))
+    drawing = GeneratorOutput(torch.zeros(1, 3, 2, 2), torch.zeros(1, 5, 2, 2))
     assert losses.class_mask(drawing, {Label.DRESS}).sum() == 0
 
 

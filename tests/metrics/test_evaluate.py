@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError, RangeError, RegionError
-from styletryon.images import from_uint8
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent
 from styletryon.metrics import evaluate, measures, sample_pairs
@@ -39,6 +38,7 @@ from styletryon.metrics.scoring import (
     score_reconstruction,
 )
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import from_uint8
 from styletryon.pose import Pose
 from tests._support.tiny import tiny_generator, tiny_latent
 
@@ -94,7 +94,7 @@ def test_uncovered_is_measured_where_there_is_enough_of_it() -> None:
 
 def test_pictures_are_what_would_be_saved() -> None:
     image = torch.tensor([-2.0, -1.0, 0.0, 1.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
-    (found,) = pictures(Drawing(image, torch.zeros(1, 12, 2, 2)))
+    (found,) = pictures(GeneratorOutput(image, torch.zeros(1, 12, 2, 2)))
     assert found.image.dtype == np.uint8
     assert found.image[..., 0].tolist() == [[0, 0], [128, 255]]
     assert found.labels.shape == (2, 2)

@@ -12,10 +12,10 @@ import torch
 from styletryon.data import FolderDataset
 from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.features import PixelFeatures
-from styletryon.images import frame_person, from_uint8, to_uint8
 from styletryon.metrics import EvaluationReport, evaluate_generator, find_set_network, frechet_distance, kernel_distance
 from styletryon.metrics.distances import subset_kernel_distance
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import frame_person, from_uint8, to_uint8
 from tests.metrics.conftest import PEOPLE, SIZE
 
 POSES = {"keypoint_error", "pck_10", "pck_20"}

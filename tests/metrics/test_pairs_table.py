@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from styletryon.errors import DataError
-from styletryon.images import crop, frame_person, read_image
 from styletryon.metrics.pairs_table import PhotographReader, RowFault, TableRow, read_table
+from styletryon.photo import crop, frame_person, read_image
 
 HEADING = "person,garment,region,person_pose,garment_pose\n"
 

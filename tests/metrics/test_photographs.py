@@ -11,11 +11,11 @@ import pytest
 from styletryon.data import FolderDataset
 from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.features import PixelFeatures
-from styletryon.images import from_uint8
 from styletryon.metrics import METHODS, EvaluationReport, evaluate_folder, evaluate_table
 from styletryon.metrics.methods import Bench, ProjectedPairs
 from styletryon.metrics.photographs import _cycle
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import from_uint8
 
 
 @pytest.fixture(scope="module")

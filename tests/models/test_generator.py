@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from styletryon.drawing import Drawer, draw_in
 from styletryon.errors import ConfigError, ShapeError
+from styletryon.generator import Generator, draw_in
 from styletryon.models import DiscriminatorConfig, GeneratorConfig, PoseDiscriminator, PoseEncoder, PoseStyleGAN2
 from styletryon.models.config import level_sizes
 from tests._support.tiny import tiny_config, tiny_generator, tiny_latent, tiny_pose
@@ -27,7 +27,7 @@ def test_draws_picture_and_segmentation_on_any_base_grid(
 
 
 def test_is_a_drawer() -> None:
-    drawer: Drawer = tiny_generator()  # the type checker's test as much as this one's
+    drawer: Generator = tiny_generator()  # the type checker's test as much as this one's
     assert drawer.image_size == (32, 24)
     assert len(drawer.style_channels) == len(drawer.style_names) == len(set(drawer.style_names))
 

@@ -3,36 +3,36 @@ from __future__ import annotations
 import pytest
 import torch
 
-from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError, RangeError, ShapeError
+from styletryon.generator import GeneratorOutput
 from styletryon.pose import Pose
 from styletryon.projection import LatentProjector, noise_correlation, rate_factor, renormalise
-from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.fake_generator import FakeGenerator, fake_latent
 from tests._support.tiny import tiny_generator, tiny_latent
 
 
 @pytest.fixture(scope="module")
-def drawer() -> FakeDrawer:
-    return FakeDrawer()
+def drawer() -> FakeGenerator:
+    return FakeGenerator()
 
 
 @pytest.fixture(scope="module")
-def truth(drawer: FakeDrawer) -> Drawing:
+def truth(drawer: FakeGenerator) -> GeneratorOutput:
     latent = fake_latent(drawer, 3, 5)
     with torch.no_grad():
         drawing = drawer.synthesize(latent.styles, latent.pose)
-    return Drawing(drawing.image.clamp(-1, 1), drawing.logits)
+    return GeneratorOutput(drawing.image.clamp(-1, 1), drawing.logits)
 
 
 POSE_SEED = 5
 
 
-def pose(drawer: FakeDrawer, count: int = 3):  # type: ignore[no-untyped-def]
+def pose(drawer: FakeGenerator, count: int = 3):  # type: ignore[no-untyped-def]
     return fake_latent(drawer, 3, POSE_SEED).pose[:count]
 
 
 @pytest.mark.parametrize("space", ["z", "z+", "w", "w+", "s"])
-def test_every_space_comes_close(drawer: FakeDrawer, truth: Drawing, space: str) -> None:
+def test_every_space_comes_close(drawer: FakeGenerator, truth: GeneratorOutput, space: str) -> None:
     start, end = (
         LatentProjector(drawer, space=space, steps=steps, noise=False, learning_rate=0.1).project(  # type: ignore[arg-type]
             truth.image[:2], pose(drawer, 2), labels=truth.labels[:2]
@@ -48,7 +48,7 @@ def test_every_space_comes_close(drawer: FakeDrawer, truth: Drawing, space: str)
     assert [style.shape[1] for style in end.styles] == list(drawer.style_channels)
 
 
-def test_the_report_describes_the_latent_that_is_returned(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_the_report_describes_the_latent_that_is_returned(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     # A learning rate at which the last step is not the best.
     latent = LatentProjector(drawer, steps=9, learning_rate=1.5).project_each(truth.image[:1], pose(drawer, 1))[0]
     with torch.no_grad():
@@ -69,7 +69,7 @@ def test_the_pose_is_encoded_once_however_many_steps_there_are(monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("global_randomness_stays")
-def test_repeats_bit_for_bit_and_by_seed(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_repeats_bit_for_bit_and_by_seed(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     projector = LatentProjector(drawer, space="z", steps=3)
     first, second, other = (projector.project(truth.image, pose(drawer), seed=seed) for seed in (None, 0, 1))
     for a, b, c in zip(first.styles, second.styles, other.styles, strict=True):
@@ -77,7 +77,7 @@ def test_repeats_bit_for_bit_and_by_seed(drawer: FakeDrawer, truth: Drawing) -> 
         assert not torch.equal(a, c)
 
 
-def test_a_picture_does_not_depend_on_its_batch_or_chunk(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_a_picture_does_not_depend_on_its_batch_or_chunk(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     whole = LatentProjector(drawer, steps=6).project(truth.image, pose(drawer), labels=truth.labels)
     chunked = LatentProjector(drawer, steps=6, batch_size=2).project(truth.image, pose(drawer), labels=truth.labels)
     for index in range(3):
@@ -91,7 +91,7 @@ def test_a_picture_does_not_depend_on_its_batch_or_chunk(drawer: FakeDrawer, tru
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_works_where_gradients_are_off(drawer: FakeDrawer, truth: Drawing, mode) -> None:  # type: ignore[no-untyped-def]
+def test_works_where_gradients_are_off(drawer: FakeGenerator, truth: GeneratorOutput, mode) -> None:  # type: ignore[no-untyped-def]
     expected = LatentProjector(drawer, steps=4).project(truth.image[:1], pose(drawer, 1))
     with mode():
         image = truth.image[:1].clone()
@@ -102,7 +102,7 @@ def test_works_where_gradients_are_off(drawer: FakeDrawer, truth: Drawing, mode)
         assert not a.requires_grad
 
 
-def test_the_generator_is_left_as_it_was(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_the_generator_is_left_as_it_was(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     drawer.map.requires_grad_(False)
     before = {name: (value.clone(), value.requires_grad) for name, value in drawer.named_parameters()}
     images = truth.image.clone()
@@ -115,7 +115,7 @@ def test_the_generator_is_left_as_it_was(drawer: FakeDrawer, truth: Drawing) -> 
     drawer.map.requires_grad_(True)
 
 
-def test_noise_maps_are_optimised_and_stay_white(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_noise_maps_are_optimised_and_stay_white(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     start, end = (LatentProjector(drawer, steps=steps, seed=3).project(truth.image, pose(drawer)) for steps in (0, 10))
     assert start.noise is not None
     assert end.noise is not None
@@ -141,7 +141,7 @@ def test_noise_correlation_by_hand(generator: torch.Generator) -> None:
     assert float(noise_correlation([layer])) == pytest.approx(expected, rel=1e-4)
 
 
-def test_masked_pixels_do_not_count(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_masked_pixels_do_not_count(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     mask = torch.ones(3, 32, 24)
     mask[:, :8] = 0
     spoilt = truth.image.clone()
@@ -154,8 +154,8 @@ def test_masked_pixels_do_not_count(drawer: FakeDrawer, truth: Drawing) -> None:
     assert clean.report["reconstruction_l1"] == pytest.approx(other.report["reconstruction_l1"], abs=1e-5)
 
 
-def test_starts_from_the_encoder_if_there_is_one(truth: Drawing) -> None:
-    drawer = FakeDrawer()
+def test_starts_from_the_encoder_if_there_is_one(truth: GeneratorOutput) -> None:
+    drawer = FakeGenerator()
     drawer.encoder = lambda images, pose: images.mean(dim=(2, 3)).repeat(1, 3)[:, :8]
     guess = drawer.affine(truth.image.mean(dim=(2, 3)).repeat(1, 3)[:, :8])
     latent = LatentProjector(drawer, steps=0).project(truth.image, pose(drawer))
@@ -172,7 +172,7 @@ def test_starts_from_the_encoder_if_there_is_one(truth: Drawing) -> None:
     torch.testing.assert_close(mean.styles[0], drawer.affine(drawer.w_mean[None])[0].expand(3, -1))
 
 
-def test_a_prior_keeps_the_code_near_its_start(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_a_prior_keeps_the_code_near_its_start(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     start = [style.detach() for style in drawer.affine(drawer.w_mean[None])]
     far, near = (
         LatentProjector(drawer, steps=15, prior_weight=weight, noise=False).project(truth.image, pose(drawer))
@@ -182,7 +182,7 @@ def test_a_prior_keeps_the_code_near_its_start(drawer: FakeDrawer, truth: Drawin
     assert distances[1] < 0.5 * distances[0]
 
 
-def test_tells_of_its_progress(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_tells_of_its_progress(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     told = []
     LatentProjector(drawer, steps=3, batch_size=2).project(truth.image, pose(drawer), callback=told.append)
     assert [(p.first, p.count, p.step) for p in told] == [(0, 2, 1), (0, 2, 2), (0, 2, 3), (2, 1, 1), (2, 1, 2),
@@ -190,12 +190,12 @@ def test_tells_of_its_progress(drawer: FakeDrawer, truth: Drawing) -> None:
     assert told[2].loss <= told[0].loss
 
 
-def test_half_precision_on_request(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_half_precision_on_request(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     latent = LatentProjector(drawer, steps=2, autocast=torch.bfloat16).project(truth.image, pose(drawer))
     assert all(style.dtype == torch.float32 for style in latent.styles)
 
 
-def test_settings_are_checked(drawer: FakeDrawer) -> None:
+def test_settings_are_checked(drawer: FakeGenerator) -> None:
     with pytest.raises(ConfigError, match="space: expected 'z'"):
         LatentProjector(drawer, space="q")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="start: expected"):
@@ -206,7 +206,7 @@ def test_settings_are_checked(drawer: FakeDrawer) -> None:
         LatentProjector(drawer, steps=-1)
 
 
-def test_inputs_are_checked(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_inputs_are_checked(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     projector = LatentProjector(drawer, steps=1)
     with pytest.raises(ShapeError, match=r"images: expected \(B, 3, 32, 24\)"):
         projector.project(truth.image[:, :, :16], pose(drawer))
@@ -225,31 +225,31 @@ def test_inputs_are_checked(drawer: FakeDrawer, truth: Drawing) -> None:
         projector.project(truth.image * 255, pose(drawer))
 
 
-class Poisoned(FakeDrawer):
+class Poisoned(FakeGenerator):
     """Draws the second picture of a batch as NaN from some call on."""
 
     def __init__(self, call: int) -> None:
         super().__init__()
         self.call, self.calls = call, 0
 
-    def synthesize(self, *arguments, **keywords) -> Drawing:  # type: ignore[no-untyped-def]
+    def synthesize(self, *arguments, **keywords) -> GeneratorOutput:  # type: ignore[no-untyped-def]
         drawing = super().synthesize(*arguments, **keywords)
         self.calls += 1
-        return Drawing(
+        return GeneratorOutput(
             drawing.image * torch.tensor([1, torch.nan if self.calls >= self.call else 1, 1])[:, None, None, None],
             drawing.logits,
         )
 
 
 @pytest.mark.parametrize("steps", [0, 4])
-def test_a_projection_that_is_never_finite_is_an_error(truth: Drawing, steps: int) -> None:
+def test_a_projection_that_is_never_finite_is_an_error(truth: GeneratorOutput, steps: int) -> None:
     drawer = Poisoned(1)
     with pytest.raises(RangeError, match=r"images: expected projections that start at a finite loss.* picture 1;"):
         LatentProjector(drawer, steps=steps).project(truth.image, pose(drawer))
     assert drawer.calls == 1  # told at once
 
 
-def test_a_projection_that_ceases_to_be_finite_ends_alone(drawer: FakeDrawer, truth: Drawing) -> None:
+def test_a_projection_that_ceases_to_be_finite_ends_alone(drawer: FakeGenerator, truth: GeneratorOutput) -> None:
     clean, result = (LatentProjector(d, steps=6).project(truth.image, pose(d)) for d in (drawer, Poisoned(4)))
     for a, b in zip((*result.styles, *(result.noise or ())), (*clean.styles, *(clean.noise or ())), strict=True):
         assert bool(torch.isfinite(a).all())

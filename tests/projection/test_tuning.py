@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from styletryon.drawing import adapt
 from styletryon.errors import ConfigError, RangeError, ShapeError
+from styletryon.generator import adapt
 from styletryon.latent import Latent, stack
 from styletryon.models import PoseStyleGAN2
 from styletryon.projection import LatentProjector
 from styletryon.tryon import TryOnOptimizer, TryOnResult, make_targets
 from styletryon.tryon.baselines import blend
-from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.fake_generator import FakeGenerator, fake_latent
 from tests._support.tiny import tiny_generator, tiny_latent
 
 ANYTHING = range(1, 12)
@@ -196,12 +196,12 @@ def test_a_try_on_is_drawn_with_the_persons_weights(generator: PoseStyleGAN2, tu
 
 
 def test_what_cannot_be_tuned_says_so(generator: PoseStyleGAN2, picture: Tensor, tuned: Latent) -> None:
-    drawer = FakeDrawer()
-    with pytest.raises(ConfigError, match="tune: FakeDrawer cannot be tuned"):
+    drawer = FakeGenerator()
+    with pytest.raises(ConfigError, match="tune: FakeGenerator cannot be tuned"):
         LatentProjector(drawer, tune=True)
-    with pytest.raises(ConfigError, match="tune: FakeDrawer cannot be tuned"):
+    with pytest.raises(ConfigError, match="tune: FakeGenerator cannot be tuned"):
         LatentProjector(drawer).tune(fake_latent(drawer, 1), picture)
-    with pytest.raises(ConfigError, match="latent: expected one without tuning, for FakeDrawer has no method"):
+    with pytest.raises(ConfigError, match="latent: expected one without tuning, for FakeGenerator has no method"):
         adapt(drawer, replace(fake_latent(drawer, 1), tuning=tuned.tuning))
     with pytest.raises(ShapeError, match="changes: expected tensors of the shapes of the tunable weights, got 'what'"):
         generator.tuned({"what": torch.zeros(3)})

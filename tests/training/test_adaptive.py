@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from styletryon.data.folder import FolderDataset
-from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError, ConfigError, RangeError, ShapeError
+from styletryon.generator import GeneratorOutput
 from styletryon.pose import Pose
 from styletryon.training import Stage, Trainer, TrainingConfig, objectives, preset
 from styletryon.training.adaptive import NUMBERS, AdaptiveAugmentation, AdaptiveChange, Steering, adaptive_change
@@ -137,7 +137,7 @@ def test_colours_change_pictures_alone() -> None:
 def test_gradients_reach_the_drawing() -> None:
     images, _, pose = people()
     logits = torch.randn(6, CLASSES, *SIZE, generator=rng(3))
-    drawing = Drawing(images.requires_grad_(), logits.requires_grad_())
+    drawing = GeneratorOutput(images.requires_grad_(), logits.requires_grad_())
     change = drawn(6, 0.8, 4)
     seen, classes, _ = change.apply(drawing.image, objectives.hard_labels(drawing.logits), pose)
     weight = torch.randn(seen.shape, generator=rng(5))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from styletryon.drawing import Drawing
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.models.mapping import MappingNetwork
 from styletryon.pose import NUM_BODY_MAPS, NUM_TORSO_WAVES, body_maps
@@ -59,13 +59,14 @@ def test_reconstruction_is_zero_for_the_picture_itself_and_counts_the_person_mor
     labels = torch.zeros(1, 32, 24, dtype=torch.uint8)
     labels[:, 8:24, 6:18] = 4
     sure = 50.0 * objectives.one_hot(labels, 12)
-    terms = objectives.reconstruction(Drawing(images, sure), images, labels, tiny_pose())
+    terms = objectives.reconstruction(GeneratorOutput(images, sure), images, labels, tiny_pose())
     assert all(float(term) == pytest.approx(0.0, abs=1e-6) for term in terms.values())
     wrong = {}
     for name, (row, column) in {"person": (16, 12), "background": (2, 2)}.items():
         drawn = images.clone()
         drawn[:, :, row, column] += 0.5
-        wrong[name] = float(objectives.reconstruction(Drawing(drawn, sure), images, labels, tiny_pose())["pixel"])
+        terms = objectives.reconstruction(GeneratorOutput(drawn, sure), images, labels, tiny_pose())
+        wrong[name] = float(terms["pixel"])
     assert wrong["person"] > 2 * wrong["background"]
 
 
@@ -74,7 +75,7 @@ def test_label_term_is_the_weighted_cross_entropy() -> None:
     labels[:, 4:8] = 2
     logits = torch.randn(1, 12, 16, 12)
     images = torch.zeros(1, 3, 16, 12)
-    term = objectives.reconstruction(Drawing(images, logits), images, labels, tiny_pose(size=(16, 12)))["label"]
+    term = objectives.reconstruction(GeneratorOutput(images, logits), images, labels, tiny_pose(size=(16, 12)))["label"]
     weight = torch.where(labels == 2, 6.0, 1.0)
     surprise = -F.log_softmax(logits, dim=1).gather(1, labels.long()[:, None])[:, 0]
     torch.testing.assert_close(term, 0.4 * (surprise * weight).mean())

@@ -11,7 +11,7 @@ from PIL import Image
 
 from styletryon.data.folder import Batch
 from styletryon.errors import SaveError
-from styletryon.images import from_uint8, labels_to_image, to_pil
+from styletryon.photo import from_uint8, labels_to_image, to_pil
 from styletryon.training import sheets
 from tests._support.tiny import tiny_generator, tiny_pose
 

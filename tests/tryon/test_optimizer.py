@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from styletryon import losses
-from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError, LossError, RangeError, RegionError, ShapeError
+from styletryon.generator import GeneratorOutput
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.pose import Pose
@@ -27,27 +27,27 @@ from styletryon.tryon import (
     match_pairs,
     swap,
 )
-from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.fake_generator import FakeGenerator, fake_latent
 from tests._support.tiny import tiny_generator, tiny_latent
 
 
 @pytest.fixture(scope="module")
-def drawer() -> FakeDrawer:
-    return FakeDrawer()
+def drawer() -> FakeGenerator:
+    return FakeGenerator()
 
 
 @pytest.fixture(scope="module")
-def person(drawer: FakeDrawer) -> Latent:
+def person(drawer: FakeGenerator) -> Latent:
     return fake_latent(drawer, 3, 1)
 
 
 @pytest.fixture(scope="module")
-def garment(drawer: FakeDrawer) -> Latent:
+def garment(drawer: FakeGenerator) -> Latent:
     return fake_latent(drawer, 3, 2)
 
 
 @pytest.fixture(scope="module")
-def batch(drawer: FakeDrawer, person: Latent, garment: Latent) -> TryOnBatch:
+def batch(drawer: FakeGenerator, person: Latent, garment: Latent) -> TryOnBatch:
     return TryOnOptimizer(drawer, steps=20).optimize(person, garment)
 
 
@@ -88,7 +88,7 @@ class TestBlend:
 
 
 class TestBaselines:
-    def test_swap_and_split(self, drawer: FakeDrawer) -> None:
+    def test_swap_and_split(self, drawer: FakeGenerator) -> None:
         assert all(bool((layer == 1).all()) for layer in swap(drawer.style_channels))
         assert [float(layer.mean()) for layer in layer_split(drawer.style_channels, 2)] == [1, 1, 0, 0]
         with pytest.raises(RangeError, match="layer: expected 0 to 4"):
@@ -135,7 +135,7 @@ class TestTargets:
         assert len(match_pairs(drawer, person, garment[1])[1]) == 3
 
     def test_a_latent_on_another_device_is_refused(self, person, garment) -> None:  # type: ignore[no-untyped-def]
-        elsewhere = FakeDrawer().to("meta")
+        elsewhere = FakeGenerator().to("meta")
         with pytest.raises(ConfigError, match=r"person: expected a latent on meta.*got one on cpu; pass person\.to"):
             TryOnOptimizer(elsewhere).optimize(person, garment)
 
@@ -191,10 +191,10 @@ class TestOptimizer:
             assert min(float(q.min()) for q in result.coefficients) > 0.95
 
     def test_the_best_step_is_kept_without_drawing_it_again(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
-        class Counting(FakeDrawer):
+        class Counting(FakeGenerator):
             drawn = 0
 
-            def synthesize(self, *arguments, **keywords) -> Drawing:  # type: ignore[no-untyped-def]
+            def synthesize(self, *arguments, **keywords) -> GeneratorOutput:  # type: ignore[no-untyped-def]
                 type(self).drawn += 1
                 return super().synthesize(*arguments, **keywords)
 
@@ -428,12 +428,12 @@ class TestCustomLosses:
         ({"preset": "slow"}, "preset: expected one of 'fast', 'balanced', 'quality'"),
     ],
 )
-def test_settings_are_checked(drawer: FakeDrawer, settings: dict[str, object], message: str) -> None:
+def test_settings_are_checked(drawer: FakeGenerator, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TryOnOptimizer(drawer, **settings)  # type: ignore[arg-type]
 
 
-def test_presets_differ_in_steps_and_can_be_overridden(drawer: FakeDrawer) -> None:
+def test_presets_differ_in_steps_and_can_be_overridden(drawer: FakeGenerator) -> None:
     steps = [find_preset(name).steps for name in ("fast", "balanced", "quality")]
     assert steps == sorted(steps)
     assert len(PRESETS) == 3

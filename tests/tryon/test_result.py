@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 from styletryon.errors import SaveError
-from styletryon.images import Frame, Source, to_pil
 from styletryon.labels import Label
 from styletryon.losses import class_mask
+from styletryon.photo import Frame, Source, to_pil
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnResult, change_mask
-from tests._support.fake_drawer import FakeDrawer, fake_latent
+from tests._support.fake_generator import FakeGenerator, fake_latent
 
 
 @pytest.fixture(scope="module")
 def batch() -> TryOnBatch:
-    drawer = FakeDrawer()
+    drawer = FakeGenerator()
     person = replace(fake_latent(drawer, 2, 1), report={"reconstruction_psnr": 30.0})
     return TryOnOptimizer(drawer, steps=5).optimize(person, fake_latent(drawer, 2, 2))
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from styletryon.app.room import Fitting
-from styletryon.images import labels_to_image
 from styletryon.labels import PALETTE, Label
+from styletryon.photo import labels_to_image
 
 _KINDS = {"rgb": "colour", "seg": "labels"}
 

@@ -17,15 +17,15 @@ from torch import Tensor
 from styletryon._photographs import is_dress, make_projector, prepare, project_prepared
 from styletryon.api import ModelLike, generate, load_model
 from styletryon.app.wardrobe import Choice
-from styletryon.drawing import PosedDrawer, draw_in
+from styletryon.compositing.composer import Composer
 from styletryon.errors import ShapeError
-from styletryon.images import to_pil
+from styletryon.generator import PosedGenerator, draw_in
 from styletryon.labels import resolve_region
 from styletryon.latent import Latent, stack
+from styletryon.photo import to_pil
 from styletryon.pose import Pose
 from styletryon.projection import ProjectionProgress
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, blend_styles
-from styletryon.tryon.composite import Composer
 from styletryon.tryon.result import make_composer
 
 Tell = Callable[[float, str], object]
@@ -59,7 +59,7 @@ class Fitting:
 
     batch: TryOnBatch
     found: TryOnResult
-    draw: PosedDrawer
+    draw: PosedGenerator
     result: TryOnResult
     scales: dict[str, float]
     settings: dict[str, str]

@@ -19,7 +19,7 @@ from typing import final
 from styletryon._files import write_text
 from styletryon.app.room import Fitting
 from styletryon.app.wardrobe import Choice
-from styletryon.images import save_image
+from styletryon.photo import save_image
 
 
 @dataclass

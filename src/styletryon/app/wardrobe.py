@@ -11,7 +11,7 @@ from PIL import Image
 
 from styletryon.data import paperdoll
 from styletryon.errors import RangeError
-from styletryon.images import decode_image
+from styletryon.photo import decode_image
 from styletryon.pose import Pose
 
 SEEDS = (

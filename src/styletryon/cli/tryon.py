@@ -21,7 +21,7 @@ from styletryon.cli._common import (
     write_json,
 )
 from styletryon.errors import PoseError, RangeError
-from styletryon.images import read_image, save_image, to_pil
+from styletryon.photo import read_image, save_image, to_pil
 from styletryon.pose import Pose
 from styletryon.tryon import PRESETS
 

@@ -31,8 +31,8 @@ from torch import Tensor
 
 from styletryon.data.source import Source, open_source
 from styletryon.errors import DataError, ImageError, RangeError
-from styletryon.images import Frame, crop_labels, read_image
 from styletryon.labels import NUM_LABELS, REGIONS
+from styletryon.photo import Frame, crop_labels, read_image
 from styletryon.pose import NUM_KEYPOINTS, Pose
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -43,7 +43,7 @@ Box = tuple[float, float, float, float]
 
 
 class Framed(Protocol):
-    """Whatever says which part of a picture is shown, such as `styletryon.images.Frame`."""
+    """Whatever says which part of a picture is shown, such as `styletryon.photo.Frame`."""
 
     @property
     def box(self) -> Box:
@@ -72,7 +72,7 @@ class Batch:
     """Some pictures of a data set.
 
     Attributes:
-        images: `(B, 3, H, W)` uint8; `styletryon.images.from_uint8` takes them to [-1, 1].
+        images: `(B, 3, H, W)` uint8; `styletryon.photo.from_uint8` takes them to [-1, 1].
         labels: `(B, H, W)` uint8, classes 0..11.
         keypoints: `(B, 17, 3)` float32, x and y in pixels of the pictures, and a score.
         indices: `(B,)` int64, their numbers in the data set.
@@ -131,7 +131,7 @@ class FolderDataset:
         cache: Read everything now and keep it in memory (4 bytes a pixel), so that a batch costs a copy. Without it
             every batch is read from the disk.
         frame: Which part of a picture is shown: called with its `Pose`, its size and `size`, it returns an object with
-            a `box` in the picture's pixels, which may reach outside. `styletryon.images.frame_person` is one.
+            a `box` in the picture's pixels, which may reach outside. `styletryon.photo.frame_person` is one.
 
     Raises:
         DataError: If something is missing, unreadable or contradicts the rest; the message names the file and the ID.

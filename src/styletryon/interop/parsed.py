@@ -9,19 +9,19 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from styletryon.drawing import Drawer, Drawing, draw_in
 from styletryon.errors import ConfigError, ShapeError
+from styletryon.generator import Generator, GeneratorOutput, draw_in
 from styletryon.labels import NUM_LABELS
 from styletryon.latent import Latent, Styles
 from styletryon.pose import Pose
 
 
 @final
-class ParsedDrawer(nn.Module):
+class ParsedGenerator(nn.Module):
     """A generator whose segmentation is what a parser sees in its pictures: with it, any generator can try on.
 
-    It fulfils the `Drawer` protocol. The losses follow the segmentation back through the parser to the styles, so the
-    parser must be differentiable; its weights are not changed.
+    It fulfils the `Generator` protocol. The losses follow the segmentation back through the parser to the styles, so
+    the parser must be differentiable; its weights are not changed.
 
     Args:
         generator: What draws the picture, such as what `load_stylegan2` returned.
@@ -35,7 +35,7 @@ class ParsedDrawer(nn.Module):
 
     def __init__(
         self,
-        generator: Drawer,
+        generator: Generator,
         labels_from: Callable[[Tensor], Tensor],
         *,
         num_labels: int = NUM_LABELS,
@@ -129,7 +129,7 @@ class ParsedDrawer(nn.Module):
         *,
         noise: tuple[Tensor, ...] | None = None,
         activations: bool = False,
-    ) -> Drawing:
+    ) -> GeneratorOutput:
         """Draw styles in a pose, then parse the picture.
 
         Args:
@@ -152,6 +152,6 @@ class ParsedDrawer(nn.Module):
             raise ShapeError(f"expected it to return logits of shape {wanted}, got {got}", argument="labels_from")
         return replace(drawing, logits=logits)
 
-    def draw(self, latent: Latent) -> Drawing:
+    def draw(self, latent: Latent) -> GeneratorOutput:
         """Draw a latent."""
         return self.synthesize(latent.styles, latent.pose, noise=latent.noise)

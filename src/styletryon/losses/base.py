@@ -11,16 +11,16 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from styletryon.drawing import Drawing
 from styletryon.errors import LossError
 from styletryon.features import FeatureNetwork
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.latent import Styles
 
 _ONE_PIECE = frozenset({Label.TOP, Label.OUTERWEAR, Label.BOTTOM, Label.DRESS})
 
 
-def class_mask(drawing: Drawing, classes: Collection[int], *, soft: bool = False) -> Tensor:
+def class_mask(drawing: GeneratorOutput, classes: Collection[int], *, soft: bool = False) -> Tensor:
     """Find the pixels of some label classes in the generator's own segmentation.
 
     Args:
@@ -88,9 +88,9 @@ class TryOnTargets:
             layer; None if it has learnt nothing of the kind.
     """
 
-    person: Drawing
-    garment: Drawing
-    redrawn: Drawing
+    person: GeneratorOutput
+    garment: GeneratorOutput
+    redrawn: GeneratorOutput
     person_styles: Styles
     garment_styles: Styles
     person_attribution: tuple[Tensor, ...]
@@ -163,7 +163,7 @@ class TryOnState:
     step: int
     coefficients: tuple[Tensor, ...]
     styles: Styles
-    drawing: Drawing
+    drawing: GeneratorOutput
     _features: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     @property

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.drawing import Drawing
 from styletryon.errors import LossError
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS, Label
 from styletryon.losses.base import TryOnLoss, TryOnState, TryOnTargets, as_loss
 from styletryon.losses.localization import channel_attribution
@@ -147,7 +147,7 @@ def _check_alone(name: str, loss: TryOnLoss, targets: TryOnTargets, values: Tens
             )
 
 
-def _draw(styles: tuple[Tensor, ...]) -> Drawing:
+def _draw(styles: tuple[Tensor, ...]) -> GeneratorOutput:
     """A drawing that depends smoothly on the styles and shows a head, a torso, arms and legs."""
     rng = torch.Generator().manual_seed(1)
     height, width = _SIZE
@@ -169,7 +169,7 @@ def _draw(styles: tuple[Tensor, ...]) -> Drawing:
         torch.randn(1, codes.shape[1] * 3, 8, 6, generator=rng), _SIZE, mode="bilinear", align_corners=False
     )
     image = torch.tanh(torch.einsum("bc,cdhw->bdhw", codes, basis.view(codes.shape[1], 3, *_SIZE)) * 0.5)
-    return Drawing(image, logits)
+    return GeneratorOutput(image, logits)
 
 
 def _make_targets() -> TryOnTargets:
@@ -185,7 +185,7 @@ def _make_targets() -> TryOnTargets:
         onehot = functional.one_hot(drawing.labels.long(), NUM_LABELS).permute(0, 3, 1, 2)
         activations = [torch.randn(_PAIRS, channels, 8, 6, generator=rng) for channels in _CHANNELS]
         attributions.append(tuple(channel_attribution(activations, onehot)))
-    mirrored = Drawing(drawings[1].image.flip(3), drawings[1].logits.flip(3))
+    mirrored = GeneratorOutput(drawings[1].image.flip(3), drawings[1].logits.flip(3))
     region = frozenset({Label.TOP, Label.OUTERWEAR})
     return TryOnTargets(drawings[0], mirrored, drawings[1], person, garment, attributions[0], attributions[1], region)
 
@@ -210,8 +210,8 @@ def _take(targets: TryOnTargets, index: int) -> TryOnTargets:
     def some(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(tensor[part] for tensor in tensors)
 
-    def one(drawing: Drawing) -> Drawing:
-        return Drawing(drawing.image[part], drawing.logits[part])
+    def one(drawing: GeneratorOutput) -> GeneratorOutput:
+        return GeneratorOutput(drawing.image[part], drawing.logits[part])
 
     return TryOnTargets(
         person=one(targets.person),

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from styletryon.data.folder import Batch, FolderDataset
 from styletryon.data.paperdoll import Rendering
-from styletryon.drawing import Drawer
 from styletryon.errors import ConfigError, RangeError
-from styletryon.images import from_uint8, to_pil
+from styletryon.generator import Generator
 from styletryon.metrics.measures import Array
 from styletryon.metrics.methods import GROUPS
 from styletryon.metrics.networks import fingerprint
 from styletryon.metrics.report import versions
 from styletryon.metrics.scoring import Picture, score_keypoints
+from styletryon.photo import from_uint8, to_pil
 from styletryon.pose import BodyEstimator, Pose
 
 Progress = Callable[[str, int, int], None]
@@ -83,7 +83,7 @@ def check_counts(**counts: int) -> None:
 
 
 def check_methods(
-    methods: Collection[str], known: Collection[str], model: Drawer, classes: Collection[int]
+    methods: Collection[str], known: Collection[str], model: Generator, classes: Collection[int]
 ) -> list[str]:
     """Resolve groups of methods, and put the methods into the order of the table.
 
@@ -112,7 +112,7 @@ def check_methods(
     return [name for name in known if name in names]
 
 
-def settings(model: Drawer, **rest: Any) -> dict[str, Any]:
+def settings(model: Generator, **rest: Any) -> dict[str, Any]:
     """Return what every report says of how its numbers came about, and the rest."""
     return {
         **rest,

@@ -8,8 +8,7 @@ from collections.abc import Collection, Sequence
 import torch
 
 from styletryon.data.paperdoll import Rendering
-from styletryon.drawing import Drawer
-from styletryon.images import to_pil
+from styletryon.generator import Generator
 from styletryon.labels import resolve_region
 from styletryon.latent import Latent
 from styletryon.metrics._shared import (
@@ -29,6 +28,7 @@ from styletryon.metrics.methods import DEFAULT_METHODS, METHODS, Bench, Losses, 
 from styletryon.metrics.pairs import Pair, pair_seeds, render_pair
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_pair
+from styletryon.photo import to_pil
 from styletryon.pose import Pose
 
 COMPARISONS = (
@@ -44,7 +44,7 @@ COMPARISONS = (
 
 
 def evaluate(
-    model: Drawer,
+    model: Generator,
     *,
     pairs: int = 64,
     seed: int = 0,

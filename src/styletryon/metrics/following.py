@@ -12,9 +12,8 @@ from torch import Tensor
 
 from styletryon.data.folder import FolderDataset
 from styletryon.data.paperdoll import render, restyle, sample_figure, sample_stance
-from styletryon.drawing import Drawer
 from styletryon.errors import DataError, RangeError
-from styletryon.images import frame_person, from_uint8
+from styletryon.generator import Generator
 from styletryon.metrics import measures
 from styletryon.metrics._shared import (
     PoseEstimator,
@@ -36,6 +35,7 @@ from styletryon.metrics.methods import Bench
 from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM, check_seed
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_labels
+from styletryon.photo import frame_person, from_uint8
 from styletryon.pose import Pose
 
 COMPARISONS = (("own_pose", "new_pose"), ("new_pose", "photo"), ("new_pose", "truth"))
@@ -63,7 +63,7 @@ class _Moves:
 
 
 def pose_following(
-    model: Drawer,
+    model: Generator,
     *,
     data: str | PathLike[str] | None = None,
     split: str = "val",

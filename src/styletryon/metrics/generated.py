@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from styletryon.data.folder import FolderDataset
-from styletryon.drawing import Drawer
 from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.features import FeatureNetwork
-from styletryon.images import frame_person, from_uint8
+from styletryon.generator import Generator
 from styletryon.metrics._shared import (
     PoseEstimator,
     PoseJudge,
@@ -36,13 +35,14 @@ from styletryon.metrics.methods import Bench
 from styletryon.metrics.networks import SetNetwork, find_set_network
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, pictures, score_labels, score_reconstruction
+from styletryon.photo import frame_person, from_uint8
 
 GENERATOR_METRICS = ("fid", "kid", "reconstruction", "pose")
 """What `evaluate_generator` can measure."""
 
 
 def evaluate_generator(
-    model: Drawer,
+    model: Generator,
     data: str | PathLike[str],
     *,
     metrics: Collection[str] = GENERATOR_METRICS,

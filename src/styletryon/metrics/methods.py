@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon import losses as tryon_losses
-from styletryon.drawing import Drawer
 from styletryon.errors import ConfigError, RegionError
-from styletryon.images import Frame, Source, from_uint8, to_pil
+from styletryon.generator import Generator
 from styletryon.labels import Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.losses import (
@@ -29,6 +28,7 @@ from styletryon.losses import (
 from styletryon.losses.base import region_share
 from styletryon.metrics.measures import foreground, masked_psnr
 from styletryon.metrics.scoring import Picture, pictures
+from styletryon.photo import Frame, Source, from_uint8, to_pil
 from styletryon.pose import Pose
 from styletryon.projection import LatentProjector
 from styletryon.tryon import TryOnOptimizer, TryOnResult, blend, find_preset, greedy_query, swap
@@ -78,7 +78,7 @@ class ProjectedPairs:
 class _Unlearnt:
     """A generator without its learnt shares."""
 
-    def __init__(self, model: Drawer) -> None:
+    def __init__(self, model: Generator) -> None:
         self._model = model
 
     def __getattr__(self, name: str) -> Any:
@@ -101,7 +101,7 @@ class Bench:
 
     def __init__(
         self,
-        model: Drawer,
+        model: Generator,
         *,
         region: Region = "top",
         preset: str = "balanced",
@@ -189,7 +189,7 @@ class Bench:
         Returns:
             What was drawn, and the same with the person's own pixels put back outside the garments.
         """
-        model: Drawer = _Unlearnt(self.model) if plain else self.model
+        model: Generator = _Unlearnt(self.model) if plain else self.model
         try:
             optimizer = TryOnOptimizer(
                 model, losses=losses(batch), preset=self.preset, batch_size=len(batch), **options

@@ -22,9 +22,9 @@ from typing import Any
 from torch import Tensor
 
 from styletryon.errors import DataError, PoseError, StyleTryOnError
-from styletryon.images import crop, frame_person, read_image
 from styletryon.labels import REGIONS
 from styletryon.metrics._shared import PoseEstimator
+from styletryon.photo import crop, frame_person, read_image
 from styletryon.pose import Pose
 
 REQUIRED = ("person", "garment", "region")

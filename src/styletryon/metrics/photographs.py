@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from styletryon.data.folder import Batch, FolderDataset
-from styletryon.drawing import Drawer
 from styletryon.errors import ConfigError, DataError
 from styletryon.features import FeatureNetwork
-from styletryon.images import frame_person, from_uint8, to_uint8
+from styletryon.generator import Generator
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent
 from styletryon.metrics import measures
@@ -42,6 +41,7 @@ from styletryon.metrics.networks import SetNetwork, find_set_network
 from styletryon.metrics.pairs_table import Photograph, PhotographReader, RowFault, TableRow, read_table
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_cycle, score_photographs
+from styletryon.photo import frame_person, from_uint8, to_uint8
 from styletryon.pose import BodyEstimator, Pose
 
 COMPARISONS = (("ours", "noop_photo"), ("ours", "noop"), ("ours", "swap"))
@@ -127,7 +127,7 @@ class _Run:
 
 
 def evaluate_folder(
-    model: Drawer,
+    model: Generator,
     data: str | PathLike[str],
     *,
     pairs: int = 64,
@@ -201,7 +201,7 @@ def evaluate_folder(
 
 
 def evaluate_table(
-    model: Drawer,
+    model: Generator,
     table: str | PathLike[str],
     *,
     seed: int = 0,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from styletryon.drawing import Drawing
-from styletryon.images import to_uint8
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
 from styletryon.metrics.measures import MIN_UNCOVERED, Array
 from styletryon.metrics.pairs import Pair
+from styletryon.photo import to_uint8
 
 MEASURES = (
     "fg_psnr",
@@ -41,7 +41,7 @@ class Picture:
     labels: Array
 
 
-def pictures(drawing: Drawing) -> list[Picture]:
+def pictures(drawing: GeneratorOutput) -> list[Picture]:
     """Turn a batch of drawings into 8-bit pictures: what is judged is what would be saved."""
     images = to_uint8(drawing.image).permute(0, 2, 3, 1).cpu().numpy()
     labels = drawing.labels.cpu().numpy()

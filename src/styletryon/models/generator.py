@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from styletryon.drawing import Drawing, adapt
 from styletryon.errors import ConfigError, ShapeError
+from styletryon.generator import GeneratorOutput, adapt
 from styletryon.latent import Latent, Styles
 from styletryon.models import storage
 from styletryon.models.base import StyleGenerator
@@ -156,7 +156,7 @@ class PoseStyleGAN2(StyleGenerator):
         noise: tuple[Tensor, ...] | None = None,
         activations: bool = False,
         num_levels: int | None = None,
-    ) -> Drawing:
+    ) -> GeneratorOutput:
         """Draw styles in a pose.
 
         Args:
@@ -176,7 +176,9 @@ class PoseStyleGAN2(StyleGenerator):
         self._check_drawing(styles, noise)
         encoded, body = pose if isinstance(pose, EncodedPose) else self.encode_pose(pose)
         noises: Sequence[Tensor | None] = [None] * len(self.noise_shapes) if noise is None else noise
-        drawing: Drawing = self.synthesis(styles, encoded, body, noises, keep=activations, num_levels=num_levels)
+        drawing: GeneratorOutput = self.synthesis(
+            styles, encoded, body, noises, keep=activations, num_levels=num_levels
+        )
         return drawing
 
     def encode_pose(self, pose: Pose) -> EncodedPose:
@@ -191,11 +193,11 @@ class PoseStyleGAN2(StyleGenerator):
             body = pyramid((_BODY_GAIN * coordinates).to(memory_format=torch.channels_last), self._pose_level + 1)
         return EncodedPose(self.pose_encoder(maps.to(memory_format=torch.channels_last)), body)
 
-    def forward(self, z: Tensor, pose: Pose, *, truncation: float = 1.0) -> Drawing:
+    def forward(self, z: Tensor, pose: Pose, *, truncation: float = 1.0) -> GeneratorOutput:
         """Draw z `(B, z_dim)` in a `pose` of batch B; a `truncation` under 1 moves it towards the mean."""
         return self.synthesize(self.affine(self.truncate(self.mapping(z), truncation)), pose)
 
-    def draw(self, latent: Latent) -> Drawing:
+    def draw(self, latent: Latent) -> GeneratorOutput:
         """Draw a latent, with the weights that it was tuned to if it was."""
         return adapt(self, latent).synthesize(latent.styles, latent.pose, noise=latent.noise)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from styletryon import ops
-from styletryon.drawing import Drawing
+from styletryon.generator import GeneratorOutput
 from styletryon.models.config import GeneratorConfig, StyleGAN2Config, level_sizes
 from styletryon.models.layers import StyledConv
 from styletryon.ops._layer import channels_last_gradient
@@ -250,7 +250,7 @@ class SynthesisNetwork(nn.Module):
         *,
         keep: bool = False,
         num_levels: int | None = None,
-    ) -> Drawing:
+    ) -> GeneratorOutput:
         """Draw. With `num_levels` the drawing stops early, at that level's smaller size."""
         recorder = Recorder(styles, keep)
         remaining = iter(noises)
@@ -265,7 +265,7 @@ class SynthesisNetwork(nn.Module):
             raise RuntimeError("a synthesis network has at least one level")
         sizes = [3, self.num_labels, drawn.shape[1] - 3 - self.num_labels]
         image, logits, _ = torch.split(channels_last_gradient(drawn), sizes, dim=1)
-        return Drawing(image, logits, None if recorder.activations is None else tuple(recorder.activations))
+        return GeneratorOutput(image, logits, None if recorder.activations is None else tuple(recorder.activations))
 
     def _double(self, drawn: Tensor) -> Tensor:
         """Double height and width of what is drawn so far."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError
+from styletryon.generator import GeneratorOutput
 from styletryon.latent import Latent, Styles
 from styletryon.models import storage
 from styletryon.models.base import StyleGenerator
@@ -21,8 +21,8 @@ from styletryon.pose import Pose
 class UnconditionalStyleGAN2(StyleGenerator):
     """A StyleGAN2 whose input is a learned constant (Karras et al. 2020, arXiv 1912.04958), made of our own layers.
 
-    It fulfils the `Drawer` protocol: pictures are projected into it as into any other. It ignores the pose and draws
-    no segmentation (`num_labels` is 0); `styletryon.interop.ParsedDrawer` adds one, which a try-on needs.
+    It fulfils the `Generator` protocol: pictures are projected into it as into any other. It ignores the pose and draws
+    no segmentation (`num_labels` is 0); `styletryon.interop.ParsedGenerator` adds one, which a try-on needs.
 
     Args:
         config: The generator's numbers; `StyleGAN2Config()` if None.
@@ -59,7 +59,7 @@ class UnconditionalStyleGAN2(StyleGenerator):
         *,
         noise: tuple[Tensor, ...] | None = None,
         activations: bool = False,
-    ) -> Drawing:
+    ) -> GeneratorOutput:
         """Draw styles.
 
         Args:
@@ -78,14 +78,14 @@ class UnconditionalStyleGAN2(StyleGenerator):
         self._check_drawing(styles, noise)
         noises: Sequence[Tensor | None] = [None] * len(self.noise_shapes) if noise is None else noise
         start = self.constant.expand(len(styles[0]), -1, -1, -1).to(memory_format=torch.channels_last)
-        drawing: Drawing = self.synthesis(styles, [start], [], noises, keep=activations)
+        drawing: GeneratorOutput = self.synthesis(styles, [start], [], noises, keep=activations)
         return drawing
 
-    def forward(self, z: Tensor, *, truncation: float = 1.0) -> Drawing:
+    def forward(self, z: Tensor, *, truncation: float = 1.0) -> GeneratorOutput:
         """Draw z `(B, z_dim)`; a `truncation` under 1 moves it towards the mean."""
         return self.synthesize(self.affine(self.truncate(self.mapping(z), truncation)))
 
-    def draw(self, latent: Latent) -> Drawing:
+    def draw(self, latent: Latent) -> GeneratorOutput:
         """Draw a latent."""
         return self.synthesize(latent.styles, noise=latent.noise)
 

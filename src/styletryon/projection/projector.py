@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from styletryon._graphs import Adam, Repeated, replace_rows
-from styletryon.drawing import Drawer, Drawing, TunableDrawer, adapt, check_aspect, draw_in
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
 from styletryon.features.base import is_deep
+from styletryon.generator import Generator, GeneratorOutput, TunableGenerator, adapt, check_aspect, draw_in
 from styletryon.labels import Label
 from styletryon.latent import Latent, Styles, stack
 from styletryon.losses.composite import label_cross_entropy
@@ -114,7 +114,7 @@ class LatentProjector:
 
     def __init__(
         self,
-        generator: Drawer,
+        generator: Generator,
         *,
         space: Space = "w+",
         steps: int = 100,
@@ -157,7 +157,7 @@ class LatentProjector:
             )
         if tune and not hasattr(generator, "tuned"):
             raise ConfigError(
-                f"{type(generator).__name__} cannot be tuned; it needs what styletryon.drawing.TunableDrawer says",
+                f"{type(generator).__name__} cannot be tuned; it needs what styletryon.generator.TunableGenerator says",
                 argument="tune",
             )
         self.generator = generator
@@ -319,9 +319,9 @@ class LatentProjector:
         self._check(images, latent.pose, None, mask)
         if not hasattr(self.generator, "tuned"):
             raise ConfigError(
-                f"{type(self.generator).__name__} cannot be tuned; see drawing.TunableDrawer", argument="tune"
+                f"{type(self.generator).__name__} cannot be tuned; see drawing.TunableGenerator", argument="tune"
             )
-        generator = cast(TunableDrawer, self.generator)
+        generator = cast(TunableGenerator, self.generator)
         settings = Tuning(
             self.tuning_steps,
             self.tuning_rate,
@@ -367,12 +367,12 @@ class LatentProjector:
             )
         if not bool(torch.isfinite(images).all()) or float(images.abs().max()) > 1.001:
             raise RangeError(
-                "expected finite values in [-1, 1]; styletryon.images.to_tensor makes such", argument="images"
+                "expected finite values in [-1, 1]; styletryon.photo.to_tensor makes such", argument="images"
             )
 
 
 @torch.no_grad()
-def _likeness(generator: Drawer, latent: Latent, images: Tensor, known: Tensor) -> dict[str, float]:
+def _likeness(generator: Generator, latent: Latent, images: Tensor, known: Tensor) -> dict[str, float]:
     """Say how near to pictures a generator draws latents: means over the pictures."""
     drawn = generator.synthesize(latent.styles, latent.pose, noise=latent.noise).image.float().clamp(-1, 1)
     counted = (known > 0).float()
@@ -470,7 +470,7 @@ class _Chunk:
             self.best.keep(loss, code, noise, squares, absolutes)
         return loss
 
-    def _judge(self, image: Tensor, drawing: Drawing, code: list[Tensor]) -> Tensor:
+    def _judge(self, image: Tensor, drawing: GeneratorOutput, code: list[Tensor]) -> Tensor:
         """Measure the distance from the pictures, and of the code from its start, `(b,)`."""
         settings = self.settings
         loss = settings.pixel_weight * feature_distance([image], [self.images], self.pixel_weight)

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon._graphs import Adam
-from styletryon.drawing import Drawing, TunableDrawer, draw_in
 from styletryon.errors import RangeError
 from styletryon.features import FeatureNetwork, feature_distance, feature_weights
 from styletryon.features.base import is_deep
+from styletryon.generator import GeneratorOutput, TunableGenerator, draw_in
 from styletryon.labels import Label
 from styletryon.latent import Latent, Styles
 from styletryon.projection.schedule import rate_factor
@@ -64,7 +64,7 @@ class Tuning:
 
 
 def tune_weights(
-    generator: TunableDrawer,
+    generator: TunableGenerator,
     latent: Latent,
     images: Tensor,  # (B, 3, H, W) in [-1, 1]
     known: Tensor,  # (B, 1, H, W) in [0, 1]
@@ -117,8 +117,8 @@ class _Objective:
 
     def __init__(
         self,
-        original: TunableDrawer,
-        copy: TunableDrawer,
+        original: TunableGenerator,
+        copy: TunableGenerator,
         latent: Latent,
         images: Tensor,
         known: Tensor,
@@ -168,5 +168,5 @@ class _Objective:
         return tuple(torch.lerp(own, other, share) for own, other in zip(self.latent.styles, others, strict=True))
 
 
-def _difference(drawing: Drawing, before: Drawing) -> Tensor:
+def _difference(drawing: GeneratorOutput, before: GeneratorOutput) -> Tensor:
     return (drawing.image - before.image).abs().mean() + _LABELS * (drawing.logits - before.logits).abs().mean()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from styletryon.errors import DataError, SaveError
-from styletryon.images import save_image
+from styletryon.photo import save_image
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.logging import LOG_NAME, read_log
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from styletryon._files import write_atomically
 from styletryon.data.folder import Batch, FolderDataset, batch_indices
-from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
-from styletryon.images import save_image
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS
 from styletryon.models import EncoderConfig, GeneratorConfig, ImageEncoder, PoseStyleGAN2
 from styletryon.models.config import level_sizes, to_dict
+from styletryon.photo import save_image
 from styletryon.pose import Pose
 from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
@@ -372,7 +372,7 @@ class EncoderTrainer:
     def _held_out_batch(self, dataset: FolderDataset) -> Batch:
         return dataset.batch(np.arange(min(_HELD_OUT, len(dataset))))
 
-    def _reconstruct(self, batch: Batch) -> Drawing:
+    def _reconstruct(self, batch: Batch) -> GeneratorOutput:
         images = batch.images.to(self.device).float() / 127.5 - 1
         return self.generator.synthesize(self.generator.affine(self.average(images, batch.pose)), batch.pose)
 

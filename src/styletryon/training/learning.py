@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from styletryon.drawing import Drawing
 from styletryon.errors import ConfigError
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import REGIONS
 from styletryon.latent import Styles
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
@@ -45,7 +45,7 @@ class Lesson:
 class _Drawn(NamedTuple):
     """Reconstructions and imagined people of a share, either of which may be missing."""
 
-    parts: list[tuple[Drawing, Pose]]
+    parts: list[tuple[GeneratorOutput, Pose]]
     codes: Tensor | None
     code: Tensor | None
     reconstructed: bool
@@ -172,7 +172,7 @@ class Learner:
     # ------------------------------------------------------------------ the generator
 
     def _draw(self, share: Share, stage: Stage, step: int) -> _Drawn:
-        parts: list[tuple[Drawing, Pose]] = []
+        parts: list[tuple[GeneratorOutput, Pose]] = []
         codes = code = None
         reconstructed = self.generator.encoder is not None and bool(stage.reconstruction)
         with self.precision.autocast():
@@ -188,7 +188,7 @@ class Learner:
                     code = first.detach().float().mean(dim=0) * self.division.weight
         return _Drawn(parts, codes, code, reconstructed)
 
-    def _imagine(self, share: Share, codes: Tensor | None, step: int) -> tuple[Drawing, Pose, Tensor]:
+    def _imagine(self, share: Share, codes: Tensor | None, step: int) -> tuple[GeneratorOutput, Pose, Tensor]:
         """Draw random people, some of whom mix two styles; beside a reconstruction a quarter of each unit will do.
 
         Returns:
@@ -225,7 +225,7 @@ class Learner:
     # ------------------------------------------------------------------ the discriminator
 
     def _fool(
-        self, parts: Sequence[tuple[Drawing, Pose]], share: Share, stage: Stage, disguise: _Disguise
+        self, parts: Sequence[tuple[GeneratorOutput, Pose]], share: Share, stage: Stage, disguise: _Disguise
     ) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """Let the discriminator judge the drawings, once.
 
@@ -248,7 +248,7 @@ class Learner:
         return fake, {"adversarial": loss, "adversarial_gradient": own}, gradients
 
     def _judge(
-        self, drawings: Sequence[Drawing], poses: Sequence[Pose], sizes: tuple[int, ...], disguise: _Disguise
+        self, drawings: Sequence[GeneratorOutput], poses: Sequence[Pose], sizes: tuple[int, ...], disguise: _Disguise
     ) -> Tensor:
         """Judge drawings unit by unit: a reconstruction is compared with the imagined people of its unit."""
         images = torch.cat([drawing.image.float() for drawing in drawings])
@@ -326,12 +326,12 @@ def _trained(network: torch.nn.Module) -> list[Tensor]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def _leaf(drawing: Drawing) -> Drawing:
+def _leaf(drawing: GeneratorOutput) -> GeneratorOutput:
     """Return the same drawing, where gradients end."""
-    return Drawing(drawing.image.detach().requires_grad_(), drawing.logits.detach().requires_grad_())
+    return GeneratorOutput(drawing.image.detach().requires_grad_(), drawing.logits.detach().requires_grad_())
 
 
-def _at_level(target: Examples, drawing: Drawing) -> tuple[Tensor, Tensor]:
+def _at_level(target: Examples, drawing: GeneratorOutput) -> tuple[Tensor, Tensor]:
     """Return pictures and labels at the size of a drawing."""
     factor = target.images.shape[-1] // drawing.image.shape[-1]
     if factor == 1:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from styletryon.drawing import Drawing
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.pose import NUM_TORSO_WAVES, Pose, body_maps
 
@@ -36,7 +36,7 @@ def hard_labels(logits: Tensor) -> Tensor:
     return hard + soft - soft.detach()
 
 
-def reconstruction(drawing: Drawing, images: Tensor, labels: Tensor, pose: Pose) -> dict[str, Tensor]:
+def reconstruction(drawing: GeneratorOutput, images: Tensor, labels: Tensor, pose: Pose) -> dict[str, Tensor]:
     """Compare drawings with pictures: pixels at four scales, gradients, waves along the body, and label classes.
 
     Args:

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from styletryon.data.folder import Batch
-from styletryon.drawing import Drawing
-from styletryon.images import from_uint8, labels_to_image, save_image, to_pil
+from styletryon.generator import GeneratorOutput
 from styletryon.latent import Styles
 from styletryon.models import PoseStyleGAN2
+from styletryon.photo import from_uint8, labels_to_image, save_image, to_pil
 from styletryon.pose import Pose
 
 KINDS = ("held-out", "poses", "styles", "random")
@@ -104,7 +104,7 @@ def draw_sheets(generator: PoseStyleGAN2, batch: Batch) -> dict[str, Image.Image
     return sheets
 
 
-def held_out_sheet(batch: Batch, drawing: Drawing) -> Image.Image:
+def held_out_sheet(batch: Batch, drawing: GeneratorOutput) -> Image.Image:
     """Lay pictures over their reconstructions, and their labels over the drawn ones.
 
     Args:
@@ -134,7 +134,7 @@ def _draw(generator: PoseStyleGAN2, styles: Styles, pose: Pose) -> tuple[list[Te
     return _cells(generator.synthesize(styles, pose.to(generator.device)))
 
 
-def _cells(drawing: Drawing) -> tuple[list[Tensor], list[Tensor]]:
+def _cells(drawing: GeneratorOutput) -> tuple[list[Tensor], list[Tensor]]:
     # A generator that has diverged is drawn black.
     return list(drawing.image.float().nan_to_num(-1.0).cpu()), list(drawing.labels.cpu())
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from styletryon.data.folder import Batch, FolderDataset
-from styletryon.drawing import Drawing
 from styletryon.errors import CheckpointError, ConfigError, ProcessGroupError, TrainingDivergedError
+from styletryon.generator import GeneratorOutput
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.training import objectives
 from styletryon.training.adaptive import Steering
@@ -472,7 +472,7 @@ class Trainer:
         images = batch.images.to(self.device).float() / 127.5 - 1
         return self.average.affine(self.average.encoder(images, batch.pose))
 
-    def _reconstruct(self, batch: Batch) -> Drawing:
+    def _reconstruct(self, batch: Batch) -> GeneratorOutput:
         return self.average.synthesize(self._styles(batch), batch.pose)
 
     # ------------------------------------------------------------------ keeping it
@@ -623,7 +623,7 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) 
                 values[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _foreground_psnr(drawing: Drawing, images: Tensor, labels: Tensor) -> float:
+def _foreground_psnr(drawing: GeneratorOutput, images: Tensor, labels: Tensor) -> float:
     """Return the mean over pictures of the PSNR in dB where the labels show the person."""
     person = (labels != 0)[:, None].float()
     error = ((drawing.image.clamp(-1, 1) - images) / 2).square().mean(dim=1, keepdim=True)

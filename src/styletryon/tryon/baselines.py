@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from styletryon.drawing import Drawer, Drawing, adapt
 from styletryon.errors import RangeError, ShapeError
+from styletryon.generator import Generator, GeneratorOutput, adapt
 from styletryon.latent import Latent, Styles
 
 Coefficients = float | Sequence[Tensor]
@@ -42,7 +42,7 @@ def blend_styles(person: Styles, garment: Styles, coefficients: Coefficients) ->
     return tuple(_lerp(*layer) for layer in zip(person, garment, coefficients, strict=True))
 
 
-def blend(generator: Drawer, person: Latent, garment: Latent, coefficients: Coefficients) -> Drawing:
+def blend(generator: Generator, person: Latent, garment: Latent, coefficients: Coefficients) -> GeneratorOutput:
     """Draw the person with styles mixed from both, in the person's pose and with the person's noise.
 
     Args:

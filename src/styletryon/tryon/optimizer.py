@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from styletryon._graphs import Adam, Repeated, replace_rows
-from styletryon.drawing import Drawer, Drawing, adapt, draw_in
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
 from styletryon.features import frozen
+from styletryon.generator import Generator, GeneratorOutput, adapt, draw_in
 from styletryon.labels import Region
 from styletryon.latent import Latent, Styles
 from styletryon.losses import TryOnLoss, TryOnState, TryOnTargets, as_loss, defaults
@@ -91,7 +91,7 @@ class TryOnBatch:
 
     coefficients: tuple[Tensor, ...]
     styles: Styles
-    drawing: Drawing
+    drawing: GeneratorOutput
     targets: TryOnTargets
     person: Latent
     garment: Latent
@@ -159,7 +159,7 @@ class TryOnOptimizer:
 
     def __init__(
         self,
-        generator: Drawer,
+        generator: Generator,
         *,
         losses: Losses | None = None,
         preset: str = "balanced",
@@ -180,7 +180,7 @@ class TryOnOptimizer:
         if generator.num_labels < 1:
             raise ConfigError(
                 f"expected one that draws a segmentation, got {type(generator).__name__} with 0 classes; "
-                "give it one: styletryon.interop.ParsedDrawer(generator, parser)",
+                "give it one: styletryon.interop.ParsedGenerator(generator, parser)",
                 argument="generator",
             )
         self.generator = generator
@@ -266,7 +266,7 @@ class _Chunk:
     def __init__(
         self,
         settings: TryOnOptimizer,
-        generator: Drawer,
+        generator: Generator,
         person: Latent,
         garment: Latent,
         region: Region,
@@ -402,7 +402,7 @@ class _Chunk:
         with self._precision():
             drawing = self.draw(styles, noise=self.person.noise)
         if self.settings.autocast is not None:
-            drawing = Drawing(drawing.image.float(), drawing.logits.float())
+            drawing = GeneratorOutput(drawing.image.float(), drawing.logits.float())
         return TryOnState(self.step, coefficients, styles, drawing)
 
     def _precision(self) -> torch.autocast:
@@ -428,7 +428,7 @@ class _Chunk:
         return total, torch.stack([values.detach().float() for values in (*judged, total)])
 
     @torch.no_grad()
-    def _keep(self, variable: Tensor, drawing: Drawing, total: Tensor, values: Tensor) -> None:
+    def _keep(self, variable: Tensor, drawing: GeneratorOutput, total: Tensor, values: Tensor) -> None:
         over = self.converged | self.broken
         self.values.copy_(values.masked_fill(over, torch.nan))
         self.broken |= ~torch.isfinite(total) & ~over
@@ -505,7 +505,9 @@ def _join(
     return TryOnBatch(
         coefficients=coefficients,
         styles=blend_styles(person.styles, garment.styles, coefficients),
-        drawing=Drawing(torch.cat([chunk.best[0] for chunk in chunks]), torch.cat([chunk.best[1] for chunk in chunks])),
+        drawing=GeneratorOutput(
+            torch.cat([chunk.best[0] for chunk in chunks]), torch.cat([chunk.best[1] for chunk in chunks])
+        ),
         targets=_join_targets([chunk.targets for chunk in chunks]),
         person=person,
         garment=garment,
@@ -522,8 +524,8 @@ def _join_targets(parts: Sequence[TryOnTargets]) -> TryOnTargets:
     if len(parts) == 1:
         return parts[0]
 
-    def drawings(items: Sequence[Drawing]) -> Drawing:
-        return Drawing(torch.cat([item.image for item in items]), torch.cat([item.logits for item in items]))
+    def drawings(items: Sequence[GeneratorOutput]) -> GeneratorOutput:
+        return GeneratorOutput(torch.cat([item.image for item in items]), torch.cat([item.logits for item in items]))
 
     def layers(items: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         return tuple(torch.cat(layer) for layer in zip(*items, strict=True))

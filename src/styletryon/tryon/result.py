@@ -14,21 +14,21 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.drawing import Drawing
-from styletryon.images import Frame, Source, paste_back, save_image, to_pil
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import IDENTITY, Label
 from styletryon.latent import Latent
 from styletryon.losses import TryOnTargets, class_mask
+from styletryon.photo import Frame, Source, paste_back, save_image, to_pil
 from styletryon.tryon.optimizer import TryOnBatch
 
 if TYPE_CHECKING:
-    from styletryon.tryon.cloth import LaidCloth
-    from styletryon.tryon.composite import Composer
+    from styletryon.compositing.composer import Composer
+    from styletryon.compositing.warping import WarpedGarment
 
 
 def change_mask(
     targets: TryOnTargets,
-    drawing: Drawing,
+    drawing: GeneratorOutput,
     *,
     dilate: float = 0.02,
     feather: float = 0.02,
@@ -109,7 +109,8 @@ class TryOnResult:
             composite: Whether the person's own pixels are put back outside `change_mask`; otherwise the whole frame is
                 as the generator drew it.
             detail: Whether cloth is shown as the garment's photograph shows it, where both pictures are photographs
-                whose poses and labels are known, and person's pixels are put back; see `styletryon.tryon.cloth`.
+                whose poses and labels are known, and person's pixels are put back; see
+                `styletryon.compositing.warping`.
             composer: What `styletryon.tryon.result.make_composer` made for this person and region; that it has shown
                 them before saves time. Default: a new one.
 
@@ -206,7 +207,7 @@ def make_composer(batch: TryOnBatch, index: int = 0) -> Composer:
         index: Which pair.
     """
     # Here, because it brings scipy, which costs more to import than all else.
-    from styletryon.tryon.composite import Composer
+    from styletryon.compositing.composer import Composer
 
     targets = batch.targets
     expected = change_mask(targets, targets.redrawn)[index].cpu()
@@ -229,21 +230,21 @@ def _source(latent: Latent) -> Source | None:
 
 
 def _cloth(
-    person: Source, garment: Source | None, region: frozenset[Label], after: Drawing, worn: Drawing
-) -> LaidCloth | None:
+    person: Source, garment: Source | None, region: frozenset[Label], after: GeneratorOutput, worn: GeneratorOutput
+) -> WarpedGarment | None:
     """Lay the garment of a photograph on a drawing, if it is known where it is."""
-    from styletryon.tryon.cloth import find_worn, lay_cloth
+    from styletryon.compositing.warping import find_worn, warp_garment
 
     if garment is None or garment.labels is None:
         return None
     drawn = np.isin(_to_photo(worn.labels[0].cpu().numpy(), garment.frame), list(region))
     shown = after.probabilities[0, sorted(int(label) for label in region)].sum(dim=0)
     seen = find_worn(garment.labels, drawn, region)
-    return lay_cloth(person, garment, after.image[0].detach(), shown.detach().cpu(), seen)
+    return warp_garment(person, garment, after.image[0].detach(), shown.detach().cpu(), seen)
 
 
-def _one(drawing: Drawing, index: int) -> Drawing:
-    return Drawing(drawing.image[index : index + 1], drawing.logits[index : index + 1])
+def _one(drawing: GeneratorOutput, index: int) -> GeneratorOutput:
+    return GeneratorOutput(drawing.image[index : index + 1], drawing.logits[index : index + 1])
 
 
 def _outside(drawn: Tensor, before: Tensor, allowed: Tensor) -> float:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.drawing import Drawer, Drawing, adapt, check_aspect
 from styletryon.errors import ConfigError, RegionError, ShapeError
+from styletryon.generator import Generator, GeneratorOutput, adapt, check_aspect
 from styletryon.labels import Label, Region, resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnTargets, channel_attribution
@@ -19,7 +19,7 @@ _LEAST_SHARE = 0.003
 """The share of a picture that a garment must cover to be tried on."""
 
 
-def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Latent, Latent]:
+def match_pairs(generator: Generator, person: Latent, garment: Latent) -> tuple[Latent, Latent]:
     """Check that two latents belong to the generator and to each other; one alone is paired with each of the other.
 
     Args:
@@ -71,7 +71,7 @@ def match_pairs(generator: Drawer, person: Latent, garment: Latent) -> tuple[Lat
     )
 
 
-def make_targets(generator: Drawer, person: Latent, garment: Latent, region: Region = "top") -> TryOnTargets:
+def make_targets(generator: Generator, person: Latent, garment: Latent, region: Region = "top") -> TryOnTargets:
     """Draw person and garment, redraw the garment in the person's pose, and measure what acts where.
 
     Args:
@@ -93,7 +93,9 @@ def make_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
 
 
 @torch.no_grad()
-def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Region, *, first: int = 0) -> TryOnTargets:
+def draw_targets(
+    generator: Generator, person: Latent, garment: Latent, region: Region, *, first: int = 0
+) -> TryOnTargets:
     """Make targets of latents that `match_pairs` has returned; `first` is what errors call the first pair."""
     classes = resolve_region(region)
     worn, worn_attribution = _draw(generator, person)
@@ -116,7 +118,7 @@ def draw_targets(generator: Drawer, person: Latent, garment: Latent, region: Reg
     return targets
 
 
-def _draw(generator: Drawer, latent: Latent) -> tuple[Drawing, tuple[Tensor, ...]]:
+def _draw(generator: Generator, latent: Latent) -> tuple[GeneratorOutput, tuple[Tensor, ...]]:
     drawing = generator.synthesize(latent.styles, latent.pose, noise=latent.noise, activations=True)
     if drawing.activations is None:
         raise ConfigError(
@@ -124,7 +126,7 @@ def _draw(generator: Drawer, latent: Latent) -> tuple[Drawing, tuple[Tensor, ...
         )
     onehot = functional.one_hot(drawing.logits.argmax(dim=1), drawing.logits.shape[1]).permute(0, 3, 1, 2)
     attribution = tuple(channel_attribution(drawing.activations, onehot))
-    return Drawing(drawing.image, drawing.logits), attribution
+    return GeneratorOutput(drawing.image, drawing.logits), attribution
 
 
 def _check_shown(targets: TryOnTargets, first: int) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from styletryon.images import MIN_SCORE, Frame
 from styletryon.labels import GARMENTS, IDENTITY
+from styletryon.photo import MIN_SCORE, Frame
 from styletryon.pose import Pose
 
 

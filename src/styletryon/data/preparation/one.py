@@ -24,14 +24,14 @@ from styletryon.data.preparation.gates import (
 )
 from styletryon.data.preparation.photographs import Given, Photographs, main_person
 from styletryon.errors import PersonNotFoundError, StyleTryOnError
-from styletryon.images import (
+from styletryon.labels import NUM_LABELS
+from styletryon.photo import (
     Colour,
     Frame,
     crop_labels,
     decode_image,
     save_image,
 )
-from styletryon.labels import NUM_LABELS
 from styletryon.pose import Pose
 
 Parser = Callable[[Image.Image, Pose], Any]

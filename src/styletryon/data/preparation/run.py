@@ -30,7 +30,7 @@ from styletryon.data.preparation.one import (
 from styletryon.data.preparation.photographs import Given, Photographs
 from styletryon.data.source import open_source
 from styletryon.errors import ConfigError, DataError, RangeError
-from styletryon.images import MIN_SIDE, Colour, decode_image, frame_person
+from styletryon.photo import MIN_SIDE, Colour, decode_image, frame_person
 from styletryon.pose import BodyEstimator, Pose
 
 _VAL = 0.1

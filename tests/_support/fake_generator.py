@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from styletryon.drawing import Drawing
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS, Label
 from styletryon.latent import Latent, Styles
 from styletryon.pose import NUM_KEYPOINTS, Pose
 
 
-class FakeDrawer(nn.Module):
+class FakeGenerator(nn.Module):
     """Two styled convolutions over pose features, then a styled picture and a styled segmentation head.
 
     The figure is a fixed layout of head, torso and legs; the styles move its colours and the hem of the top.
@@ -76,7 +76,7 @@ class FakeDrawer(nn.Module):
 
     def synthesize(
         self, styles: Styles, pose: Pose, *, noise: tuple[Tensor, ...] | None = None, activations: bool = False
-    ) -> Drawing:
+    ) -> GeneratorOutput:
         height, width = self.image_size
         kept = []
         x = torch.einsum("cp,bphw->bchw", self.first, pose.heatmaps((height // 2, width // 2)))
@@ -92,7 +92,7 @@ class FakeDrawer(nn.Module):
         logits = logits + torch.einsum("kc,bchw->bkhw", self.seg[:, :4], x[:, :4] * styles[3][..., None, None])
         colour = torch.einsum("dck,bc->bdk", self.rgb, styles[2])
         image = torch.tanh(torch.einsum("bdk,bkhw->bdhw", colour, torch.softmax(logits, dim=1)) + 0.2 * x[:, :3])
-        return Drawing(image, logits, tuple(kept) if activations else None)
+        return GeneratorOutput(image, logits, tuple(kept) if activations else None)
 
 
 def fake_pose(batch: int = 2, size: tuple[int, int] = (32, 24), seed: int = 0) -> Pose:
@@ -102,7 +102,7 @@ def fake_pose(batch: int = 2, size: tuple[int, int] = (32, 24), seed: int = 0) -
     return Pose(points, size)
 
 
-def fake_latent(generator: FakeDrawer, batch: int = 2, seed: int = 0) -> Latent:
+def fake_latent(generator: FakeGenerator, batch: int = 2, seed: int = 0) -> Latent:
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         styles = generator.affine(generator.mapping(torch.randn(batch, generator.z_dim, generator=rng)))

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from styletryon.drawing import Drawing
-from styletryon.images import Frame, Source
+from styletryon.compositing.composer import Composer
+from styletryon.compositing.warping import WORK_PIXELS, WarpedGarment, find_worn, warp_garment
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
+from styletryon.photo import Frame, Source
 from styletryon.pose import Pose
-from styletryon.tryon.cloth import WORK_PIXELS, LaidCloth, find_worn, lay_cloth
-from styletryon.tryon.composite import Composer
 
 SIZE = (64, 48)
 SCALE = 4
@@ -62,13 +62,13 @@ def striped(worn: NDArray[np.bool_], period: int = 8) -> NDArray[np.uint8]:
     return pixels
 
 
-def drawn(worn: NDArray[np.bool_], level: float, label: Label = Label.TOP) -> Drawing:
+def drawn(worn: NDArray[np.bool_], level: float, label: Label = Label.TOP) -> GeneratorOutput:
     """What a generator makes of it: one colour, at its own size."""
     worn = worn[: SIZE[0]]
     labels = np.where(worn, int(label), 0)
     image = np.where(worn, level, -0.06)[None].repeat(3, 0)
     logits = 20.0 * torch.nn.functional.one_hot(torch.from_numpy(labels), 12).permute(2, 0, 1)[None].float()
-    return Drawing(torch.from_numpy(image).float()[None], logits)
+    return GeneratorOutput(torch.from_numpy(image).float()[None], logits)
 
 
 def labelled(worn: NDArray[np.bool_], label: Label = Label.TOP) -> NDArray[np.uint8]:
@@ -81,7 +81,7 @@ def test_bones_say_where_the_cloth_is(shift: int) -> None:
     garment = source(body(shift), striped(top(shift)), labelled(top(shift)))
     drawing = drawn(top(), 0.1)
     shown = torch.from_numpy(top()[: SIZE[0]]).float()
-    cloth = lay_cloth(person, garment, drawing.image[0], shown, enlarged(top(shift)))
+    cloth = warp_garment(person, garment, drawing.image[0], shown, enlarged(top(shift)))
     assert cloth is not None
     assert cloth.frame.size == (SIZE[0] + TALL, SIZE[1])
     inside = shown.numpy() > 0
@@ -98,7 +98,7 @@ def test_outlines_are_brought_to_agree() -> None:
     person = source(body(), striped(top()), labelled(top()))
     garment = source(body(), striped(broad), labelled(broad))
     shown = torch.from_numpy(top()[: SIZE[0]]).float()
-    cloth = lay_cloth(person, garment, drawn(top(), 0.1).image[0], shown, enlarged(broad))
+    cloth = warp_garment(person, garment, drawn(top(), 0.1).image[0], shown, enlarged(broad))
     assert cloth is not None
     row = cloth.places[0, 30].numpy() / SCALE
     assert row[16] < 14.5
@@ -109,13 +109,13 @@ def test_nothing_is_laid_without_poses_or_where_the_garment_is_not_found() -> No
     person, garment = (source(body(), striped(top()), labelled(top())) for _ in range(2))
     image, shown = drawn(top(), 0.1).image[0], torch.from_numpy(top()[: SIZE[0]]).float()
     worn = enlarged(top())
-    assert lay_cloth(person, garment, image, shown, worn) is not None
-    assert lay_cloth(replace(person, pose=None), garment, image, shown, worn) is None
-    assert lay_cloth(person, replace(garment, pose=None), image, shown, worn) is None
-    assert lay_cloth(person, garment, image, shown, np.zeros_like(worn)) is None
+    assert warp_garment(person, garment, image, shown, worn) is not None
+    assert warp_garment(replace(person, pose=None), garment, image, shown, worn) is None
+    assert warp_garment(person, replace(garment, pose=None), image, shown, worn) is None
+    assert warp_garment(person, garment, image, shown, np.zeros_like(worn)) is None
     unseen = body()
     unseen[5:7, 2] = 0  # no shoulders, no trunk
-    assert lay_cloth(source(unseen, striped(top()), labelled(top())), garment, image, shown, worn) is None
+    assert warp_garment(source(unseen, striped(top()), labelled(top())), garment, image, shown, worn) is None
 
 
 def test_a_large_photograph_is_looked_at_in_fewer_pixels() -> None:
@@ -130,7 +130,7 @@ def test_a_large_photograph_is_looked_at_in_fewer_pixels() -> None:
         labels,
     )
     shown = torch.from_numpy(top()[: SIZE[0]]).float()
-    cloth = lay_cloth(person, garment, drawn(top(), 0.1).image[0], shown, worn)
+    cloth = warp_garment(person, garment, drawn(top(), 0.1).image[0], shown, worn)
     assert cloth is not None
     assert worn.size > 4 * WORK_PIXELS
     height, width = cloth.planes.shape[1:]
@@ -143,18 +143,18 @@ def test_a_large_photograph_is_looked_at_in_fewer_pixels() -> None:
 def test_it_is_the_same_every_time() -> None:
     person, garment = (source(body(), striped(top()), labelled(top())) for _ in range(2))
     image, shown = drawn(top(), 0.1).image[0], torch.from_numpy(top()[: SIZE[0]]).float()
-    first, second = (lay_cloth(person, garment, image, shown, enlarged(top())) for _ in range(2))
+    first, second = (warp_garment(person, garment, image, shown, enlarged(top())) for _ in range(2))
     assert first is not None
     assert second is not None
     assert torch.equal(first.places, second.places)
     with torch.no_grad():
-        third = lay_cloth(person, garment, image, shown, enlarged(top()))
+        third = warp_garment(person, garment, image, shown, enlarged(top()))
     assert third is not None
     assert torch.equal(first.places, third.places)
 
 
 def test_what_is_looked_up_beside_the_photograph_is_not_the_garment() -> None:
-    cloth = LaidCloth(torch.ones(4, 8, 6), Frame((0, 0, 6, 8), (8, 6), (8, 6)), torch.zeros(2, 8, 6))
+    cloth = WarpedGarment(torch.ones(4, 8, 6), Frame((0, 0, 6, 8), (8, 6), (8, 6)), torch.zeros(2, 8, 6))
     x, y = np.array([[3.0, -1.0, 7.0, 3.0]], np.float32), np.array([[4.0, 4.0, 4.0, 9.0]], np.float32)
     assert cloth.look_up(x, y)[1].tolist() == [[1.0, 0.0, 0.0, 0.0]]
 
@@ -176,7 +176,7 @@ def composed(label: Label, last: int, region: frozenset[Label]) -> tuple[NDArray
     garment = source(body(), striped(worn), labelled(worn, label))
     after = drawn(worn, 0.1, label)
     shown = torch.from_numpy(worn[: SIZE[0]]).float()
-    cloth = lay_cloth(person, garment, after.image[0], shown, enlarged(worn))
+    cloth = warp_garment(person, garment, after.image[0], shown, enlarged(worn))
     assert cloth is not None
     image, _ = Composer(person, drawn(worn, -0.5, label), region).compose(after, torch.ones(SIZE), cloth)
     return plain.astype(int), np.asarray(image).astype(int)

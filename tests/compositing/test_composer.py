@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from styletryon.drawing import Drawing
-from styletryon.images import Frame, Source
+from styletryon.compositing.composer import Composer
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
-from styletryon.tryon.composite import Composer
+from styletryon.photo import Frame, Source
 
 SIZE = (64, 48)
 SCALE = 4
 RED, BLUE, SKIN, HAIR = (0.8, -0.6, -0.6), (-0.6, -0.6, 0.8), (0.5, 0.2, 0.0), (-0.8, -0.8, -0.8)
 
 
-def scene(hem: int, colour: tuple[float, float, float], backdrop: float = 0.4) -> Drawing:
+def scene(hem: int, colour: tuple[float, float, float], backdrop: float = 0.4) -> GeneratorOutput:
     """A figure: hair, face, a top down to a hem, and trousers."""
     labels = torch.zeros(SIZE, dtype=torch.long)
     labels[6:10, 20:28] = int(Label.HAIR)
@@ -30,10 +30,10 @@ def scene(hem: int, colour: tuple[float, float, float], backdrop: float = 0.4) -
     for label, paint in ((Label.HAIR, HAIR), (Label.FACE, SKIN), (Label.BOTTOM, (0.1, 0.1, 0.1)), (Label.TOP, colour)):
         image[0, :, labels == int(label)] = torch.tensor(paint)[:, None]
     logits = 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None]
-    return Drawing(image, logits)
+    return GeneratorOutput(image, logits)
 
 
-def armed(sleeve: Label, cloth: tuple[float, float, float], skin: tuple[float, float, float]) -> Drawing:
+def armed(sleeve: Label, cloth: tuple[float, float, float], skin: tuple[float, float, float]) -> GeneratorOutput:
     """The scene with a face and hands of some skin, and arms that are sleeves or bare; bare ones darker inside."""
     drawing = scene(40, cloth)
     labels, image = drawing.logits.argmax(dim=1)[0], drawing.image.clone()
@@ -44,15 +44,15 @@ def armed(sleeve: Label, cloth: tuple[float, float, float], skin: tuple[float, f
                 paint = shade * (torch.tensor(skin) + 1) - 1 if label == Label.SKIN else torch.tensor(cloth)
                 image[0, :, rows, columns] = paint[:, None, None]
     image[0, :, labels == int(Label.FACE)] = torch.tensor(skin)[:, None]
-    return Drawing(image, 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None])
+    return GeneratorOutput(image, 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None])
 
 
-def full_labels(drawing: Drawing) -> NDArray[np.uint8]:
+def full_labels(drawing: GeneratorOutput) -> NDArray[np.uint8]:
     """The labels of a scene at the photograph's size."""
     return drawing.logits.argmax(dim=1)[0].numpy().astype(np.uint8).repeat(SCALE, 0).repeat(SCALE, 1)
 
 
-def photograph(drawing: Drawing, *, grain: float = 0.0, pad: int = 0) -> tuple[Image.Image, Frame]:
+def photograph(drawing: GeneratorOutput, *, grain: float = 0.0, pad: int = 0) -> tuple[Image.Image, Frame]:
     """The scene at four times the size, with grain, and more of the same around it."""
     pixels = ((drawing.image[0].permute(1, 2, 0).numpy() + 1) * 127.5).repeat(SCALE, 0).repeat(SCALE, 1)
     pixels = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
@@ -63,13 +63,15 @@ def photograph(drawing: Drawing, *, grain: float = 0.0, pad: int = 0) -> tuple[I
 
 
 def compose(
-    person: Source, before: Drawing, after: Drawing, support: Tensor | None = None
+    person: Source, before: GeneratorOutput, after: GeneratorOutput, support: Tensor | None = None
 ) -> tuple[Image.Image, Tensor]:
     composer = Composer(person, before, frozenset({Label.TOP}))
     return composer.compose(after, torch.ones(SIZE) if support is None else support)
 
 
-def pasted(before: Drawing, after: Drawing, photo: Image.Image, frame: Frame) -> tuple[NDArray[np.int64], Tensor]:
+def pasted(
+    before: GeneratorOutput, after: GeneratorOutput, photo: Image.Image, frame: Frame
+) -> tuple[NDArray[np.int64], Tensor]:
     image, mask = compose(Source(photo, frame), before, after)
     return np.asarray(image).astype(int), mask
 
@@ -113,10 +115,10 @@ def test_what_the_old_garment_hid_is_continued_from_around_it() -> None:
     wide = before.logits.argmax(dim=1)[0]
     wide[16:40, 8:40] = int(Label.TOP)
     before.image[0, :, 16:40, 8:40] = torch.tensor(RED)[:, None, None]
-    before = Drawing(before.image, 20.0 * torch.nn.functional.one_hot(wide, 12).permute(2, 0, 1)[None])
+    before = GeneratorOutput(before.image, 20.0 * torch.nn.functional.one_hot(wide, 12).permute(2, 0, 1)[None])
     ramp = torch.linspace(-0.6, 0.6, SIZE[1]).expand(3, *SIZE)
     real = torch.where(wide == 0, ramp, before.image[0])
-    photo, frame = photograph(Drawing(real[None], before.logits))
+    photo, frame = photograph(GeneratorOutput(real[None], before.logits))
     image, _ = pasted(before, after, photo, frame)
     for columns in ((9, 13), (35, 39)):
         shown = block(image, (20, 36), columns).mean(axis=-1)
@@ -131,7 +133,7 @@ def test_a_backdrop_that_is_there_already_is_kept() -> None:
     photo, frame = photograph(before, grain=8.0)
     labels = before.logits.argmax(dim=1)[0]
     labels[20:36, 34:42] = int(Label.TOP)
-    mistaken = Drawing(before.image, 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None])
+    mistaken = GeneratorOutput(before.image, 20.0 * torch.nn.functional.one_hot(labels, 12).permute(2, 0, 1)[None])
     image, _ = pasted(mistaken, after, photo, frame)
     original = np.asarray(photo).astype(int)
     assert np.array_equal(block(image, (20, 36), (37, 42)), block(original, (20, 36), (37, 42)))
@@ -140,7 +142,7 @@ def test_a_backdrop_that_is_there_already_is_kept() -> None:
 def test_the_drawing_takes_on_the_photographs_light() -> None:
     before, after = scene(40, RED), scene(40, (0.2, 0.2, 0.2))
     warm = torch.tensor([1.0, 0.9, 0.8])[None, :, None, None]
-    photo, frame = photograph(Drawing((before.image + 1) * warm - 1, before.logits))
+    photo, frame = photograph(GeneratorOutput((before.image + 1) * warm - 1, before.logits))
     image, _ = pasted(before, after, photo, frame)
     red, green, blue = block(image, (20, 36), (17, 31)).reshape(-1, 3).mean(axis=0)
     assert red == pytest.approx(153, abs=4)
@@ -165,7 +167,7 @@ def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) 
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=4.0)
     whole, _ = compose(Source(photo, frame), before, after)
-    monkeypatch.setattr("styletryon.tryon.composite.WORK_PIXELS", 6000)
+    monkeypatch.setattr("styletryon.compositing.composer.WORK_PIXELS", 6000)
     coarse, mask = compose(Source(photo, frame), before, after)
     assert coarse.size == photo.size
     apart = np.abs(np.asarray(whole).astype(int) - np.asarray(coarse).astype(int))
@@ -201,7 +203,8 @@ def test_a_figure_that_fills_the_picture_has_no_backdrop() -> None:
     before, after = scene(40, RED), scene(40, BLUE)
     full = 20.0 * torch.nn.functional.one_hot(torch.full(SIZE, int(Label.TOP)), 12).permute(2, 0, 1)[None]
     photo, frame = photograph(before)
-    image, mask = compose(Source(photo, frame), Drawing(before.image, full), Drawing(after.image, after.logits))
+    earlier, later = GeneratorOutput(before.image, full), GeneratorOutput(after.image, after.logits)
+    image, mask = compose(Source(photo, frame), earlier, later)
     assert image.size == photo.size
     assert float(mask.mean()) > 0.3
 

@@ -18,11 +18,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.drawing import Drawing
-from styletryon.images import Frame, Source, crop, crop_labels, from_unit, matte, paste_back, to_pil, to_unit
+from styletryon.compositing.warping import WORK_PIXELS, Plane, WarpedGarment
+from styletryon.generator import GeneratorOutput
 from styletryon.labels import IDENTITY, Label
 from styletryon.losses.base import replaced_classes
-from styletryon.tryon.cloth import WORK_PIXELS, LaidCloth, Plane
+from styletryon.photo import Frame, Source, crop, crop_labels, from_unit, matte, paste_back, to_pil, to_unit
 
 _EDGE = 2.5
 """How much steeper an enlarged edge is made: drawn edges are as soft as a pixel of the drawing is large."""
@@ -93,12 +93,14 @@ class Composer:
     """
 
     def __init__(
-        self, person: Source, before: Drawing, region: frozenset[Label], expected: Tensor | None = None
+        self, person: Source, before: GeneratorOutput, region: frozenset[Label], expected: Tensor | None = None
     ) -> None:
         self.person, self.before, self.region, self.expected = person, before, region, expected
         self._wearer: _Wearer | None = None
 
-    def compose(self, after: Drawing, support: Tensor, cloth: LaidCloth | None = None) -> tuple[Image.Image, Tensor]:
+    def compose(
+        self, after: GeneratorOutput, support: Tensor, cloth: WarpedGarment | None = None
+    ) -> tuple[Image.Image, Tensor]:
         """Show a try-on in the photograph.
 
         Args:
@@ -125,7 +127,7 @@ class Composer:
         image = paste_back(person.photo, drawn, torch.from_numpy(alpha), work, feather=0)
         return image, _reduced(alpha, work, person.frame)
 
-    def _reaches_down(self, after: Drawing) -> bool:
+    def _reaches_down(self, after: GeneratorOutput) -> bool:
         """Say whether the new garment is drawn down to the lower edge."""
         return bool((_chance(after, self.region)[-2:] > 0.5).any())
 
@@ -184,7 +186,7 @@ class _Wearer:
     """
 
     source: Source
-    before: Drawing
+    before: GeneratorOutput
     region: frozenset[Label]
     work: Frame
     photo: NDArray[np.float32]
@@ -196,7 +198,7 @@ class _Wearer:
     grid: _Grid
 
     @classmethod
-    def look_at(cls, source: Source, before: Drawing, region: frozenset[Label], work: Frame) -> _Wearer:
+    def look_at(cls, source: Source, before: GeneratorOutput, region: frozenset[Label], work: Frame) -> _Wearer:
         """Look at a part of the photograph."""
         picture, _ = crop(source.photo, work)
         grid = _Grid(work, source.frame)
@@ -323,7 +325,7 @@ class _Skin:
 class _Layers:
     """The layers of one try-on over a part of the photograph."""
 
-    def __init__(self, wearer: _Wearer, after: Drawing, support: Tensor, cloth: LaidCloth | None) -> None:
+    def __init__(self, wearer: _Wearer, after: GeneratorOutput, support: Tensor, cloth: WarpedGarment | None) -> None:
         self.wearer, self.after, self.grid = wearer, after, wearer.grid
         self.unit = self.grid.unit
         # Interpolation spreads the support by half a pixel of the drawing.
@@ -387,7 +389,7 @@ class _Layers:
         vacant = self.vacant[..., None]
         return np.asarray(vacant * self.backdrop + (1 - vacant) * person, dtype=np.float32)
 
-    def _found(self, cloth: LaidCloth) -> tuple[NDArray[np.float32], Plane]:
+    def _found(self, cloth: WarpedGarment) -> tuple[NDArray[np.float32], Plane]:
         """Look the new garment up in its photograph: its colours `(h, w, 3)`, and where they are known.
 
         The outline of what is drawn then follows that of the garment, where the two are close.
@@ -495,7 +497,7 @@ def _steeper(edge: Plane) -> Plane:
     return np.asarray((edge - 0.5) * _EDGE + 0.5, dtype=np.float32).clip(0, 1)
 
 
-def _chance(drawing: Drawing, classes: Collection[int]) -> Tensor:
+def _chance(drawing: GeneratorOutput, classes: Collection[int]) -> Tensor:
     """The probability of some classes, `(H, W)` on the CPU."""
     known = sorted(int(label) for label in classes if int(label) < drawing.logits.shape[1])
     return drawing.probabilities[0, known].sum(dim=0).detach().cpu()

@@ -20,9 +20,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.images import Frame, Source, crop, crop_labels, matte, to_pil, to_unit
 from styletryon.labels import GARMENTS, Label
 from styletryon.losses.base import replaced_classes
+from styletryon.photo import Frame, Source, crop, crop_labels, matte, to_pil, to_unit
 
 Plane = NDArray[np.float32]
 """`(h, w)` float32."""
@@ -50,7 +50,7 @@ _LEAST_FOUND = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class LaidCloth:
+class WarpedGarment:
     """A garment's photograph and where it is to be shown.
 
     Attributes:
@@ -73,9 +73,9 @@ class LaidCloth:
         return found[:3].transpose(1, 2, 0), np.asarray(found[3] * inside, dtype=np.float32)
 
 
-def lay_cloth(
+def warp_garment(
     person: Source, garment: Source, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
-) -> LaidCloth | None:
+) -> WarpedGarment | None:
     """Find where the drawn garment lies in its photograph.
 
     Args:
@@ -107,7 +107,7 @@ def lay_cloth(
     grain = (max(1, round(0.6 * down)),) * 2  # Specks and holes, which no garment has.
     along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
     planes[3] = torch.from_numpy(ndimage.gaussian_filter(along, 0.15 * down))
-    return LaidCloth(planes, frame, places.permute(2, 0, 1) * places.new_tensor([across, down])[:, None, None])
+    return WarpedGarment(planes, frame, places.permute(2, 0, 1) * places.new_tensor([across, down])[:, None, None])
 
 
 def find_worn(labels: NDArray[np.uint8], drawn: NDArray[np.bool_], classes: Collection[Label]) -> NDArray[np.bool_]:

@@ -1,0 +1,213 @@
+"""The small interface through which projection and try-on use a generator, whatever generator it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from styletryon.errors import ConfigError, ShapeError
+from styletryon.latent import Latent, Styles
+from styletryon.pose import Pose
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorOutput:
+    """What a generator draws: a picture and the segmentation beside it.
+
+    Attributes:
+        image: `(B, 3, H, W)` float, nominally in [-1, 1], not clamped.
+        logits: `(B, K, H, W)` float, unnormalised log-probabilities of the label classes.
+        activations: The input of each styled layer before its style scales it, `(B, C_l, h, w)` in the order of the
+            styles; None unless asked for.
+    """
+
+    image: Tensor
+    logits: Tensor
+    activations: tuple[Tensor, ...] | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """`(B, K, H, W)` float32: the probability of each label class; differentiable."""
+        return torch.softmax(self.logits.float(), dim=1)
+
+    @property
+    def labels(self) -> Tensor:
+        """`(B, H, W)` uint8: the likeliest label class of each pixel."""
+        return self.logits.argmax(dim=1).to(torch.uint8)
+
+
+class Generator(Protocol):
+    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it, and so do those of `interop`.
+
+    What they do without, at the price of time: `encode_pose`, see `draw_in`, and an attribute `capturable`, true where
+    `synthesize` runs the same kernels each time and lets the host wait for none, so that a CUDA graph may replay it.
+    """
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures in pixels."""
+        ...
+
+    @property
+    def num_labels(self) -> int:
+        """K, the number of label classes; 0 if it draws none, which suffices for projection."""
+        ...
+
+    @property
+    def z_dim(self) -> int:
+        """Width of the latent z."""
+        ...
+
+    @property
+    def w_dim(self) -> int:
+        """Width of the latent w."""
+        ...
+
+    @property
+    def style_channels(self) -> tuple[int, ...]:
+        """C_l of each styled layer."""
+        ...
+
+    @property
+    def style_names(self) -> tuple[str, ...]:
+        """A name for each styled layer, such as "32.conv0", "32.rgb" or "32.seg"."""
+        ...
+
+    @property
+    def noise_shapes(self) -> tuple[tuple[int, int], ...]:
+        """Height and width of each noise map."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that is equal exactly when the weights are."""
+        ...
+
+    @property
+    def w_mean(self) -> Tensor:
+        """`(w_dim,)` the mean of w."""
+        ...
+
+    @property
+    def encoder(self) -> Callable[[Tensor, Pose], Tensor] | None:
+        """Maps pictures `(B, 3, H, W)` in [-1, 1] and their poses to w `(B, w_dim)`; None if there is none."""
+        ...
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Map z `(B, z_dim)` to w `(B, w_dim)`."""
+        ...
+
+    def affine(self, w: Tensor) -> Styles:
+        """Map w `(B, w_dim)` or one w per styled layer `(B, L, w_dim)` to style codes."""
+        ...
+
+    def shares(self, classes: Collection[int]) -> Styles | None:
+        """How much of each style channel belongs to some label classes, `(C_l,)` per layer; None if not learnt."""
+        ...
+
+    def synthesize(
+        self,
+        styles: Styles,
+        pose: Pose,
+        *,
+        noise: tuple[Tensor, ...] | None = None,
+        activations: bool = False,
+    ) -> GeneratorOutput:
+        """Draw styles in a pose. `noise` None means the generator's own fixed noise maps."""
+        ...
+
+
+class TunableGenerator(Generator, Protocol):
+    """A generator that pivotal tuning can adapt to a photograph: a module that says which of its weights may move."""
+
+    @property
+    def tunable(self) -> tuple[str, ...]:
+        """The names of the parameters that may move. Neither latents nor encoded poses depend on them."""
+        ...
+
+    def get_parameter(self, target: str) -> nn.Parameter:
+        """Return a parameter by its name, as `torch.nn.Module` does."""
+        ...
+
+    def tuned(self, changes: Mapping[str, Tensor]) -> TunableGenerator:
+        """Return a copy to whose weights something was added."""
+        ...
+
+
+AnyGenerator = TypeVar("AnyGenerator", bound=Generator)
+
+
+def adapt(generator: AnyGenerator, latent: Latent) -> AnyGenerator:
+    """Return what draws a latent: the generator, or where the latent is tuned a copy with the weights for it.
+
+    Args:
+        generator: The generator that the latent belongs to. Left as it is.
+        latent: The latent.
+
+    Raises:
+        ConfigError: If the latent is tuned and the generator cannot be.
+        ShapeError: If the tuning belongs to another generator.
+    """
+    if latent.tuning is None:
+        return generator
+    tuned = getattr(generator, "tuned", None)
+    if tuned is None:
+        raise ConfigError(
+            f"expected one without tuning, for {type(generator).__name__} has no method `tuned`; drop it with "
+            "dataclasses.replace(latent, tuning=None)",
+            argument="latent",
+        )
+    copy: AnyGenerator = tuned(latent.tuning)
+    return copy
+
+
+class PosedGenerator(Protocol):
+    """A generator's `synthesize` with the pose given already."""
+
+    def __call__(
+        self, styles: Styles, *, noise: tuple[Tensor, ...] | None = None, activations: bool = False
+    ) -> GeneratorOutput:
+        """Draw styles."""
+        ...
+
+
+def draw_in(generator: Generator, pose: Pose) -> PosedGenerator:
+    """Return a generator's `synthesize` for one pose, to be called again and again.
+
+    A generator that offers `encode_pose(pose)` encodes it here, once and without gradients; its `synthesize` is handed
+    the result in the pose's place. Any other is handed the pose.
+
+    Args:
+        generator: What draws.
+        pose: The poses of the batch.
+    """
+    encode = getattr(generator, "encode_pose", None)
+    if encode is None:
+        return partial(generator.synthesize, pose=pose)
+    with torch.no_grad():
+        return partial(generator.synthesize, pose=encode(pose))
+
+
+def check_aspect(name: str, pose: Pose, size: tuple[int, int]) -> None:
+    """Raise unless poses are in a picture of the aspect of a generator's, to about a pixel.
+
+    Args:
+        name: What the caller calls the pose.
+        pose: The poses.
+        size: Height and width of the generator's pictures.
+
+    Raises:
+        ShapeError: If they are not.
+    """
+    height, width = pose.size
+    if abs(height * size[1] - width * size[0]) > max(height, width, *size):
+        raise ShapeError(
+            f"expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
+            f"{height}x{width}; bring them to the generator's picture",
+            argument=name,
+        )

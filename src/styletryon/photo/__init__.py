@@ -1,0 +1,48 @@
+"""Pictures and photographs: reading, pixels, framing, resampling, matting, pasting and saving.
+
+A picture at the public boundary is a file, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+Inside the networks it is a `(B, 3, H, W)` float tensor in [-1, 1]. A position is in pixels, x to the right and y down;
+the centre of the top left pixel is (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+from styletryon.photo.framing import MIN_SCORE, Box, Frame, frame_person
+from styletryon.photo.matting import cut_out, matte
+from styletryon.photo.pasting import paste_back
+from styletryon.photo.photograph import Source
+from styletryon.photo.pixels import Colour, from_uint8, from_unit, labels_to_image, to_pil, to_tensor, to_uint8, to_unit
+from styletryon.photo.reading import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, ImageLike, decode_image, read_image
+from styletryon.photo.resampling import border_colour, crop, crop_labels
+from styletryon.photo.saving import save_image
+from styletryon.photo.sheets import contact_sheet
+
+__all__ = [
+    "MAX_ASPECT",
+    "MAX_PIXELS",
+    "MIN_SCORE",
+    "MIN_SIDE",
+    "Box",
+    "Colour",
+    "Frame",
+    "ImageLike",
+    "Source",
+    "border_colour",
+    "contact_sheet",
+    "crop",
+    "crop_labels",
+    "cut_out",
+    "decode_image",
+    "frame_person",
+    "from_uint8",
+    "from_unit",
+    "labels_to_image",
+    "matte",
+    "paste_back",
+    "read_image",
+    "save_image",
+    "to_pil",
+    "to_tensor",
+    "to_uint8",
+    "to_unit",
+]
