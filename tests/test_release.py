@@ -77,3 +77,16 @@ def test_links_inside_the_docs_lead_somewhere() -> None:
             continue
         for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (Path(page).parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.+)$", citation, flags=re.MULTILINE)[1] == styletryon.__version__  # type: ignore[index]
+    assert re.search(r"^license: (.+)$", citation, flags=re.MULTILINE)[1] == PROJECT["project"]["license"]  # type: ignore[index]
+
+
+def test_every_python_that_the_package_names_is_tried_by_the_workflow() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    named = [c.rsplit(" ", 1)[-1] for c in PROJECT["project"]["classifiers"] if re.search(r":: 3\.\d+$", c)]
+    assert named
+    assert not [version for version in named if f'"{version}"' not in workflow]
