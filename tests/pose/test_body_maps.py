@@ -13,7 +13,7 @@ from styletryon.data.paperdoll.skeleton import build_skeleton, frame_figure, joi
 from styletryon.labels import Label
 from styletryon.pose import FLIP_ORDER, NUM_BODY_MAPS, Pose, body_maps
 from styletryon.pose import _body_maps as frames
-from styletryon.training import turn as training
+from styletryon.training import yaw as training
 
 SIZE = (128, 96)
 
@@ -28,21 +28,21 @@ def posed(seed: int) -> Pose:
     return Pose(np.concatenate([points, known[:, None]], axis=1), SIZE)
 
 
-def turn_of(pose: Pose) -> torch.Tensor:
-    return frames._turn(pose.keypoints[..., :2], (pose.keypoints[..., 2] > 0).float())
+def yaw_of(pose: Pose) -> torch.Tensor:
+    return frames._yaw(pose.keypoints[..., :2], (pose.keypoints[..., 2] > 0).float())
 
 
-def test_the_turn_of_unseen_figures_is_told() -> None:
+def test_the_yaw_of_unseen_figures_is_estimated() -> None:
     seeds = range(1_950_000_000, 1_950_000_060)
-    told = np.array([float(turn_of(posed(seed))) for seed in seeds])
+    estimated = np.array([float(yaw_of(posed(seed))) for seed in seeds])
     true = np.array([(s := sample_figure(seed).stance).yaw + 0.5 * s.twist for seed in seeds])
-    assert np.sqrt(np.mean((told - true) ** 2)) < 0.4 * np.sqrt(np.mean(true**2))
+    assert np.sqrt(np.mean((estimated - true) ** 2)) < 0.4 * np.sqrt(np.mean(true**2))
 
 
 @given(st.integers(0, 10_000))
 def test_mirrored_people_turn_the_other_way(seed: int) -> None:
     pose = posed(seed)
-    assert float(turn_of(pose.flipped())) == pytest.approx(-float(turn_of(pose)), abs=1e-5)
+    assert float(yaw_of(pose.flipped())) == pytest.approx(-float(yaw_of(pose)), abs=1e-5)
 
 
 @given(st.integers(0, 10_000), st.floats(0.3, 3.0), st.floats(-40.0, 40.0))
@@ -50,7 +50,7 @@ def test_the_turn_knows_neither_scale_nor_place(seed: int, scale: float, shift: 
     pose = posed(seed)
     moved = pose.keypoints.clone()
     moved[..., :2] = moved[..., :2] * scale + shift
-    assert float(turn_of(Pose(moved, SIZE))) == pytest.approx(float(turn_of(pose)), abs=2e-3)
+    assert float(yaw_of(Pose(moved, SIZE))) == pytest.approx(float(yaw_of(pose)), abs=2e-3)
 
 
 def test_nobody_has_no_turn_and_no_maps() -> None:
@@ -72,7 +72,7 @@ def test_maps_of_a_mirrored_pose_are_mirrored() -> None:
 
 
 def test_coordinates_follow_the_cloth_of_rendered_figures() -> None:
-    """The renderer's own texture coordinates are the oracle; without the turn they are missed three times as far."""
+    """The renderer's own texture coordinates are the oracle; without the yaw they are missed three times as far."""
     found, blind = [], []
     for seed in range(3_200_000, 3_200_024):
         figure = sample_figure(seed)
@@ -87,14 +87,14 @@ def test_coordinates_follow_the_cloth_of_rendered_figures() -> None:
         points, present = pose.keypoints[..., :2], (pose.keypoints[..., 2] > 0).float()
         _, across, _, _ = frames._torso_frame(points, present, frames._pixel_centres(SIZE, points))
         drawn = np.asarray(canvas.v) * (1 + 1.2 * np.asarray(canvas.v) ** 2)  # as the renderer prints cloth
-        for turn, errors in ((turn_of(pose), found), (torch.zeros(1), blind)):
-            place = frames._on_cloth(across, turn)[0].numpy().ravel()
+        for yaw, errors in ((yaw_of(pose), found), (torch.zeros(1), blind)):
+            place = frames._on_cloth(across, yaw)[0].numpy().ravel()
             errors.append(np.median(np.abs(place - drawn)[worn]))
     assert np.mean(found) < 0.03  # lengths of the torso: a tenth of a cycle of three
     assert np.mean(found) < 0.5 * np.mean(blind)
 
 
-def test_training_learns_the_turn() -> None:
+def test_training_learns_the_yaw() -> None:
     weights = training.train(count=600, steps=300, seed=3)
     error, blind = training.error(weights, count=200)
     assert error < 0.8 * blind

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from styletryon.pose._pose import keypoint_heatmaps
-from styletryon.pose._turn import torso_turn
+from styletryon.pose._yaw import torso_yaw
 
 FREQUENCIES = (1, 2, 3, 4, 5, 6, 8)
 """Cycles per length of the torso."""
@@ -30,9 +30,9 @@ _LIMB_LENGTHS = (0.58, 0.50, 0.58, 0.50, 0.85, 0.80, 0.85, 0.80)
 _LIMB_STARTS = (0.0, 0.58, 0.0, 0.58, 0.0, 0.85, 0.0, 0.85)
 _LIMB_WIDTH = 0.17
 _SHOULDERS_PER_TORSO = 0.72  # the usual width between the shoulders, in lengths of the torso
-# Where cloth on a torso shows up, fitted to rendered figures: how far it moves by a turn of one radian in the middle,
+# Where cloth on a torso shows up, fitted to rendered figures: how far it moves by a yaw of one radian in the middle,
 # how that falls off towards the sides, and how it is drawn together there.
-_TURN_SHIFT, _TURN_FALL, _SIDE_STRETCH = 0.268, 1.2, 1.2
+_YAW_SHIFT, _YAW_FALL, _SIDE_STRETCH = 0.268, 1.2, 1.2
 
 NUM_TORSO_WAVES = 4 * len(FREQUENCIES) + 8 * len(SLANTED_FREQUENCIES)
 """How many of the maps, the first ones, are waves on the torso."""
@@ -63,7 +63,7 @@ def body_maps(
     present = (keypoints[..., 2] > 0).to(points.dtype)
     pixels = _pixel_centres(size, points)
     along, across, torso, length = _torso_frame(points, present, pixels)
-    sideways = _on_cloth(across, _turn(points, present))
+    sideways = _on_cloth(across, _yaw(points, present))
     limb_along, limb_across, limbs = _limb_frames(points, present, pixels, length)
     limb = limbs.amax(dim=1)
     trunk = torso * (1 - limbs[:, : len(_ARMS)].amax(dim=1))  # a sleeve is printed along the arm
@@ -112,19 +112,19 @@ def _torso_frame(points: Tensor, present: Tensor, pixels: Tensor) -> tuple[Tenso
     return along, across, member * there[:, None, None], unit
 
 
-def _turn(points: Tensor, present: Tensor) -> Tensor:
-    """Return the turn of each torso about the vertical in radians, `(B,)`."""
+def _yaw(points: Tensor, present: Tensor) -> Tensor:
+    """Return the yaw of each torso in radians, `(B,)`."""
     origin, axis, length, there = _torso_axis(points, present)
     offset = (points - origin[:, None]) / length[:, None, None]
     across = offset[..., 0] * axis[:, None, 1] - offset[..., 1] * axis[:, None, 0]
     along = (offset * axis[:, None]).sum(dim=-1)
-    return torso_turn(torch.stack([across, along], dim=-1), present) * there
+    return torso_yaw(torch.stack([across, along], dim=-1), present) * there
 
 
-def _on_cloth(across: Tensor, turn: Tensor) -> Tensor:
-    """Return where on the cloth pixels lie that are so far across `(B, H, W)`, for turns `(B,)`."""
-    shift = (_TURN_SHIFT - _TURN_FALL * across.square()).clamp(min=0.0)
-    place = across - turn[:, None, None] * shift
+def _on_cloth(across: Tensor, yaw: Tensor) -> Tensor:
+    """Return where on the cloth pixels lie that are so far across `(B, H, W)`, for yaws `(B,)`."""
+    shift = (_YAW_SHIFT - _YAW_FALL * across.square()).clamp(min=0.0)
+    place = across - yaw[:, None, None] * shift
     return place * (1 + _SIDE_STRETCH * place.square().clamp(max=0.25))
 
 

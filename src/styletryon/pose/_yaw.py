@@ -1,8 +1,8 @@
-"""How far a person turns: the angle of the torso about the vertical, told from 17 keypoints.
+"""The yaw of a torso, its angle about the vertical, from 17 keypoints.
 
-A print sits on the cloth, so it moves sideways when its wearer turns. Keypoints in the picture tell the turn well: the
+A print sits on the cloth, so it moves sideways when its wearer turns. Keypoints in the picture tell the yaw well: the
 head, the shoulders and the hips shift against each other. A network of two hidden layers, trained on rendered skeletons
-(`python -m styletryon.training.turn`), reads it.
+(`python -m styletryon.training.yaw`), reads it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from styletryon.pose._pose import FLIP_ORDER, NUM_KEYPOINTS
 
 NUM_READINGS = 3 * NUM_KEYPOINTS
-WEIGHTS = Path(__file__).parent.parent / "weights" / "turn.safetensors"
+WEIGHTS = Path(__file__).parent.parent / "weights" / "yaw.safetensors"
 
 _LARGEST = 1.2  # radians; beyond, a person is seen from the side
 
 
-def torso_turn(places: Tensor, present: Tensor) -> Tensor:
-    """Tell the turn of torsos about the vertical.
+def torso_yaw(places: Tensor, present: Tensor) -> Tensor:
+    """Estimate the yaw of torsos.
 
     Args:
         places: `(B, 17, 2)` how far each keypoint lies across and along the torso from between the shoulders, in
@@ -32,14 +32,14 @@ def torso_turn(places: Tensor, present: Tensor) -> Tensor:
 
     Returns:
         `(B,)` radians in [-1.2, 1.2], positive where a person turns to their own left; mirrored poses have opposite
-        turns.
+        yaws.
     """
     weights = _weights(str(places.device))
     order = torch.tensor(FLIP_ORDER, device=places.device)
     mirrored = places[:, order] * places.new_tensor([-1.0, 1.0])
     both = torch.cat([readings(places, present), readings(mirrored, present[:, order])]).float()
-    told, opposite = run(weights, both).chunk(2)
-    return ((told - opposite) / 2).clamp(-_LARGEST, _LARGEST).to(places.dtype)
+    yaw, opposite = run(weights, both).chunk(2)
+    return ((yaw - opposite) / 2).clamp(-_LARGEST, _LARGEST).to(places.dtype)
 
 
 def readings(places: Tensor, present: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Training of the small network that tells how far a person turns (`styletryon.pose._turn`), on rendered skeletons.
+"""Training of the small network that estimates a torso's yaw (`styletryon.pose._yaw`), on rendered skeletons.
 
-``python -m styletryon.training.turn [OUT]`` takes about five minutes of one core and writes `turn.safetensors`.
+``python -m styletryon.training.yaw [OUT]`` takes about five minutes of one core and writes `yaw.safetensors`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from styletryon._files import write_atomically
 from styletryon.data.paperdoll import sample_figure
 from styletryon.data.paperdoll.skeleton import build_skeleton, joint_points
 from styletryon.pose import NUM_KEYPOINTS
-from styletryon.pose._turn import NUM_READINGS, WEIGHTS, readings, run
+from styletryon.pose._yaw import NUM_READINGS, WEIGHTS, readings, run
 
 _WIDTH = 384
 _HELD_SEED = 1_900_000_000
 # How often each keypoint is missing: head-to-knee pictures end above the ankles.
 _MISSING = (0.02,) * 5 + (0.0,) * 2 + (0.04,) * 4 + (0.02,) * 2 + (0.1,) * 2 + (0.95,) * 2
 # In lengths of the torso. The renderer's keypoints are exact, an estimator's ten times as far off; the more jitter, the
-# less of the turn can be told of either.
+# less of the yaw can be told of either.
 _JITTER = 0.0015
 
 
 def skeletons(count: int, first_seed: int) -> tuple[Tensor, Tensor]:
-    """Pose figures; return `(count, 17, 2)` places in the torso's frame and `(count,)` turns in radians."""
+    """Pose figures; return `(count, 17, 2)` places in the torso's frame and `(count,)` yaws in radians."""
     places = np.empty((count, NUM_KEYPOINTS, 2), np.float32)
-    turns = np.empty(count, np.float32)
+    yaws = np.empty(count, np.float32)
     for number in range(count):
         figure = sample_figure(first_seed + number)
         places[number] = joint_points(figure, build_skeleton(figure))[:, :2]
-        turns[number] = figure.stance.yaw + 0.5 * figure.stance.twist  # as the torso of the renderer
-    return in_torso_frame(torch.from_numpy(places)), torch.from_numpy(turns)
+        yaws[number] = figure.stance.yaw + 0.5 * figure.stance.twist  # as the torso of the renderer
+    return in_torso_frame(torch.from_numpy(places)), torch.from_numpy(yaws)
 
 
 def in_torso_frame(points: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def train(count: int = 60_000, steps: int = 30_000, seed: int = 0) -> dict[str, 
         steps: Steps of 256 skeletons.
         seed: Of weights, order, jitter and which keypoints are missing.
     """
-    places, turns = skeletons(count, seed)
+    places, yaws = skeletons(count, seed)
     rng = torch.Generator().manual_seed(seed)
     shapes = {"0": (_WIDTH, NUM_READINGS), "1": (_WIDTH, _WIDTH), "2": (1, _WIDTH)}
     weights = {f"{layer}.weight": torch.randn(s, generator=rng) / math.sqrt(s[1]) for layer, s in shapes.items()}
@@ -72,7 +72,7 @@ def train(count: int = 60_000, steps: int = 30_000, seed: int = 0) -> dict[str, 
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
         chosen = torch.randint(0, count, (256,), generator=rng)
-        loss = (run(weights, _spoil(places[chosen], rng)) - turns[chosen]).square().mean()
+        loss = (run(weights, _spoil(places[chosen], rng)) - yaws[chosen]).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -80,11 +80,11 @@ def train(count: int = 60_000, steps: int = 30_000, seed: int = 0) -> dict[str, 
 
 
 def error(weights: dict[str, Tensor], count: int = 2_000) -> tuple[float, float]:
-    """Return the root mean square error in radians on unseen skeletons, and that of telling no turn at all."""
-    places, turns = skeletons(count, _HELD_SEED)
+    """Return the root mean square error in radians on unseen skeletons, and that of a yaw of zero."""
+    places, yaws = skeletons(count, _HELD_SEED)
     with torch.no_grad():
-        told = run(weights, _spoil(places, torch.Generator().manual_seed(1)))
-    return float((told - turns).square().mean().sqrt()), float(turns.square().mean().sqrt())
+        estimated = run(weights, _spoil(places, torch.Generator().manual_seed(1)))
+    return float((estimated - yaws).square().mean().sqrt()), float(yaws.square().mean().sqrt())
 
 
 def _spoil(places: Tensor, rng: torch.Generator) -> Tensor:
