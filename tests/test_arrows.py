@@ -1,9 +1,10 @@
-"""Which module may import which, and what no module of the library may do: read from the syntax trees."""
+"""The order of imports, and what no module of the library may do: read from the syntax trees."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,50 +13,36 @@ from tests._support.process import SOURCE
 
 PACKAGE = SOURCE / "styletryon"
 
-FOUNDATION = {"errors", "labels", "_files", "_version", "_weights"}
-VALUES = FOUNDATION | {"photo", "latent", "pose", "ops", "generator", "_graphs"}
-ARROWS: dict[str, set[str]] = {
-    "_version": set(),
-    "_deprecated": set(),
-    "images": {"photo", "_deprecated"},
-    "drawing": {"_deprecated"},
-    "errors": set(),
-    "_files": {"errors"},
-    "_weights": {"errors"},
-    "_graphs": set(),
-    "labels": {"errors"},
-    "photo": VALUES,
-    "latent": VALUES,
-    "pose": VALUES,
-    "ops": VALUES,
-    "generator": VALUES,
-    "models": VALUES,
-    "features": FOUNDATION | {"photo"},
-    "losses": FOUNDATION | {"features", "latent", "generator", "pose"},
-    "projection": VALUES | {"features", "losses"},
-    "tryon": VALUES | {"features", "losses", "projection"},
-    "training": VALUES | {"features", "losses", "projection", "tryon", "models", "data", "metrics", "interop"},
-    "data": VALUES | {"features", "losses", "projection", "tryon", "models", "training", "metrics", "interop"},
-    "metrics": VALUES | {"features", "losses", "projection", "tryon", "models", "training", "data", "interop"},
-    "interop": VALUES | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics"},
-    "weights": set(),
-    "api": VALUES
-    | {"features", "losses", "projection", "tryon", "models", "training", "data", "metrics", "interop", "weights"},
-}
-ARROWS["_cutting"] = {"photo", "labels"}
-ARROWS["compositing"] = VALUES | {"losses", "features"}
-ARROWS["tryon"] |= {"compositing"}
-ARROWS["data"] |= {"_cutting"}
-ARROWS["_photographs"] = VALUES | {"_cutting", "models", "features", "losses", "projection", "tryon"}
-ARROWS["api"] |= {"_photographs", "_cutting", "compositing"}
-ARROWS["interop"] |= {"_deprecated"}
-ARROWS["batch"] = ARROWS["app"] = ARROWS["api"] | {"api"}
-"""Part -> the parts that it may import. `cli`, `__init__` and `__main__` stand above all."""
+ORDER = (
+    ("__main__",),
+    ("cli",),
+    ("__init__",),
+    ("images", "drawing"),
+    ("app", "batch"),
+    ("api",),
+    ("metrics", "training"),
+    ("data",),
+    ("_photographs",),
+    ("_cutting", "interop"),
+    ("models",),
+    ("ops",),
+    ("tryon",),
+    ("compositing", "projection"),
+    ("losses",),
+    ("features", "generator"),
+    ("latent",),
+    ("photo",),
+    ("pose",),
+    ("labels", "_files", "_weights"),
+    ("errors", "_deprecated", "_graphs", "_version"),
+)
+"""The parts of the package, the highest first: a part may import those in the rows below it, and no other."""
 
-TOP = {"__init__", "__main__", "cli"}
+HEIGHT = {part: len(ORDER) - row for row, parts in enumerate(ORDER) for part in parts}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 IDS = [str(path.relative_to(PACKAGE)) for path in MODULES]
+NAMES = {path: ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__") for path in MODULES}
 
 
 def part_of(path: Path) -> str:
@@ -63,39 +50,97 @@ def part_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_parts(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and part of each import of ours; an import of the bare package counts as `__init__`."""
+def imports(path: Path, tree: ast.Module | None = None) -> Iterator[tuple[int, str]]:
+    """Line and module of each import of ours, wherever in the file it stands; `from package import module` too."""
     folder = path.relative_to(SOURCE).parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    known = set(NAMES.values())
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")) if tree is None else tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(folder[: len(folder) - node.level + 1]) if node.level else ""
             module = ".".join(filter(None, [base, node.module or ""]))
-            names = [f"{module}.{alias.name}" for alias in node.names] if module == "styletryon" else [module]
+            full = [f"{module}.{alias.name}" for alias in node.names]
+            names = [name if name in known else module for name in full]
         for name in names:
-            parts = name.split(".")
-            if parts[0] == "styletryon":
-                yield node.lineno, parts[1] if len(parts) > 1 else "__init__"
+            if name.split(".")[0] == "styletryon":
+                yield getattr(node, "lineno", 0), name
+
+
+def imported_parts(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and part of each import of ours; an import of the bare package counts as `__init__`."""
+    for line, name in imports(path):
+        parts = name.split(".")
+        yield line, parts[1] if len(parts) > 1 else "__init__"
+
+
+def test_the_walk_sees_every_kind_of_import() -> None:
+    text = """
+from styletryon import metrics, try_on
+from . import shared
+from ..photo.framing import Frame
+if TYPE_CHECKING:
+    import styletryon.models.storage
+def late():
+    from styletryon.api import project
+"""
+    found = [name for _, name in imports(PACKAGE / "tryon" / "new.py", ast.parse(text))]
+    assert sorted(found) == [
+        "styletryon", "styletryon.api", "styletryon.metrics", "styletryon.models.storage", "styletryon.photo.framing",
+        "styletryon.tryon",
+    ]  # fmt: skip
+    kept = [name for _, name in imports(PACKAGE / "new.py", without_annotations_only(ast.parse(text)))]
+    assert "styletryon.api" in kept
+    assert "styletryon.models.storage" not in kept
 
 
 @pytest.mark.parametrize("path", MODULES, ids=IDS)
-def test_imports_follow_the_arrows(path: Path) -> None:
+def test_imports_lead_downwards(path: Path) -> None:
     part = part_of(path)
-    if part in TOP:
-        return
-    assert part in ARROWS, f"{part} is a new part: say in this file which parts it may import"
-    allowed = ARROWS[part] | {part}
-    wrong = [f"line {line}: {target}" for line, target in imported_parts(path) if target not in allowed]
-    assert not wrong, f"{part} may import {sorted(allowed)}, but imports " + ", ".join(wrong)
+    assert part in HEIGHT, f"{part} is a new part: give it a place in ORDER, and in the table of CONTRIBUTING.md"
+    wrong = [
+        f"line {line}: {target}"
+        for line, target in imported_parts(path)
+        if target != part and HEIGHT[target] >= HEIGHT[part]
+    ]
+    assert not wrong, f"{part} may import what stands below it, but imports " + ", ".join(wrong)
 
 
-def test_the_command_line_is_imported_by_nothing() -> None:
-    for path in MODULES:
-        if part_of(path) in TOP:
-            continue
-        assert not [target for _, target in imported_parts(path) if target in {"cli", "__init__"}], path
+def test_the_table_for_contributors_shows_this_order() -> None:
+    text = (SOURCE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("## Where things live")[1].split("```text\n")[1].split("```")[0]
+    rows = [line.split("  ")[0] for line in table.splitlines()]
+    assert tuple(tuple(row.split(", ")) for row in rows) == ORDER
+
+
+def test_every_part_has_one_place() -> None:
+    named = [part for parts in ORDER for part in parts]
+    assert sorted(named) == sorted({part_of(path) for path in MODULES})
+
+
+def without_annotations_only(tree: ast.Module) -> ast.Module:
+    """The tree without the imports that type checkers alone follow."""
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":
+            block.body = [ast.Pass()]
+    return tree
+
+
+def test_modules_form_no_cycle() -> None:
+    """Within a part too; there, an import for type checkers alone may lead back."""
+    graph = {
+        NAMES[path]: {
+            name
+            for _, name in imports(path, without_annotations_only(ast.parse(path.read_text(encoding="utf-8"))))
+            if name != NAMES[path]
+        }
+        for path in MODULES
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail("these import each other: " + " <- ".join(error.args[1]))
 
 
 def called_name(node: ast.Call) -> str:

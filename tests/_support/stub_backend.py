@@ -67,7 +67,7 @@ class StubFused:
 
 
 class StubLoader:
-    """Stands for `_nvrtc.warm_up`: counts per device, takes its time, fails where it is told to.
+    """Stands for `_modules.warm_up`: counts per device, takes its time, fails where it is told to.
 
     Args:
         failures: Device -> what loading there raises.

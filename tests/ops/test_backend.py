@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 
 from styletryon import ops
 from styletryon.errors import BackendUnavailableError, ConfigError
-from styletryon.ops import _composite, _dispatch, _nvrtc
+from styletryon.ops import _composite, _dispatch, _modules, _nvrtc
 from tests._support.stub_backend import StubFused, StubLoader, StubNvrtc, on_cuda
 
 X = torch.ones(1, 2, 4, 4)
@@ -133,7 +133,7 @@ def machine(monkeypatch):
 
     def make(failures=None, seconds=0.0):
         loader = StubLoader(failures, seconds)
-        monkeypatch.setattr(_nvrtc, "warm_up", loader)
+        monkeypatch.setattr(_modules, "warm_up", loader)
         return loader
 
     return make
@@ -333,7 +333,7 @@ class TestCapture:
     def test_the_loader_itself_refuses(self, monkeypatch):
         monkeypatch.setattr(_nvrtc, "is_capturing", lambda: True)
         with pytest.raises(BackendUnavailableError, match=r"call styletryon\.ops\.warm_up\(device\) before"):
-            _nvrtc.module("no such source", torch.device("cuda", 5))
+            _modules.module("no such source", torch.device("cuda", 5))
 
 
 class TestWarmUp:

@@ -452,13 +452,13 @@ DRIVE = """
         sys.modules["cuda"] = None
     import torch
     from styletryon.errors import BackendUnavailableError
-    from styletryon.ops import _nvrtc
+    from styletryon.ops import _modules, _nvrtc
     from tests._support.stub_backend import ADD, StubNvrtc
 
     def section(name, **environment):
         global stub
         os.environ.update({"STUB_SIZES": "", "STUB_FAIL": "", "STUB_CAPABILITY": "9 0", **environment})
-        _nvrtc._modules.clear()
+        _modules._modules.clear()
         _nvrtc.capability.cache_clear()
         stub = StubNvrtc()
         with open(os.environ["STUB_LOG"], "a") as log:
@@ -469,16 +469,16 @@ DRIVE = """
         for thread in threads: thread.start()
         for thread in threads: thread.join()
 
-    _nvrtc._sources = lambda: {"add": ADD}
+    _modules._sources = lambda: {"add": ADD}
     _nvrtc.find_nvrtc = lambda: stub
     device, one, many = torch.device("cuda", 1), (1, 1, 1), (32, 1, 1)
     out = {}
     enter = lambda: _nvrtc._driver().call("cuCtxSetCurrent", ctypes.c_void_p(0x1001))  # As torch does.
 
     section("launch", STUB_SIZES="8 8 4 4 8")
-    module = _nvrtc.module("add", device)
-    out["same"] = module is _nvrtc.module("add", device)
-    _nvrtc.warm_up(device)
+    module = _modules.module("add", device)
+    out["same"] = module is _modules.module("add", device)
+    _modules.warm_up(device)
     enter()
     arguments = [
         (0x7F0000000010, ctypes.c_void_p), (5_000_000_000, ctypes.c_longlong),
@@ -497,20 +497,20 @@ DRIVE = """
 
     section("threads")
     stub.seconds, found = 0.3, []
-    in_thread(lambda: found.append(_nvrtc.module("add", device)), 6)
+    in_thread(lambda: found.append(_modules.module("add", device)), 6)
     out["threads"] = [len(found), len(set(found))]
 
     section("devices")
-    out["devices"] = len({_nvrtc.module("add", torch.device("cuda", index)) for index in (0, 1)})
+    out["devices"] = len({_modules.module("add", torch.device("cuda", index)) for index in (0, 1)})
 
     section("capability", STUB_CAPABILITY="12 1")
-    _nvrtc.module("add", device)
+    _modules.module("add", device)
     out["capability"] = stub.compiled
 
     for name, failure in (("load", "cuModuleLoadData 209"), ("launch", "cuLaunchKernel 719")):
         section(f"refused {name}", STUB_FAIL=failure)
         try:
-            _nvrtc.module("add", device).launch("add", (1, 2, 3), many, 0, 0, [])
+            _modules.module("add", device).launch("add", (1, 2, 3), many, 0, 0, [])
         except BackendUnavailableError as error:
             out[f"refused {name}"] = str(error)
     print(json.dumps(out))

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from styletryon.errors import BackendUnavailableError, ConfigError
-from styletryon.ops import _composite, _kernels, _nvrtc
+from styletryon.ops import _composite, _kernels, _modules, _nvrtc
 from styletryon.ops._arguments import Padding
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -233,7 +233,7 @@ def _try_loading(index: int, dtype: torch.dtype) -> _Outcome:
 
         tail = f"_{_kernels.TYPES[dtype]}"
         names = [name for name in _kernels.source_names() if name.endswith(tail)]
-        _nvrtc.warm_up(torch.device("cuda", index), names)
+        _modules.warm_up(torch.device("cuda", index), names)
         _fused = cast(Implementation, fused)
     except Exception as error:  # Whatever it is: the op can still be computed, and one slow op beats one failed run.
         if isinstance(error, BackendUnavailableError):

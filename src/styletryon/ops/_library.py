@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from styletryon.ops import _kernels, _nvrtc
+from styletryon.ops import _kernels, _modules
 from styletryon.ops._kernels import Launch
 
 # As Any: the class has no annotations.
@@ -39,7 +39,7 @@ def launch(plan: Launch, device: torch.device) -> None:
     """Puts a kernel on the current stream of a device."""
     with torch.cuda.device(device):
         stream = torch.cuda.current_stream(device).cuda_stream
-        module = _nvrtc.module(plan.source, device)
+        module = _modules.module(plan.source, device)
         module.launch(plan.kernel, plan.grid, plan.block, plan.shared, stream, plan.args)
 
 

@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -584,16 +583,6 @@ class Module:
             )
 
 
-_modules: dict[tuple[str, int], Module] = {}
-_modules_lock = threading.Lock()
-
-
-def _sources() -> dict[str, Source]:
-    from styletryon.ops import _kernels
-
-    return {source.name: source for source in _kernels.sources()}
-
-
 def is_initialized() -> bool:
     """Whether torch has started CUDA in this process; asking must not start it."""
     cuda: Any = torch.cuda  # Partly without types.
@@ -610,52 +599,3 @@ def device_index(device: torch.device) -> int:
 def is_capturing() -> bool:
     """Whether a CUDA graph is being captured from the current stream."""
     return is_initialized() and torch.cuda.is_current_stream_capturing()
-
-
-def module(source_name: str, device: torch.device) -> Module:
-    """A source, ready to launch from on a device: compiled or read from the cache, and loaded, once.
-
-    Args:
-        source_name: The name of one of `_kernels.sources()`.
-        device: A CUDA device.
-
-    Returns:
-        The same object for the same source and device, on every thread.
-
-    Raises:
-        BackendUnavailableError: It cannot be had; the first line says why.
-    """
-    key = source_name, device_index(device)
-    if key not in _modules:
-        _load((source_name,), key[1])
-    return _modules[key]
-
-
-def warm_up(device: torch.device, source_names: Sequence[str] | None = None) -> None:
-    """Loads sources on a device, so that no op compiles later. What has to be compiled is, on several threads at once.
-
-    Args:
-        device: A CUDA device.
-        source_names: Names of `_kernels.sources()`; None takes all.
-
-    Raises:
-        BackendUnavailableError: One cannot be had; the first line says why.
-    """
-    _load(tuple(_sources()) if source_names is None else tuple(source_names), device_index(device))
-
-
-def _load(names: Sequence[str], index: int) -> None:
-    with _modules_lock:
-        missing = [name for name in names if (name, index) not in _modules]
-        if not missing:
-            return
-        if is_capturing():
-            raise BackendUnavailableError(
-                f"the kernels of {missing[0]!r} are not loaded, and none can be while a CUDA graph is captured; "
-                "call styletryon.ops.warm_up(device) before the capture"
-            )
-        arch, sources = find_nvrtc().arch_for(capability(index)), _sources()
-        with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1)) as pool:
-            images = list(pool.map(lambda name: cached_cubin(sources[name], arch), missing))
-        for name, image in zip(missing, images, strict=True):
-            _modules[name, index] = Module(image, index)
