@@ -43,17 +43,26 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]
     return path
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file, UTF-8, as `write_atomically` does.
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file as `write_atomically` does.
 
     Raises:
         SaveError: If it cannot be written. What stood at `path` before still stands.
     """
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
     return write_atomically(path, write)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file, UTF-8, as `write_atomically` does.
+
+    Raises:
+        SaveError: If it cannot be written. What stood at `path` before still stands.
+    """
+    return write_bytes(path, text.encode())
 
 
 def append_line(path: str | os.PathLike[str], line: str) -> None:

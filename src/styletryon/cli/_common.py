@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import styletryon
-from styletryon._files import write_atomically
+from styletryon._files import write_text
 from styletryon.errors import RangeError, StyleTryOnError
 from styletryon.labels import REGIONS, Label
 from styletryon.tryon import PRESETS
@@ -128,9 +128,4 @@ def summary(result: styletryon.TryOnResult) -> str:
 
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
-    text = json.dumps(dict(data), indent=2, default=float) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
+    write_text(path, json.dumps(dict(data), indent=2, default=float) + "\n")

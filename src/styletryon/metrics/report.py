@@ -9,13 +9,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from styletryon._files import write_atomically
+from styletryon._files import write_text
 from styletryon._version import __version__
 from styletryon.metrics.measures import Statistic, bootstrap
 
@@ -84,12 +83,7 @@ class EvaluationReport:
         Raises:
             SaveError: If the file cannot be written.
         """
-        text = self.to_json()
-
-        def write(temporary: Path) -> None:
-            temporary.write_text(text, encoding="utf-8")
-
-        write_atomically(path, write)
+        write_text(path, self.to_json())
 
     def _heading(self) -> str:
         words = [f"{key} {self.settings[key]}" for key in ("pairs", "region", "seed", "model") if key in self.settings]

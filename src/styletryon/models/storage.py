@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from styletryon._files import write_atomically
+from styletryon._files import write_bytes, write_text
 from styletryon._weights import load_strictly, read_tensors
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from styletryon.models.config import AnyConfig, from_dict, to_dict
@@ -61,9 +61,9 @@ def save_network(
     }
     # Weights first: a folder counts as a model from the moment that it holds config.json.
     weights = save(tensors, metadata={"format": "pt"})
-    write_atomically(folder / "model.safetensors", lambda path: _write(path, weights))
+    write_bytes(folder / "model.safetensors", weights)
     text = json.dumps({**header, **numbers}, indent=2) + "\n"
-    write_atomically(folder / "config.json", lambda path: _write(path, text.encode()))
+    write_text(folder / "config.json", text)
 
 
 def load_configs(
@@ -115,7 +115,3 @@ def load_weights(folder: Path, network: nn.Module) -> None:
     """
     path = folder / "model.safetensors"
     load_strictly(network, read_tensors(path, "model"), f"model: {path}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from styletryon._files import write_atomically
+from styletryon._files import write_text
 from styletryon.errors import ConfigError
 from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig
 from styletryon.models.config import from_dict, to_dict
@@ -165,12 +165,7 @@ class TrainingConfig:
         Raises:
             SaveError: If it cannot be written.
         """
-        text = json.dumps(self.to_dict(), indent=2) + "\n"
-
-        def write(temporary: Path) -> None:
-            temporary.write_text(text, encoding="utf-8")
-
-        write_atomically(path, write)
+        write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainingConfig:

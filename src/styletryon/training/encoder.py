@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styletryon._files import write_atomically
+from styletryon._files import write_text
 from styletryon.data.folder import Batch, FolderDataset, batch_indices
 from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
 from styletryon.generator import GeneratorOutput
@@ -449,12 +449,7 @@ class EncoderTrainer:
         }
 
     def _write_settings(self) -> None:
-        text = json.dumps(self._settings(), indent=2) + "\n"
-
-        def write(path: Path) -> None:
-            path.write_text(text, encoding="utf-8")
-
-        write_atomically(self.out / "encoder.json", write)
+        write_text(self.out / "encoder.json", json.dumps(self._settings(), indent=2) + "\n")
 
     def _mean(self, recent: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
         """Return the mean of each loss over the last steps, or raise if one is not finite."""

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from styletryon._files import write_atomically
+from styletryon._files import write_bytes
 from styletryon.data.paperdoll import sample_figure
 from styletryon.data.paperdoll.skeleton import build_skeleton, joint_points
 from styletryon.pose import NUM_KEYPOINTS
@@ -97,12 +97,7 @@ def main() -> None:
     """Train, measure and write."""
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else WEIGHTS
     weights = {name: tensor.half().float() for name, tensor in train().items()}
-    payload = to_bytes({name: tensor.half() for name, tensor in weights.items()}, {"format": "pt"})
-
-    def write(path: Path) -> None:
-        path.write_bytes(payload)
-
-    write_atomically(out, write)
+    write_bytes(out, to_bytes({name: tensor.half() for name, tensor in weights.items()}, {"format": "pt"}))
     found, blind = error(weights)
     sys.stdout.write(f"{out}: error {found:.3f} rad; always 0 would be off by {blind:.3f} rad\n")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from styletryon._files import write_atomically, write_text
 from styletryon.data.paperdoll.factors import Figure
 from styletryon.data.paperdoll.render import dress, render, restyle, wears
 from styletryon.data.paperdoll.sampling import sample_figure, sample_stance, stream
@@ -40,15 +40,12 @@ def identifier(style: int, stance: int) -> str:
 def _write_png(path: Path, array: np.ndarray) -> None:
     from PIL import Image
 
-    temporary = path.with_name(path.name + ".part")
-    Image.fromarray(array).save(temporary, format="PNG", compress_level=4)
-    os.replace(temporary, path)
+    picture = Image.fromarray(array)
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", compress_level=4))
 
 
 def _write_json(path: Path, value: object) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value))
 
 
 @dataclass(frozen=True)
@@ -170,6 +167,7 @@ def write_dataset(
     Raises:
         RangeError: A number lies outside its range.
         ShapeError: The size cannot be used.
+        SaveError: A file cannot be written.
     """
     if count < 1 or stances < 1 or seed < 0 or tryons < 0:
         raise RangeError(
@@ -180,8 +178,6 @@ def write_dataset(
     if not 0.0 <= val_fraction < 1.0:
         raise RangeError(f"expected a share in [0, 1), got {val_fraction}", argument="val_fraction")
     root = Path(folder)
-    for name in ("images", "labels"):
-        (root / name).mkdir(parents=True, exist_ok=True)
     styles = -(-count // stances)
     counts = [min(stances, count - style * stances) for style in range(styles)]
     order = stream(seed, "split").permutation(styles)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from styletryon._files import write_atomically
+from styletryon._files import write_text
 from styletryon.data.folder import read_labels
 from styletryon.data.preparation.gates import Reason, find_twins, thumbnail
 from styletryon.data.preparation.journal import Journal
@@ -354,12 +354,7 @@ def _write_tables(
 
 
 def _write_json(path: Path, data: Any) -> None:
-    text = json.dumps(data, indent=1) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
+    write_text(path, json.dumps(data, indent=1) + "\n")
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from styletryon._files import write_text
 from styletryon.pose.network import BodyConfig
 from styletryon.training.body.augmenter import Augmenter
 from styletryon.training.body.evaluation import report, table
@@ -74,8 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trainer = BodyTrainer(settings, BodyConfig(), pools, out, start=tensors)
     if resume:
         trainer.resume()
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "settings.json").write_text(json.dumps(asdict(settings), indent=2) + "\n")
+    write_text(out / "settings.json", json.dumps(asdict(settings), indent=2) + "\n")
     train(trainer, held)
     return 0
 

@@ -17,7 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from styletryon._files import write_atomically
+from styletryon._files import write_bytes, write_text
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, RangeError, TrainingDivergedError
 from styletryon.pose._photo import cut
 from styletryon.pose.network import BodyConfig, BodyNetwork, ConvNorm
@@ -301,12 +301,10 @@ class BodyTrainer:
 
 def export(network: BodyNetwork, folder: Path) -> None:
     """Write a network as it is shipped: `body.safetensors`, folded and in half precision, and `body.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
     folded = deepcopy(network).fold()
     tensors = {key: value.to(torch.float16).contiguous() for key, value in folded.state_dict().items()}
-    _write(folder / "body.safetensors", to_bytes(tensors))
-    text = json.dumps({"class": "BodyNetwork", **folded.config.to_dict()}, indent=2) + "\n"
-    _write(folder / "body.json", text.encode())
+    write_bytes(folder / "body.safetensors", to_bytes(tensors))
+    write_text(folder / "body.json", json.dumps({"class": "BodyNetwork", **folded.config.to_dict()}, indent=2) + "\n")
 
 
 @torch.inference_mode()
@@ -449,10 +447,3 @@ def _calibrate(network: BodyNetwork, chosen: set[ConvNorm], pools: Pools, settin
             norm.running_var.copy_(square - mean.square())
             norm.weight.copy_((norm.running_var + norm.eps).sqrt())
             norm.bias.add_(mean)
-
-
-def _write(path: Path, data: bytes) -> None:
-    def write(place: Path) -> None:
-        place.write_bytes(data)
-
-    write_atomically(path, write)
