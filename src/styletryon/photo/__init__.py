@@ -1,6 +1,7 @@
 """Pictures and photographs: reading, pixels, framing, resampling, matting, pasting and saving.
 
-A picture at the public boundary is a file, a PIL image, an `(H, W, 3)` uint8 array or a `(3, H, W)` tensor in [0, 1].
+A picture at the public boundary is a path, a file's bytes, an open file, a PIL image, an `(H, W, 3)` array or a
+`(3, H, W)` tensor; its channels are red, green and blue.
 Inside the networks it is a `(B, 3, H, W)` float tensor in [-1, 1]. A position is in pixels, x to the right and y down;
 the centre of the top left pixel is (0.5, 0.5).
 """

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -22,8 +24,12 @@ from styletryon.errors import (
     ImageNotFoundError,
 )
 
-ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
-"""What stands for a picture: a path, a PIL image, an `(H, W, 3)` uint8 array, or a `(3, H, W)` tensor in [0, 1]."""
+ImageLike = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any] | Tensor
+)
+"""What stands for a picture: a path, the bytes of a file, a file opened for reading them, a PIL image, an `(H, W, 3)`
+array of uint8 or of floats in [0, 1], or a `(3, H, W)` tensor of floats in [0, 1] or of uint8. Channels are red, green
+and blue, in this order."""
 
 MIN_SIDE = 16
 """The fewest pixels that a side of a picture may have."""
@@ -49,18 +55,29 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# "https://host/a.png", what `Path` makes of it, and "data:image/png;base64,...". One letter is a drive of Windows.
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)
+_KINDS = (
+    "a path, bytes, a file opened in binary mode, a PIL image, an (H, W, 3) array or a (3, H, W) tensor in RGB"
+)
 _COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 
 
-def read_image(image: ImageLike, *, name: str = "image") -> Image.Image:
+def read_image(image: ImageLike, *, name: str = "image", max_aspect: float = MAX_ASPECT) -> Image.Image:
     """Read a picture of any kind as an upright 8-bit sRGB picture.
 
     EXIF orientation is honoured, transparency is laid on white, a colour profile is converted to sRGB (and ignored if
     it is broken), 16-bit and floating-point greys are scaled to 8 bits, and of an animation the first picture is taken.
+    Nothing is fetched from the network.
 
     Args:
-        image: A path, a PIL image of any mode, an `(H, W, 3)` uint8 array, or a `(3, H, W)` float tensor in [0, 1].
+        image: A path, the bytes of a file, a file opened in binary mode (read from its start, and left open), a PIL
+            image of any mode, an `(H, W, 3)` array of uint8 or of floats in [0, 1], or a `(3, H, W)` tensor of floats
+            in [0, 1] or of uint8; arrays and tensors may have a batch of one in front. Their channels are red, green
+            and blue. Those of OpenCV are blue, green and red, which no check can tell: pass `image[..., ::-1]`.
         name: The argument's name for error messages.
+        max_aspect: How many times as long as the short side the long side may be. `math.inf` where something else says
+            which part of the picture is meant.
 
     Returns:
         A new picture of mode "RGB" without metadata.
@@ -68,7 +85,7 @@ def read_image(image: ImageLike, *, name: str = "image") -> Image.Image:
     Raises:
         ImageError: If it is no picture, damaged, too small, too large, too long and thin, or of another shape, dtype
             or range than those above.
-        ImageNotFoundError: If a path leads to no file.
+        ImageNotFoundError: If a path leads to no file, or is the address of a web page.
 
     Example:
         >>> import numpy as np
@@ -77,21 +94,21 @@ def read_image(image: ImageLike, *, name: str = "image") -> Image.Image:
         (48, 64)
     """
     if isinstance(image, (str, os.PathLike)):
-        return _read_file(image, name)
+        return _read_file(image, name, max_aspect)
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return _decode(io.BytesIO(image), "what the bytes hold", name, max_aspect)
     if isinstance(image, Image.Image):
-        return _read_pil(image, name)
+        return _read_pil(image, name, max_aspect)
     if isinstance(image, np.ndarray):
-        return _read_array(image, name)
+        return _read_array(image, name, max_aspect)
     if isinstance(image, Tensor):
-        return _read_tensor(image, name)
-    raise ImageError(
-        "expected a path, a PIL image, an (H, W, 3) uint8 array or a (3, H, W) tensor in [0, 1], "
-        f"got {type(image).__name__}",
-        argument=name,
-    )
+        return _read_tensor(image, name, max_aspect)
+    if callable(getattr(image, "read", None)):
+        return _read_stream(image, name, max_aspect)
+    raise ImageError(f"expected {_KINDS}, got {type(image).__name__}", argument=name)
 
 
-def _read_file(source: str | os.PathLike[str], name: str) -> Image.Image:
+def _read_file(source: str | os.PathLike[str], name: str, max_aspect: float) -> Image.Image:
     text = os.fspath(source)
     if not isinstance(text, str):
         raise ImageError(f"expected a path as text, got {type(text).__name__}; use os.fsdecode(path)", argument=name)
@@ -99,15 +116,49 @@ def _read_file(source: str | os.PathLike[str], name: str) -> Image.Image:
         path = Path(text)
         found, folder, regular = path.exists(), path.is_dir(), path.is_file()
     except (OSError, ValueError) as error:
+        if _URL.match(text):  # A long one, such as a picture written into its address.
+            raise _url_error(text, name) from error
         raise ImageError(f"expected the path of a picture, got {text[:200]!r} ({error})", argument=name) from error
+    if not found and _URL.match(text):
+        raise _url_error(text, name)
     if not found:
-        mend = "download the picture first" if "://" in text else f"check the path (relative to {str(Path.cwd())!r})"
-        raise ImageNotFoundError(f"no such file: {text!r}; {mend}", argument=name)
+        raise ImageNotFoundError(
+            f"no such file: {text!r}; check the path (relative to {str(Path.cwd())!r})", argument=name
+        )
     if folder:
         raise ImageError(f"expected the path of a picture, got the folder {text!r}", argument=name)
     if not regular:
         raise ImageError(f"expected the path of a picture, got {text!r}, which is no regular file", argument=name)
-    return _decode(path, repr(text), name)
+    return _decode(path, repr(text), name, max_aspect)
+
+
+def _url_error(text: str, name: str) -> ImageNotFoundError:
+    return ImageNotFoundError(
+        f"expected a picture or its path, got the URL {text[:200]!r}; nothing is fetched from the network: download "
+        f"the picture first and pass its path or its bytes",
+        argument=name,
+    )
+
+
+def _read_stream(stream: IO[bytes], name: str, max_aspect: float) -> Image.Image:
+    """Read an open file from its start, wherever it stands: whoever has just written it left it at its end."""
+    try:
+        with contextlib.suppress(AttributeError, OSError):  # What cannot be rewound is read from where it stands.
+            stream.seek(0)
+        content = stream.read()
+    except Exception as error:  # Anything may call itself a file, and it may be closed.
+        raise ImageError(
+            f"expected a file opened in binary mode, got {type(stream).__name__} that cannot be read "
+            f"({_reason(error)}); open it with open(path, 'rb')",
+            argument=name,
+        ) from error
+    if not isinstance(content, bytes):
+        raise ImageError(
+            f"expected a file opened in binary mode, got one whose read() gives {type(content).__name__}; open it with "
+            f"open(path, 'rb')",
+            argument=name,
+        )
+    return _decode(io.BytesIO(content), "what the open file holds", name, max_aspect)
 
 
 def decode_image(content: bytes, *, name: str = "image") -> Image.Image:
@@ -123,16 +174,16 @@ def decode_image(content: bytes, *, name: str = "image") -> Image.Image:
     Raises:
         ImageError: If it is no picture, damaged, too small, too large, or too long and thin.
     """
-    return _decode(io.BytesIO(content), "the file", name)
+    return _decode(io.BytesIO(content), "the file", name, MAX_ASPECT)
 
 
-def _decode(source: Path | io.BytesIO, shown: str, name: str) -> Image.Image:
+def _decode(source: Path | io.BytesIO, shown: str, name: str, max_aspect: float) -> Image.Image:
     with _quietly():
         Image.init()
         formats = [kind for kind in Image.ID if kind not in _BARRED_FORMATS]
         try:
             with Image.open(source, formats=formats) as picture:
-                _check_size(picture.width, picture.height, name)
+                _check_size(picture.width, picture.height, name, max_aspect)
                 return _to_rgb(picture, name)
         except ImageError:
             raise
@@ -151,8 +202,8 @@ def _decode(source: Path | io.BytesIO, shown: str, name: str) -> Image.Image:
             ) from error
 
 
-def _read_pil(picture: Image.Image, name: str) -> Image.Image:
-    _check_size(picture.width, picture.height, name)
+def _read_pil(picture: Image.Image, name: str, max_aspect: float) -> Image.Image:
+    _check_size(picture.width, picture.height, name, max_aspect)
     with _quietly():
         try:
             return _to_rgb(picture, name)
@@ -166,63 +217,82 @@ def _read_pil(picture: Image.Image, name: str) -> Image.Image:
             ) from error
 
 
-def _read_array(array: NDArray[Any], name: str) -> Image.Image:
+def _read_array(array: NDArray[Any], name: str, max_aspect: float) -> Image.Image:
     shape = array.shape
-    if array.ndim == 3 and shape[2] == 3 and array.dtype == np.uint8:
-        _check_size(shape[1], shape[0], name)
-        return Image.fromarray(np.array(array, order="C"))  # A copy: the picture must not follow the caller's array.
+    if array.ndim == 4 and shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[2] == 3:
+        _check_size(array.shape[1], array.shape[0], name, max_aspect)
+        if array.dtype == np.uint8:
+            return Image.fromarray(np.array(array, order="C"))  # A copy: it must not follow the caller's array.
+        if np.issubdtype(array.dtype, np.floating):
+            return _from_unit(torch.from_numpy(array.astype(np.float32, order="C")), name)
     if array.ndim == 2:
         mend = "stack a grey picture thrice: np.stack([image] * 3, axis=-1)"
     elif array.ndim == 4:
         mend = "pass one picture at a time: image[0]"
     elif array.ndim != 3:
         mend = "pass one picture"
-    elif shape[2] == 4:
+    elif array.shape[2] == 4:
         mend = "let PIL.Image.fromarray(image) lay the transparency on white"
-    elif shape[2] == 1:
+    elif array.shape[2] == 1:
         mend = "stack a grey picture thrice: np.repeat(image, 3, axis=-1)"
-    elif shape[2] != 3 and shape[0] == 3:
+    elif array.shape[2] != 3 and array.shape[0] == 3:
         mend = "put the channels last: image.transpose(1, 2, 0)"
-    elif shape[2] != 3:
+    elif array.shape[2] != 3:
         mend = "pass the three channels red, green and blue"
-    elif np.issubdtype(array.dtype, np.floating):
-        mend = "for values in [0, 1] pass (image * 255).round().astype(np.uint8)"
     else:
         mend = "for values in 0..255 pass image.astype(np.uint8)"
-    raise ImageError(f"expected an (H, W, 3) uint8 array, got {shape} {array.dtype}; {mend}", argument=name)
+    raise ImageError(
+        f"expected an (H, W, 3) array of uint8 or of floats in [0, 1], got {shape} {array.dtype}; {mend}",
+        argument=name,
+    )
 
 
-def _read_tensor(tensor: Tensor, name: str) -> Image.Image:
+def _read_tensor(tensor: Tensor, name: str, max_aspect: float) -> Image.Image:
     shape = tuple(tensor.shape)
+    if tensor.ndim == 4 and shape[0] == 1:
+        tensor = tensor[0]
+    if tensor.ndim == 3 and tensor.shape[0] == 3:
+        _check_size(tensor.shape[2], tensor.shape[1], name, max_aspect)
+        pixels = tensor.detach().permute(1, 2, 0)
+        if tensor.dtype == torch.uint8:
+            return Image.fromarray(np.array(pixels.cpu().numpy(), order="C"))
+        if tensor.is_floating_point():
+            return _from_unit(pixels, name)
     if tensor.ndim == 4:
         mend = "pass one picture at a time: image[0]"
-    elif tensor.ndim == 2 or (tensor.ndim == 3 and shape[0] == 1):
+    elif tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[0] == 1):
         mend = "repeat a grey picture thrice: image.expand(3, -1, -1)"
     elif tensor.ndim != 3:
         mend = "pass one picture"
-    elif shape[0] != 3 and shape[2] == 3:
+    elif tensor.shape[0] != 3 and tensor.shape[2] == 3:
         mend = "put the channels first: image.permute(2, 0, 1)"
-    elif shape[0] == 4:
+    elif tensor.shape[0] == 4:
         mend = "lay the transparency on white first"
-    elif shape[0] != 3:
+    elif tensor.shape[0] != 3:
         mend = "pass the three channels red, green and blue"
-    elif not tensor.is_floating_point():
-        mend = "for values in 0..255 pass image.float() / 255"
     else:
-        _check_size(shape[2], shape[1], name)
-        pixels = tensor.detach().to("cpu", torch.float32)
-        if not bool(torch.isfinite(pixels).all()):
-            raise ImageError("expected finite values in [0, 1], got NaN or infinity", argument=name)
-        low, high = pixels.min().item(), pixels.max().item()
-        if low < -1e-3 or high > 1 + 1e-3:  # The slack is for what rounding in half precision and resizing leave.
-            raise ImageError(
-                f"expected values in [0, 1], got {low:.4g} to {high:.4g}; did you pass 0..255 or [-1, 1]? "
-                f"Then pass image / 255 or (image + 1) / 2",
-                argument=name,
-            )
-        array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-        return Image.fromarray(array)
-    raise ImageError(f"expected a (3, H, W) float tensor in [0, 1], got {shape} {tensor.dtype}; {mend}", argument=name)
+        mend = "for values in 0..255 pass image.to(torch.uint8)"
+    raise ImageError(
+        f"expected a (3, H, W) tensor of floats in [0, 1] or of uint8, got {shape} {tensor.dtype}; {mend}",
+        argument=name,
+    )
+
+
+def _from_unit(values: Tensor, name: str) -> Image.Image:
+    """Turn `(H, W, 3)` floats in [0, 1] into a picture."""
+    pixels = values.to("cpu", torch.float32)
+    if not bool(torch.isfinite(pixels).all()):
+        raise ImageError("expected finite values in [0, 1], got NaN or infinity", argument=name)
+    low, high = pixels.min().item(), pixels.max().item()
+    if low < -1e-3 or high > 1 + 1e-3:  # The slack is for what rounding in half precision and resizing leave.
+        raise ImageError(
+            f"expected values in [0, 1], got {low:.4g} to {high:.4g}; did you pass 0..255 or [-1, 1]? "
+            f"Then pass image / 255 or (image + 1) / 2",
+            argument=name,
+        )
+    return Image.fromarray((pixels.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy())
 
 
 @contextmanager
@@ -233,7 +303,7 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(width: int, height: int, name: str, max_aspect: float) -> None:
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"expected at least {MIN_SIDE} pixels a side, got {width}x{height}: too small", argument=name)
     if width * height > MAX_PIXELS:
@@ -242,9 +312,10 @@ def _check_size(width: int, height: int, name: str) -> None:
             f"make it smaller first",
             argument=name,
         )
-    if max(width, height) > MAX_ASPECT * min(width, height):
+    if max(width, height) > max_aspect * min(width, height):
         raise ImageError(
-            f"expected sides of at most {MAX_ASPECT:g} to 1, got {width}x{height}; cut out the person first",
+            f"expected sides of at most {max_aspect:g} to 1, got {width}x{height}; cut out the person first, or say "
+            f"where they are by a box",
             argument=name,
         )
 
