@@ -229,7 +229,7 @@ class PoseStyleGAN2(StyleGenerator):
         configs = storage.load_configs(folder, {"generator": GeneratorConfig, "encoder": EncoderConfig})
         generator, encoder = configs["generator"], configs["encoder"]
         if not isinstance(generator, GeneratorConfig) or not (encoder is None or isinstance(encoder, EncoderConfig)):
-            raise ConfigError("expected the numbers of a generator", argument=folder / 'config.json')
+            raise ConfigError("expected the numbers of a generator", argument=str(folder / 'config.json'))
         with torch.inference_mode(False):  # weights made inside it could never be differentiated through
             model = cls(generator, encoder)
             storage.load_weights(folder, model)

@@ -81,30 +81,30 @@ def load_configs(
         if not isinstance(data, dict):
             raise TypeError(f"a JSON object, got {type(data).__name__}")
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"expected the JSON that save_pretrained writes: {error}", argument=path) from error
+        raise CheckpointError(f"expected the JSON that save_pretrained writes: {error}", argument=str(path)) from error
     if data.get("format") == 1:
         raise CheckpointError(
             f"expected format {FORMAT}, got 1, whose networks see other body coordinates; "
             "train it again, or draw it with styletryon 0.1",
-            argument=path,
+            argument=str(path),
         )
     if data.get("format") != FORMAT:
         raise CheckpointError(
-            f"expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?", argument=path
+            f"expected format {FORMAT}, got {data.get('format')!r}; upgrade styletryon?", argument=str(path)
         )
     unknown = sorted(set(data) - {"format", "class", *kinds})
     if unknown:
         raise CheckpointError(
             f"expected keys among {sorted(kinds)}, got unknown {unknown} of a {data.get('class')}; load it by "
             "the class that wrote it",
-            argument=path,
+            argument=str(path),
         )
     try:
         return {
             name: None if data.get(name) is None else from_dict(kind, data[name]) for name, kind in kinds.items()
         }
     except (ConfigError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{error}", argument=path) from error
+        raise CheckpointError(f"{error}", argument=str(path)) from error
 
 
 def load_weights(folder: Path, network: nn.Module) -> None:

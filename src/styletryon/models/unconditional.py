@@ -115,7 +115,9 @@ class UnconditionalStyleGAN2(StyleGenerator):
         path = storage.find(folder)
         config = storage.load_configs(path, {"stylegan2": StyleGAN2Config})["stylegan2"]
         if not isinstance(config, StyleGAN2Config):
-            raise CheckpointError("expected the numbers of an UnconditionalStyleGAN2", argument=path / 'config.json')
+            raise CheckpointError(
+                "expected the numbers of an UnconditionalStyleGAN2", argument=str(path / "config.json")
+            )
         with torch.inference_mode(False):  # weights made inside it could never be differentiated through
             model = cls(config)
             storage.load_weights(path, model)

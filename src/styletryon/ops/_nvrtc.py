@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from styletryon._files import write_atomically
+from styletryon._files import write_bytes
 from styletryon.errors import BackendUnavailableError
 
 Arg: TypeAlias = "tuple[float, type[ctypes._SimpleCData[Any]]]"
@@ -335,10 +335,7 @@ def _read(path: Path, key: bytes) -> bytes | None:
 
 
 def _write(path: Path, key: bytes, image: bytes) -> None:
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(_seal(key, image) + image)
-
-    write_atomically(path, write)
+    write_bytes(path, _seal(key, image) + image)
     for part in path.parent.glob(".*.part"):  # Of processes that were killed while they wrote.
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > _STALE_SECONDS:
