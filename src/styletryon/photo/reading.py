@@ -6,27 +6,29 @@ import contextlib
 import io
 import os
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard, Union
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
-from torch import Tensor
 
 from styletryon.errors import (
     ImageError,
     ImageNotFoundError,
 )
 
-ImageLike = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any] | Tensor
-)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ImageLike = Union[
+    str, os.PathLike[str], bytes, bytearray, memoryview, IO[bytes], Image.Image, NDArray[Any], "Tensor"
+]
 """What stands for a picture: a path, the bytes of a file, a file opened for reading them, a PIL image, an `(H, W, 3)`
 array of uint8 or of floats in [0, 1], or a `(3, H, W)` tensor of floats in [0, 1] or of uint8. Channels are red, green
 and blue, in this order."""
@@ -101,7 +103,7 @@ def read_image(image: ImageLike, *, name: str = "image", max_aspect: float = MAX
         return _read_pil(image, name, max_aspect)
     if isinstance(image, np.ndarray):
         return _read_array(image, name, max_aspect)
-    if isinstance(image, Tensor):
+    if _is_tensor(image):
         return _read_tensor(image, name, max_aspect)
     if callable(getattr(image, "read", None)):
         return _read_stream(image, name, max_aspect)
@@ -226,7 +228,7 @@ def _read_array(array: NDArray[Any], name: str, max_aspect: float) -> Image.Imag
         if array.dtype == np.uint8:
             return Image.fromarray(np.array(array, order="C"))  # A copy: it must not follow the caller's array.
         if np.issubdtype(array.dtype, np.floating):
-            return _from_unit(torch.from_numpy(array.astype(np.float32, order="C")), name)
+            return _from_unit(array, name)
     if array.ndim == 2:
         mend = "stack a grey picture thrice: np.stack([image] * 3, axis=-1)"
     elif array.ndim == 4:
@@ -249,17 +251,25 @@ def _read_array(array: NDArray[Any], name: str, max_aspect: float) -> Image.Imag
     )
 
 
+def _is_tensor(image: object) -> TypeGuard[Tensor]:
+    """Say whether it is a tensor, without importing torch: who passes one has imported it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
+
+
 def _read_tensor(tensor: Tensor, name: str, max_aspect: float) -> Image.Image:
+    import torch
+
     shape = tuple(tensor.shape)
     if tensor.ndim == 4 and shape[0] == 1:
         tensor = tensor[0]
     if tensor.ndim == 3 and tensor.shape[0] == 3:
         _check_size(tensor.shape[2], tensor.shape[1], name, max_aspect)
-        pixels = tensor.detach().permute(1, 2, 0)
+        pixels = tensor.detach().cpu().permute(1, 2, 0)
         if tensor.dtype == torch.uint8:
-            return Image.fromarray(np.array(pixels.cpu().numpy(), order="C"))
+            return Image.fromarray(np.array(pixels.numpy(), order="C"))
         if tensor.is_floating_point():
-            return _from_unit(pixels, name)
+            return _from_unit(pixels.to(torch.float32).numpy(), name)
     if tensor.ndim == 4:
         mend = "pass one picture at a time: image[0]"
     elif tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[0] == 1):
@@ -280,19 +290,19 @@ def _read_tensor(tensor: Tensor, name: str, max_aspect: float) -> Image.Image:
     )
 
 
-def _from_unit(values: Tensor, name: str) -> Image.Image:
+def _from_unit(values: NDArray[Any], name: str) -> Image.Image:
     """Turn `(H, W, 3)` floats in [0, 1] into a picture."""
-    pixels = values.to("cpu", torch.float32)
-    if not bool(torch.isfinite(pixels).all()):
+    pixels = values.astype(np.float32, order="C")
+    if not np.isfinite(pixels).all():
         raise ImageError("expected finite values in [0, 1], got NaN or infinity", argument=name)
-    low, high = pixels.min().item(), pixels.max().item()
+    low, high = float(pixels.min()), float(pixels.max())
     if low < -1e-3 or high > 1 + 1e-3:  # The slack is for what rounding in half precision and resizing leave.
         raise ImageError(
             f"expected values in [0, 1], got {low:.4g} to {high:.4g}; did you pass 0..255 or [-1, 1]? "
             f"Then pass image / 255 or (image + 1) / 2",
             argument=name,
         )
-    return Image.fromarray((pixels.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy())
+    return Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
 
 
 @contextmanager
