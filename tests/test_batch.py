@@ -74,6 +74,16 @@ def test_every_row_is_tried_on_and_each_photograph_projected_once(photos: Path, 
     assert {"seconds", "person_reconstruction_psnr", "garment_reconstruction_psnr"} <= set(first.report)
 
 
+def test_names_of_its_own_fit_file_systems_that_count_bytes(photos: Path) -> None:
+    long = "長い名前" * 20  # 240 bytes; two would not go into one name
+    table = write(photos, [{"person": f"{long}.png", "garment": f"{long}.png"}] * 2, "long.csv")
+    first, second = read_table(table)
+    assert not first.fault
+    assert first.out.startswith("000002-長い名前")
+    assert first.out != second.out
+    assert max(len(os.fsencode(row.out)) for row in (first, second)) <= 255
+
+
 def test_a_row_gives_the_picture_of_the_single_call(photos: Path, tmp_path: Path) -> None:
     table = write(photos, [pair(0, 1, out="a.png"), pair(3, 4, out="b.png")], "single.csv")
     run(table, tmp_path, detail=False)

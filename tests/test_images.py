@@ -731,11 +731,12 @@ def test_a_failed_save_leaves_what_stood_there(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "a.png"
     path.write_bytes(b"precious")
 
-    def half(self: Image.Image, target: Path, **_: object) -> None:
-        Path(target).write_bytes(b"half")
+    def half(self: Path, _: bytes) -> int:
+        with open(self, "wb") as file:
+            file.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(Image.Image, "save", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(SaveError, match="disk full"):
         save_image(Image.fromarray(smooth()), path)
     assert path.read_bytes() == b"precious"
@@ -744,8 +745,8 @@ def test_a_failed_save_leaves_what_stood_there(tmp_path: Path, monkeypatch: pyte
 
 def test_save_errors(tmp_path: Path) -> None:
     picture = Image.fromarray(smooth())
-    for name in ("a", "a.xyz", "a.txt"):
-        with pytest.raises(SaveError, match=r"ends in \.png, \.jpg or \.webp"):
+    for name in ("a", "a.xyz", "a.txt", "a.gif", "a.eps"):  # A GIF has 256 colours.
+        with pytest.raises(SaveError, match=r"ends in \.png, \.jpg, .* or \.tiff, got"):
             save_image(picture, tmp_path / name)
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(SaveError, match="got the folder"):
@@ -754,6 +755,37 @@ def test_save_errors(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="cannot write") as caught:
         save_image(picture, tmp_path / "file" / "a.png")
     assert isinstance(caught.value, OSError)
+
+
+@pytest.mark.parametrize(("format", "kind"), [(None, "PNG"), ("jpg", "JPEG"), ("WEBP", "WEBP"), ("tiff", "TIFF")])
+def test_pictures_are_saved_to_open_files(tmp_path: Path, format: str | None, kind: str) -> None:
+    stream = io.BytesIO(b"before ")
+    stream.seek(0, os.SEEK_END)
+    save_image(Image.fromarray(smooth()), stream, format=format)
+    assert not stream.closed
+    assert stream.getvalue().startswith(b"before ")
+    with Image.open(io.BytesIO(stream.getvalue()[7:])) as written:
+        assert written.format == kind
+    save_image(Image.fromarray(smooth()), tmp_path / "named.any", format=format or "png")
+    with Image.open(tmp_path / "named.any") as written:
+        assert written.format == kind
+
+
+def test_open_files_that_cannot_be_written(tmp_path: Path) -> None:
+    picture = Image.fromarray(smooth())
+    with open(tmp_path / "text", "w") as text, pytest.raises(SaveError, match="'wb'"):
+        save_image(picture, text)  # type: ignore[arg-type]
+    closed = io.BytesIO()
+    closed.close()
+    with pytest.raises(SaveError, match="closed"):
+        save_image(picture, closed)
+    with pytest.raises(SaveError, match=r"^path: expected a path or a file .*, got int$"):
+        save_image(picture, 3)  # type: ignore[arg-type]
+    with pytest.raises(SaveError, match=r"^format: expected png, .*, got 'gif'"):
+        save_image(picture, io.BytesIO(), format="gif")
+    with pytest.raises(SaveError, match="70000x16"):  # JPEG's largest side is 65535
+        save_image(Image.new("RGB", (70_000, 16)), tmp_path / "a.jpg")
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
 # ---------------------------------------------------------------------------------------------------------- framing

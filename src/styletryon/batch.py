@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon._files import append_line, write_text
+from styletryon._files import append_line, shortened, write_text
 from styletryon._photographs import Prepared, called, is_dress, make_projector, prepare, project_prepared
 from styletryon.api import KnownGenerator, ModelLike, load_model
 from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
@@ -177,7 +177,8 @@ def _read_row(line: int, cells: Mapping[str | None, Any], folder: Path, region: 
         _region(chosen)
     except StyleTryOnError as error:
         faults.append(str(error))
-    stems = [re.sub(r"[^\w.-]+", "_", Path(values[name]).stem) for name in ("person", "garment")]
+    # The longest name, of 255 bytes, holds two of them.
+    stems = [shortened(re.sub(r"[^\w.-]+", "_", Path(values[name]).stem), 100) for name in ("person", "garment")]
     out = values["out"] or f"{line:06d}-{stems[0]}-{stems[1]}.png"
     if Path(out).is_absolute() or ".." in Path(out).parts:
         faults.append(f"out: expected a name inside the output folder, got {out!r}")

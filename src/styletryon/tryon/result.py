@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import IO, TYPE_CHECKING, final
 
 import numpy as np
 import torch
@@ -165,16 +165,17 @@ class TryOnResult:
             garment_image=to_pil(targets.garment.image[at].float()) if theirs is None else theirs.photo,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture in the format that the name's ending says.
+    def save(self, path: str | os.PathLike[str] | IO[bytes], *, format: str | None = None) -> None:
+        """Write the picture.
 
         Args:
-            path: Where to.
+            path: Where to, or a file opened in binary mode.
+            format: "png", "jpg", "webp", "bmp" or "tiff". None for what the name's ending says; for an open file, PNG.
 
         Raises:
             SaveError: If it cannot be written. What stood there before still stands.
         """
-        save_image(self.image, path)
+        save_image(self.image, path, format=format)
 
     def figure(self, *, height: int | None = None, gap: int = 8) -> Image.Image:
         """Lay person, garment and try-on side by side.
