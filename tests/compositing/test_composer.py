@@ -190,13 +190,28 @@ def test_nothing_to_change_and_nothing_to_see() -> None:
 
 @pytest.mark.parametrize("extent", [(16, 16), (17, 40), (64, 48), (300, 90)])
 def test_photographs_of_any_size_and_frames_that_reach_out(extent: tuple[int, int]) -> None:
+    """The garment appears where the frame says, in its own colour, and far from it no pixel changes."""
     height, width = extent
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
-    tall = 1.3 * height
-    frame = Frame((-3.5, -0.1 * height, -3.5 + tall * 0.75, tall - 0.1 * height), extent, SIZE)
+    across, down = (1.3 * 0.75 * height, 1.3 * height)
+    # The sides of the frame reach beyond the photograph: the figure's middle is the photograph's.
+    frame = Frame(((width - across) / 2, -0.1 * height, (width + across) / 2, down - 0.1 * height), extent, SIZE)
     image, mask = compose(Source(photo, frame), scene(40, RED), scene(36, BLUE))
     assert image.size == photo.size
-    assert bool(torch.isfinite(mask).all())
+    assert mask.shape == SIZE
+    assert 0 <= float(mask.min()) <= float(mask.max()) <= 1
+    rows = (np.arange(height) + 0.5 - frame.box[1]) / down * SIZE[0]
+    columns = (np.arange(width) + 0.5 - frame.box[0]) / across * SIZE[1]
+
+    def within(top: int, bottom: int, left: int, right: int) -> NDArray[np.bool_]:
+        return np.outer((rows > top) & (rows < bottom), (columns > left) & (columns < right))
+
+    before, after = np.asarray(photo).astype(int), np.asarray(image).astype(int)
+    garment, beyond = within(22, 34, 17, 31), ~within(6, 52, 6, 42)
+    assert garment.any()
+    assert beyond.any()
+    assert np.abs(after[garment] - (np.array(BLUE) + 1) * 127.5).max() < 12
+    assert np.array_equal(after[beyond], before[beyond])
 
 
 def test_a_figure_that_fills_the_picture_has_no_backdrop() -> None:
