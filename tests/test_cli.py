@@ -478,13 +478,6 @@ class TestPrepare:
             assert cli.main(["prepare", str(photos), out, *options]) == 2
             assert said in capsys.readouterr().err
 
-    def test_labels_are_asked_for_where_there_is_no_parser(
-        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        monkeypatch.delattr(styletryon, "estimate_labels", raising=False)
-        assert cli.main(["prepare", str(photos / "images"), str(tmp_path / "out")]) == 2
-        assert "labels: expected label pictures or a parser" in capsys.readouterr().err
-
     def test_the_bundled_parser_finds_labels(
         self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

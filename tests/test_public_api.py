@@ -6,6 +6,7 @@ through a deprecation. `python -m tests.test_public_api` writes the file anew.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 import styletryon
+from tests._support.process import SOURCE, run_python
 
 SNAPSHOT = Path(__file__).with_name("public_api.json")
 MODULES = ("styletryon", "styletryon.errors", "styletryon.features", "styletryon.interop", "styletryon.losses",
@@ -74,12 +76,49 @@ def surface() -> dict[str, Any]:
     }
 
 
-def test_all_is_sorted_and_exact() -> None:
-    names = styletryon.__all__
-    assert list(names) == sorted(names)
-    public = {name for name in vars(styletryon) if not name.startswith("_")} | {"__version__"}
-    submodules = {name for name in public if isinstance(getattr(styletryon, name), ModuleType)}
-    assert set(names) - submodules == public - submodules - {"annotations"}
+LAZY = ("styletryon", "styletryon.app", "styletryon.photo", "styletryon.tryon")
+"""Packages whose names are imported on first use."""
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_lazy_names_are_listed_found_and_shown_to_type_checkers(name: str) -> None:
+    package = importlib.import_module(name)
+    assert package.__file__ is not None
+    tree = ast.parse(Path(package.__file__).read_text(encoding="utf-8"))
+    (checking,) = [node for node in tree.body if isinstance(node, ast.If)]
+    shown = {alias.name: node.module for node in checking.body for alias in node.names}  # type: ignore[attr-defined]
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} | {"__version__"}
+    assert set(package.__all__) <= set(shown) | defined
+    assert set(package.__all__) <= set(dir(package))
+    for public in set(shown) & set(package.__all__):
+        home = importlib.import_module(shown[public])
+        assert getattr(package, public) is getattr(home, public)
+    with pytest.raises(AttributeError, match="has no attribute 'tryon_on'"):
+        _ = package.tryon_on
+
+
+def test_packages_and_modules_are_there_without_being_imported() -> None:
+    script = (
+        "import styletryon; print(styletryon.labels.Label.TOP.value, styletryon.metrics.evaluate.__name__,"
+        " set(dir(styletryon)) >= {'data', 'losses', 'training', 'try_on'})"
+    )
+    assert run_python("-c", script).stdout == "4 evaluate True\n"
+
+
+def test_type_checkers_know_every_name_and_no_other(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    names = "\n".join(f"reveal_type(styletryon.{name})" for name in styletryon.__all__ if name not in LAZY)
+    (tmp_path / "user.py").write_text(f"import styletryon\n{names}\nstyletryon.tryon_on\n")
+    configuration = tmp_path / "mypy.ini"
+    configuration.write_text("[mypy]\nignore_missing_imports = True\nfollow_imports = silent\n")
+    result = run_python(
+        *("-m", "mypy", "--config-file", configuration, "--cache-dir", tmp_path / "cache", tmp_path / "user.py"),
+        environment={"MYPYPATH": str(SOURCE)},
+    )
+    revealed = [line for line in result.stdout.splitlines() if "Revealed type" in line]
+    assert len(revealed) == len(styletryon.__all__), result.stdout + result.stderr
+    assert not [line for line in revealed if '"Any"' in line]
+    assert 'Module has no attribute "tryon_on"' in result.stdout
 
 
 def test_the_contract_is_there() -> None:

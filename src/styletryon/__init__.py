@@ -5,23 +5,52 @@
 
 from __future__ import annotations
 
-from styletryon import errors, features, losses, ops
+from typing import TYPE_CHECKING
+
+from styletryon._lazy import lazy_names
 from styletryon._version import __version__
-from styletryon.api import estimate_labels, estimate_pose, generate, load_model, project, try_on
-from styletryon.features import VGG16Features
-from styletryon.latent import Latent
-from styletryon.losses import (
-    EditingLocalizationLoss,
-    GarmentLoss,
-    IdentityLoss,
-    TryOnLoss,
-    TryOnState,
-    TryOnTargets,
-)
-from styletryon.models import PoseEncoder, PoseStyleGAN2
-from styletryon.pose import Pose
-from styletryon.projection import LatentProjector
-from styletryon.tryon import TryOnOptimizer, TryOnResult
+
+if TYPE_CHECKING:
+    from styletryon import errors, features, losses, ops
+    from styletryon.api import estimate_labels, estimate_pose, generate, load_model, project, try_on
+    from styletryon.features import VGG16Features
+    from styletryon.latent import Latent
+    from styletryon.losses import (
+        EditingLocalizationLoss,
+        GarmentLoss,
+        IdentityLoss,
+        TryOnLoss,
+        TryOnState,
+        TryOnTargets,
+    )
+    from styletryon.models import PoseEncoder, PoseStyleGAN2
+    from styletryon.pose import Pose
+    from styletryon.projection import LatentProjector
+    from styletryon.tryon import TryOnOptimizer, TryOnResult
+else:
+    # Type checkers do not see this, so that they tell a misspelt name.
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "api": ("estimate_labels", "estimate_pose", "generate", "load_model", "project", "try_on"),
+            "features": ("VGG16Features",),
+            "latent": ("Latent",),
+            "losses": (
+                "EditingLocalizationLoss",
+                "GarmentLoss",
+                "IdentityLoss",
+                "TryOnLoss",
+                "TryOnState",
+                "TryOnTargets",
+            ),
+            "models": ("PoseEncoder", "PoseStyleGAN2"),
+            "pose": ("Pose",),
+            "projection": ("LatentProjector",),
+            "tryon": ("TryOnOptimizer", "TryOnResult"),
+        },
+        modules=("api", "app", "batch", "compositing", "data", "errors", "features", "generator", "interop", "labels",
+                 "latent", "losses", "metrics", "models", "ops", "photo", "pose", "projection", "training", "tryon"),
+    )  # fmt: skip
 
 __all__ = [
     "EditingLocalizationLoss",

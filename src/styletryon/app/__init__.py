@@ -19,11 +19,14 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from styletryon.app.room import Fitting, FittingRoom
+from styletryon._lazy import lazy_names
 from styletryon.errors import DependencyError
 
 if TYPE_CHECKING:
+    from styletryon.app.room import Fitting, FittingRoom
     from styletryon.app.server import Server
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"room": ("Fitting", "FittingRoom")})
 
 __all__ = ["Fitting", "FittingRoom", "serve"]
 

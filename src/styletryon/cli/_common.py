@@ -13,7 +13,7 @@ import styletryon
 from styletryon._files import write_text
 from styletryon.errors import RangeError, StyleTryOnError
 from styletryon.labels import REGIONS, Label
-from styletryon.tryon import PRESETS
+from styletryon.tryon.presets import PRESETS
 
 Commands = Any  # argparse keeps the class of `add_subparsers` to itself
 

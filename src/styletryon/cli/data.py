@@ -80,19 +80,13 @@ def _prepare(arguments: argparse.Namespace) -> None:
             arguments.photos,
             arguments.out,
             keypoints=None if arguments.keypoints is None else _read_keypoints(arguments.keypoints),
-            parser=_bundled_parser(),
+            parser=lambda image, pose: styletryon.estimate_labels(image, pose=pose),
             progress=stages,
             **options,
         )
     if not arguments.quiet:
         print(result.table())
         print(arguments.out)
-
-
-def _bundled_parser() -> Any:
-    """Return the bundled parser of clothes as `prepare` calls it, None where this version has none."""
-    estimate = getattr(styletryon, "estimate_labels", None)
-    return None if estimate is None else lambda image, pose: estimate(image, pose=pose)
 
 
 def _read_keypoints(file: Path) -> dict[str, Any]:

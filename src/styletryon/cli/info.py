@@ -11,7 +11,6 @@ import styletryon
 from styletryon._version import __version__
 from styletryon.cli._common import Commands, add_command
 from styletryon.errors import StyleTryOnError
-from styletryon.models.storage import BUNDLED
 
 
 def add_commands(commands: Commands) -> None:
@@ -25,6 +24,8 @@ def _add_info(commands: Commands) -> None:
 
 def _info(arguments: argparse.Namespace) -> None:
     import torch
+
+    from styletryon.models.storage import BUNDLED
 
     del arguments
     rows = [

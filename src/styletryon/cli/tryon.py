@@ -6,10 +6,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import styletryon
-from styletryon._photographs import called
+from styletryon import photo  # its names are imported when they are used
 from styletryon.cli._common import (
     Commands,
     Explain,
@@ -21,9 +21,10 @@ from styletryon.cli._common import (
     write_json,
 )
 from styletryon.errors import PoseError, RangeError
-from styletryon.photo import read_image, save_image, to_pil
-from styletryon.pose import Pose
-from styletryon.tryon import PRESETS
+from styletryon.tryon.presets import PRESETS
+
+if TYPE_CHECKING:
+    from styletryon.pose import Pose
 
 
 def add_commands(commands: Commands) -> None:
@@ -60,15 +61,15 @@ def _demo(arguments: argparse.Namespace) -> None:
         garment.image,
         region=arguments.region,
         model=arguments.model,
-        person_pose=Pose(torch.from_numpy(person.keypoints), DEMO_SIZE),
-        garment_pose=Pose(torch.from_numpy(garment.keypoints), DEMO_SIZE),
+        person_pose=styletryon.Pose(torch.from_numpy(person.keypoints), DEMO_SIZE),
+        garment_pose=styletryon.Pose(torch.from_numpy(garment.keypoints), DEMO_SIZE),
         preset=arguments.preset,
         seed=arguments.seed,
         device=arguments.device,
         progress=wants_progress(arguments),
     )
     result.save(arguments.out / "tryon.png")
-    save_image(result.figure(), arguments.out / "figure.png")
+    photo.save_image(result.figure(), arguments.out / "figure.png")
     write_json(result.report, arguments.out / "report.json")
     if not arguments.quiet:
         print(summary(result))
@@ -118,7 +119,7 @@ def _try_on(arguments: argparse.Namespace) -> None:
     )
     result.save(arguments.out)
     if arguments.figure is not None:
-        save_image(result.figure(), arguments.figure)
+        photo.save_image(result.figure(), arguments.figure)
     if arguments.report is not None:
         write_json(result.report, arguments.report)
     if not arguments.quiet:
@@ -147,9 +148,11 @@ def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:
         if picture.stem not in points:
             raise PoseError(f"expected an entry {picture.stem!r} in {str(file)!r}, got none; add it", argument=option)
         points = points[picture.stem]
-    photo = read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
+    from styletryon._photographs import called
+
+    image = photo.read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
     with called({"keypoints": f"{option} {file.name}"}):
-        return Pose(points, (photo.height, photo.width))
+        return styletryon.Pose(points, (image.height, image.width))
 
 
 def _add_project(commands: Commands) -> None:
@@ -183,7 +186,7 @@ def _project(arguments: argparse.Namespace) -> None:
     )
     latent.save(arguments.out)
     if arguments.drawing is not None:
-        save_image(to_pil(model.draw(latent).image), arguments.drawing)
+        photo.save_image(photo.to_pil(model.draw(latent).image), arguments.drawing)
     if arguments.report is not None:
         write_json(latent.report, arguments.report)
     if not arguments.quiet:
@@ -209,15 +212,15 @@ def _generate(arguments: argparse.Namespace) -> None:
     pictures = []
     for seed in range(arguments.seed, arguments.seed + arguments.count):
         latent = styletryon.generate(seed=seed, model=model, truncation=arguments.truncation)
-        picture = to_pil(model.draw(latent).image)
+        picture = photo.to_pil(model.draw(latent).image)
         if arguments.out.suffix:
             pictures.append(picture)
         else:
             path = arguments.out / f"{seed:06d}.png"
-            save_image(picture, path)
+            photo.save_image(picture, path)
             print(path)
     if pictures:
-        save_image(_side_by_side(pictures), arguments.out)
+        photo.save_image(_side_by_side(pictures), arguments.out)
         print(arguments.out)
 
 

@@ -8,15 +8,53 @@ the centre of the top left pixel is (0.5, 0.5).
 
 from __future__ import annotations
 
-from styletryon.photo.framing import MIN_SCORE, Box, Frame, frame_person
-from styletryon.photo.matting import cut_out, matte
-from styletryon.photo.pasting import paste_back
-from styletryon.photo.photograph import Source
-from styletryon.photo.pixels import Colour, from_uint8, from_unit, labels_to_image, to_pil, to_tensor, to_uint8, to_unit
-from styletryon.photo.reading import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, ImageLike, decode_image, read_image
-from styletryon.photo.resampling import border_colour, crop, crop_labels
-from styletryon.photo.saving import save_image
-from styletryon.photo.sheets import contact_sheet
+from typing import TYPE_CHECKING
+
+from styletryon._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from styletryon.photo.framing import MIN_SCORE, Box, Frame, frame_person
+    from styletryon.photo.matting import cut_out, matte
+    from styletryon.photo.pasting import paste_back
+    from styletryon.photo.photograph import Source
+    from styletryon.photo.pixels import (
+        Colour,
+        from_uint8,
+        from_unit,
+        labels_to_image,
+        to_pil,
+        to_tensor,
+        to_uint8,
+        to_unit,
+    )
+    from styletryon.photo.reading import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, ImageLike, decode_image, read_image
+    from styletryon.photo.resampling import border_colour, crop, crop_labels
+    from styletryon.photo.saving import save_image
+    from styletryon.photo.sheets import contact_sheet
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "framing": ("MIN_SCORE", "Box", "Frame", "frame_person"),
+            "matting": ("cut_out", "matte"),
+            "pasting": ("paste_back",),
+            "photograph": ("Source",),
+            "pixels": (
+                "Colour",
+                "from_uint8",
+                "from_unit",
+                "labels_to_image",
+                "to_pil",
+                "to_tensor",
+                "to_uint8",
+                "to_unit",
+            ),
+            "reading": ("MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "ImageLike", "decode_image", "read_image"),
+            "resampling": ("border_colour", "crop", "crop_labels"),
+            "saving": ("save_image",),
+            "sheets": ("contact_sheet",),
+        },
+    )
 
 __all__ = [
     "MAX_ASPECT",

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from styletryon.tryon.baselines import blend, blend_styles, greedy_query, layer_split, swap
-from styletryon.tryon.optimizer import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnStatus
-from styletryon.tryon.presets import PRESETS, Preset, find_preset
-from styletryon.tryon.result import TryOnResult, change_mask
-from styletryon.tryon.targets import make_targets, match_pairs
+from typing import TYPE_CHECKING
+
+from styletryon._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from styletryon.tryon.baselines import blend, blend_styles, greedy_query, layer_split, swap
+    from styletryon.tryon.optimizer import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnStatus
+    from styletryon.tryon.presets import PRESETS, Preset, find_preset
+    from styletryon.tryon.result import TryOnResult, change_mask
+    from styletryon.tryon.targets import make_targets, match_pairs
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "baselines": ("blend", "blend_styles", "greedy_query", "layer_split", "swap"),
+            "optimizer": ("TryOnBatch", "TryOnOptimizer", "TryOnProgress", "TryOnStatus"),
+            "presets": ("PRESETS", "Preset", "find_preset"),
+            "result": ("TryOnResult", "change_mask"),
+            "targets": ("make_targets", "match_pairs"),
+        },
+    )
 
 __all__ = [
     "PRESETS",
