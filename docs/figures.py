@@ -14,7 +14,7 @@ from PIL import Image
 
 import styletryon
 from styletryon.data import paperdoll
-from styletryon.metrics.pairs import sample_pairs
+from styletryon.metrics.rendered_pairs import sample_pairs
 from styletryon.models import PoseStyleGAN2
 from styletryon.photo import contact_sheet, save_image, to_pil
 

@@ -359,9 +359,9 @@ class TestEvaluate:
         ("options", "reason"),
         [
             (["--metrics", "fid"], "--metrics: expected --data with photographs to compare with, got none"),
-            (["--pairs-table", "p.csv", "--pose-following"], "--pose-following: expected one kind of evaluation"),
+            (["--pairs-table", "p.csv", "--pose-transfer"], "--pose-transfer: expected one kind of evaluation"),
             (["--split", "val"], "--split: expected an option that rendered pairs uses"),
-            (["--pose-following", "--methods", "ours"], "--methods: expected an option that --pose-following uses"),
+            (["--pose-transfer", "--methods", "ours"], "--methods: expected an option that --pose-transfer uses"),
             (["--data", "d", "--estimate-poses"], "--estimate-poses: expected an option that --data uses"),
             (["--data", "d", "--metrics", "kid", "--no-cycle"], "--cycle: expected an option that --metrics uses"),
             (["--pairs-table", "p.csv", "--data", "d"], "--data: expected an option that --pairs-table uses"),
@@ -386,7 +386,7 @@ class TestEvaluate:
 
             return function
 
-        for name in ("evaluate", "evaluate_folder", "evaluate_table", "evaluate_generator", "pose_following"):
+        for name in ("evaluate", "evaluate_folder", "evaluate_table", "evaluate_generator", "pose_transfer"):
             monkeypatch.setattr(metrics, name, remember(name))
 
         def run(*options: str) -> dict[str, Any]:
@@ -404,7 +404,8 @@ class TestEvaluate:
         assert run("--data", "d", "--metrics", "fid,kid", "--samples", "9")["name"] == "evaluate_generator"
         assert (called["metrics"], called["samples"], called["pairs"]) == (["fid", "kid"], 9, 64)
         assert run("--data", "d", "--features", "keypoints")["features"].name == "keypoints"
-        assert run("--pose-following", "--data", "d", "--pairs", "3")["name"] == "pose_following"
+        for option in ("--pose-transfer", "--pose-following"):
+            assert run(option, "--data", "d", "--pairs", "3")["name"] == "pose_transfer"
         assert (called["data"], called["pairs"]) == (Path("d"), 3)
 
     def test_bad_rows_of_a_table_are_reported(

@@ -8,6 +8,7 @@ import pytest
 
 OLD = {
     "styletryon.images": {"read_image": "styletryon.photo", "Frame": "styletryon.photo"},
+    "styletryon.metrics": {"pose_following": "styletryon.metrics.pose_transfer"},
     "styletryon.drawing": {"Drawing": "styletryon.generator.GeneratorOutput"},
     "styletryon.interop": {"ParsedDrawer": "styletryon.interop.parsed.ParsedGenerator"},
 }

@@ -22,7 +22,7 @@ from PIL import Image
 import styletryon
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
-from styletryon.metrics.pairs import Pair, sample_pairs
+from styletryon.metrics.rendered_pairs import Pair, sample_pairs
 from styletryon.photo import save_image
 from styletryon.tryon import TryOnOptimizer, TryOnResult
 

@@ -15,7 +15,7 @@ import torch
 
 import styletryon
 from styletryon.labels import REGIONS
-from styletryon.metrics.pairs import Pair, pair_seeds, render_pair
+from styletryon.metrics.rendered_pairs import Pair, pair_seeds, render_pair
 from styletryon.metrics.scoring import pictures, score_pair
 from styletryon.tryon import blend_styles
 

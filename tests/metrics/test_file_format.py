@@ -16,7 +16,7 @@ from styletryon.metrics import (
     evaluate_folder,
     evaluate_generator,
     evaluate_table,
-    pose_following,
+    pose_transfer,
 )
 from styletryon.metrics.report import FORMAT_VERSION
 from styletryon.models import PoseStyleGAN2
@@ -54,7 +54,7 @@ def run(kind: str, model: PoseStyleGAN2, folder: Path, table: Path) -> Evaluatio
         return evaluate_table(model, table, **quick)
     if kind == "generator":
         return evaluate_generator(model, folder, pairs=1, preset="fast")
-    return pose_following(model, pairs=1, preset="fast", data=folder if kind == "pose_folder" else None)
+    return pose_transfer(model, pairs=1, preset="fast", data=folder if kind == "pose_folder" else None)
 
 
 def test_the_guide_lists_every_kind() -> None:

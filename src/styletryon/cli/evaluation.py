@@ -12,7 +12,7 @@ from styletryon.errors import ConfigError
 from styletryon.labels import REGIONS
 
 _USES = {
-    "--pose-following": {"data", "split"},
+    "--pose-transfer": {"data", "split"},
     "--pairs-table": {"methods", "features", "feature_weights", "cycle"},
     "--metrics": {"data", "split", "samples", "features", "feature_weights"},
     "--data": {"data", "split", "methods", "features", "feature_weights", "cycle"},
@@ -40,7 +40,9 @@ def _add_evaluate(commands: Commands) -> None:
         help="the generator itself against the photographs of --data: some of fid,kid,reconstruction,pose",
     )
     what.add_argument("--pairs-table", type=Path, metavar="CSV", help="pairs of photographs out of a table")
-    what.add_argument("--pose-following", action="store_true", help="new poses, of figures or of --data")
+    what.add_argument(
+        "--pose-transfer", "--pose-following", action="store_true", help="new poses, of figures or of --data"
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--split", help="split of --data (default: val)")
     how.add_argument("--methods", metavar="LIST", help="names of methods or groups (default: all that can be had)")
@@ -70,7 +72,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _what(arguments: argparse.Namespace) -> str:
     asked = {
-        "--pose-following": arguments.pose_following,
+        "--pose-transfer": arguments.pose_transfer,
         "--pairs-table": arguments.pairs_table is not None,
         "--metrics": arguments.metrics is not None,
         "--data": arguments.data is not None,
@@ -114,8 +116,8 @@ def _measure(what: str, model: Any, given: dict[str, Any], arguments: argparse.N
     if what == "--pairs-table":
         return metrics.evaluate_table(model, arguments.pairs_table, **options)
     options["pairs"] = arguments.pairs
-    if what == "--pose-following":
-        return metrics.pose_following(model, **options)
+    if what == "--pose-transfer":
+        return metrics.pose_transfer(model, **options)
     if what == "--metrics":
         return metrics.evaluate_generator(model, metrics=arguments.metrics.split(","), **options)
     options["region"] = arguments.region

@@ -1,4 +1,4 @@
-"""What the evaluations share: counting, batches, and the account of how a number came about."""
+"""Parts of every evaluation: counting, batches, and the account of how a number came about."""
 
 from __future__ import annotations
 

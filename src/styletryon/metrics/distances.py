@@ -1,4 +1,4 @@
-"""How far apart two sets of pictures are, by the features of each picture: Frechet and kernel distance.
+"""Distances between two sets of pictures, by the features of each picture: Frechet and kernel distance.
 
 Features are `(N, D)` arrays, a row per picture. The distances do not know what network the features came from, and
 numbers of different networks, picture sizes or preparations cannot be compared: `styletryon.metrics.networks` keeps
@@ -19,7 +19,7 @@ from styletryon.errors import RangeError, ShapeError
 Array = NDArray[Any]
 
 SUBSETS = 100
-"""How many subsets the kernel distance is averaged over, as its authors did."""
+"""Number of subsets that the kernel distance is averaged over, as its authors did."""
 
 SUBSET_SIZE = 1000
 """Largest number of pictures in such a subset, as its authors had it."""

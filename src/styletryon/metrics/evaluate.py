@@ -25,7 +25,7 @@ from styletryon.metrics._shared import (
     stack_poses,
 )
 from styletryon.metrics.methods import DEFAULT_METHODS, METHODS, Bench, Losses, ProjectedPairs
-from styletryon.metrics.pairs import Pair, pair_seeds, render_pair
+from styletryon.metrics.rendered_pairs import Pair, pair_seeds, render_pair
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_pair
 from styletryon.photo import to_pil

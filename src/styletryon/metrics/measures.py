@@ -256,7 +256,7 @@ def mean_iou(labels: Array, truth: Array, *, min_pixels: int = MIN_CLASS_PIXELS)
 # --------------------------------------------------------------------------------------------------------- poses
 @dataclass(frozen=True)
 class PoseErrors:
-    """How far the keypoints in a picture are from those that were asked for.
+    """Distances of the keypoints in a picture from those that were asked for.
 
     Attributes:
         error: Mean distance as a share of the torso's length.
@@ -304,7 +304,7 @@ def keypoint_errors(found: Array, asked: Array, size: tuple[int, int]) -> PoseEr
 # ------------------------------------------------------------------------------------------------------- texture
 @dataclass(frozen=True)
 class Texture:
-    """How much of the truth's pattern is drawn; all three are 1 for the truth itself.
+    """The share of the truth's pattern that is drawn; all three are 1 for the truth itself.
 
     Attributes:
         contrast: Standard deviation of the drawn detail over that of the truth's detail. Noise and folds raise it too.

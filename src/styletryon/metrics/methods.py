@@ -89,7 +89,7 @@ class _Unlearnt:
 
 
 class Bench:
-    """What the methods share: the generator, the settings, and what was chosen on other seeds.
+    """The ground that the methods share: the generator, the settings, and what was chosen on other seeds.
 
     Args:
         model: The generator.
@@ -417,7 +417,7 @@ DEFAULT_METHODS = (
     "best_q",
     "oracle",
 )
-"""What `evaluate` compares unless told otherwise."""
+"""The methods that `evaluate` compares unless others are asked for."""
 
 ABLATION_METHODS = (
     "ours",
@@ -431,7 +431,7 @@ ABLATION_METHODS = (
     "best_q",
     "best_q_per_layer",
 )
-"""What each part of our method is worth."""
+"""Our method with a part left out or exchanged: the value of each part."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"default": DEFAULT_METHODS, "ablations": ABLATION_METHODS, "all": tuple(METHODS)}

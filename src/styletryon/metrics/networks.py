@@ -27,7 +27,7 @@ from styletryon.metrics.distances import Array
 from styletryon.pose import BodyEstimator, BodyNetwork
 
 RESIZE = "bilinear, antialiased, stretched to the size (torch.nn.functional.interpolate)"
-"""How pictures are brought to the size of a network."""
+"""The resampling that brings pictures to the size of a network."""
 
 
 @dataclass(frozen=True, eq=False)

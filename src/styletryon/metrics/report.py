@@ -1,4 +1,4 @@
-"""What a benchmark found, as a value: a table to read and a JSON document to keep."""
+"""The report of an evaluation: a table to read and a JSON document to keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which measures a drawing earns: with the truth of a rendered pair, and without one on photographs."""
+"""Measures of one drawing: against the truth of a rendered pair, and without a truth on photographs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from styletryon.generator import GeneratorOutput
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
 from styletryon.metrics.measures import MIN_UNCOVERED, Array
-from styletryon.metrics.pairs import Pair
+from styletryon.metrics.rendered_pairs import Pair
 from styletryon.photo import to_uint8
 
 MEASURES = (

@@ -1,4 +1,4 @@
-"""Whether a generator draws people in the pose that it is asked for."""
+"""Pose transfer: people drawn in poses that they were not seen in, and the poses that were drawn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from styletryon.metrics._shared import (
     stack_poses,
 )
 from styletryon.metrics.methods import Bench
-from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM, check_seed
+from styletryon.metrics.rendered_pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM, check_seed
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_labels
 from styletryon.photo import frame_person, from_uint8
@@ -62,7 +62,7 @@ class _Moves:
     same: bool
 
 
-def pose_following(
+def pose_transfer(
     model: Generator,
     *,
     data: str | PathLike[str] | None = None,
@@ -126,7 +126,7 @@ def pose_following(
     values: Values = {}
     done = 0
     for batch in moves:
-        _follow(bench, judge, batch, values)
+        _measure(bench, judge, batch, values)
         done += len(batch.own)
         report_progress("pose", done, pairs)
     return EvaluationReport(
@@ -174,7 +174,7 @@ def _photographed(bench: Bench, dataset: FolderDataset, couples: list[tuple[int,
         yield _Moves(from_uint8(people.images), people.pose, photos(people), others.pose, photos(others), same=False)
 
 
-def _follow(bench: Bench, judge: PoseJudge, moves: _Moves, values: Values) -> None:
+def _measure(bench: Bench, judge: PoseJudge, moves: _Moves, values: Values) -> None:
     latent = bench.project(moves.images, moves.pose)
     here, there = bench.draw(latent), bench.draw(latent.with_pose(moves.asked))
     rows = (

@@ -1,4 +1,4 @@
-"""How good a generator is by itself: the people that it makes up, and how well it draws photographs again."""
+"""Evaluation of a generator by itself: the people that it makes up, and photographs that it draws again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from styletryon.metrics.scoring import Picture, pictures, score_labels, score_re
 from styletryon.photo import frame_person, from_uint8
 
 GENERATOR_METRICS = ("fid", "kid", "reconstruction", "pose")
-"""What `evaluate_generator` can measure."""
+"""The measures that `evaluate_generator` knows."""
 
 
 def evaluate_generator(
@@ -129,7 +129,7 @@ def evaluate_generator(
 
 @dataclass(eq=False)
 class _Run:
-    """What is found out about a generator, part by part."""
+    """An evaluation of a generator, part by part."""
 
     bench: Bench
     dataset: FolderDataset

@@ -10,8 +10,8 @@ import pytest
 
 from styletryon.data.paperdoll import sample_stance
 from styletryon.errors import ConfigError, DataError, RangeError
-from styletryon.metrics import EvaluationReport, pose_following
-from styletryon.metrics.pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM
+from styletryon.metrics import EvaluationReport, pose_transfer
+from styletryon.metrics.rendered_pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM
 from styletryon.models import PoseStyleGAN2
 
 POSES = {"keypoint_error", "pck_10", "pck_20"}
@@ -20,7 +20,7 @@ PICTURES = {"label_iou", "fg_psnr", "fg_ssim"}
 
 @pytest.fixture(scope="module")
 def report(model: PoseStyleGAN2) -> EvaluationReport:
-    return pose_following(model, pairs=3, seed=1, preset="fast", batch_size=2)
+    return pose_transfer(model, pairs=3, seed=1, preset="fast", batch_size=2)
 
 
 def test_figures_are_compared_with_their_rendered_truth(report: EvaluationReport) -> None:
@@ -54,7 +54,7 @@ def test_classes_are_broken_down_and_average_to_the_whole(report: EvaluationRepo
 
 
 def test_photographs_are_compared_by_their_poses(model: PoseStyleGAN2, folder: Path) -> None:
-    found = pose_following(model, data=folder, pairs=3, preset="fast", batch_size=2)
+    found = pose_transfer(model, data=folder, pairs=3, preset="fast", batch_size=2)
     assert found.what == "pose_folder"
     assert set(found["own_pose"]) > POSES | PICTURES
     for row in ("new_pose", "photo", "truth"):
@@ -62,13 +62,13 @@ def test_photographs_are_compared_by_their_poses(model: PoseStyleGAN2, folder: P
     assert found["truth"]["keypoint_error"].mean < found["photo"]["keypoint_error"].mean
     assert found.settings["data"] == {"name": folder.name, "split": "val", "photographs": 7}
     assert all(person != other for person, other in found.settings["ids"])
-    again = pose_following(model, data=folder, pairs=2, preset="fast", batch_size=2)
+    again = pose_transfer(model, data=folder, pairs=2, preset="fast", batch_size=2)
     assert again.settings["ids"] == found.settings["ids"][:2]
     assert again.values["truth"]["keypoint_error"] == pytest.approx(found.values["truth"]["keypoint_error"][:2])
 
 
 def test_the_estimator_is_the_callers(model: PoseStyleGAN2, folder: Path, known_pose) -> None:
-    found = pose_following(model, data=folder, pairs=1, preset="fast", estimate_pose=known_pose)
+    found = pose_transfer(model, data=folder, pairs=1, preset="fast", estimate_pose=known_pose)
     assert known_pose.seen == [model.image_size] * 4
     assert found.settings["pose_estimator"] == {"name": "KnownPose()", "weights": "the caller's", "fingerprint": ""}
 
@@ -76,15 +76,15 @@ def test_the_estimator_is_the_callers(model: PoseStyleGAN2, folder: Path, known_
 def test_it_keeps_to_the_figures_of_the_benchmark(model: PoseStyleGAN2) -> None:
     assert sample_stance(FIRST_EVALUATION_SEED) != sample_stance(FIRST_EVALUATION_SEED + SEEDS_PER_STREAM // 2)
     with pytest.raises(RangeError, match="seed: expected a number from 0"):
-        pose_following(model, pairs=1, seed=-1)
+        pose_transfer(model, pairs=1, seed=-1)
     with pytest.raises(RangeError, match="pairs: expected at most 50000"):
-        pose_following(model, pairs=50_001)
+        pose_transfer(model, pairs=50_001)
 
 
 def test_wrong_arguments_are_named(model: PoseStyleGAN2, folder: Path) -> None:
     with pytest.raises(RangeError, match="batch_size: expected at least 1, got 0"):
-        pose_following(model, batch_size=0)
+        pose_transfer(model, batch_size=0)
     with pytest.raises(ConfigError, match="preset: expected one of"):
-        pose_following(model, preset="best")
+        pose_transfer(model, preset="best")
     with pytest.raises(DataError, match="data: expected at least two photographs in split 'one', got 1"):
-        pose_following(model, data=folder, split="one")
+        pose_transfer(model, data=folder, split="one")

@@ -50,7 +50,7 @@ MIN_REGION_SHARE = 0.02
 """A photograph shows a region when this share of its pixels does."""
 
 BASIC_METHODS = ("noop_photo", "noop", "swap", "ours")
-"""What photographs are evaluated with unless told otherwise."""
+"""The methods for photographs unless others are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class _Side:
 
 
 class _Run:
-    """What is found out about pairs of photographs, batch by batch.
+    """An evaluation of pairs of photographs, batch by batch.
 
     Args:
         methods: The methods to compare.

@@ -67,7 +67,7 @@ def test_only_what_is_asked_for_is_done(model: PoseStyleGAN2, folder: Path, monk
         raise AssertionError("not asked for")
 
     monkeypatch.setattr("styletryon.metrics.methods.Bench.project", refuse)
-    monkeypatch.setattr("styletryon.metrics.generated.PoseJudge", refuse)
+    monkeypatch.setattr("styletryon.metrics.generator.PoseJudge", refuse)
     found = evaluate_generator(model, folder, metrics="kid", features=PixelFeatures())
     assert {row: set(measures) for row, measures in found.methods.items()} == {"generated": {"kid"}, "halves": {"kid"}}
     assert found.settings["pose_estimator"] is None
@@ -77,7 +77,7 @@ def test_only_what_is_asked_for_is_done(model: PoseStyleGAN2, folder: Path, monk
 def test_reconstruction_alone_needs_no_network(
     model: PoseStyleGAN2, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("styletryon.metrics.generated.find_set_network", None)
+    monkeypatch.setattr("styletryon.metrics.generator.find_set_network", None)
     found = evaluate_generator(model, folder, metrics=["reconstruction"], pairs=1, preset="fast")
     assert set(found.methods) == {"reconstruction"}
     assert found.settings["features"] is None

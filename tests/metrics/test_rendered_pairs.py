@@ -9,7 +9,7 @@ from styletryon.data.paperdoll import render, sample_figure, wears
 from styletryon.errors import ConfigError, RangeError
 from styletryon.labels import REGIONS, Label
 from styletryon.metrics import measures
-from styletryon.metrics.pairs import (
+from styletryon.metrics.rendered_pairs import (
     FIRST_EVALUATION_SEED,
     FIRST_SELECTION_SEED,
     MAX_SEED,

@@ -13,7 +13,7 @@ from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.features import PixelFeatures
 from styletryon.metrics import METHODS, EvaluationReport, evaluate_folder, evaluate_table
 from styletryon.metrics.methods import Bench, ProjectedPairs
-from styletryon.metrics.photographs import _cycle
+from styletryon.metrics.photo_pairs import _cycle
 from styletryon.models import PoseStyleGAN2
 from styletryon.photo import from_uint8
 
