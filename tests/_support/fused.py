@@ -17,8 +17,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from styletryon.ops import _composite, _kernels
-from styletryon.ops._arguments import Padding
+from styletryon.ops import _kernels, _reference
+from styletryon.ops._arguments import Activation, LayerInputs, LayerSettings, Padding, Resampling
 
 ACTIVATIONS = ("linear", "lrelu", "relu", "sigmoid", "softplus", "swish", "tanh")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -147,19 +147,25 @@ def _bias_act_call(
 ) -> tuple[Call, Tensor, float]:
     def call(path: Any, x: Tensor = x, bias: Tensor = bias, noise: Tensor = noise) -> Tensor:
         leaf = x.detach().requires_grad_(derive)
-        y: Tensor = path.bias_act(leaf, bias, noise, activation, 1.5, None)
+        y: Tensor = path.bias_act(leaf, bias, noise, Activation(activation, 1.5))
         return torch.autograd.grad(y.sum(), leaf)[0] if derive else y
 
-    return call, call(_composite, x.double(), bias.double(), noise.double()), BIAS_ACT_TOLERANCE[x.dtype]
+    return call, call(_reference, x.double(), bias.double(), noise.double()), BIAS_ACT_TOLERANCE[x.dtype]
+
+
+def modulated_conv2d(path: Any, inputs: LayerInputs, up: int, taps: Tensor, demodulate: bool) -> Tensor:
+    """The modulated convolution of an implementation: a styled layer with nothing behind it."""
+    y: Tensor = path.styled_layer(inputs, LayerSettings(up, taps, demodulate))
+    return y
 
 
 def _upfirdn2d_call(x: Tensor, taps: Tensor, up: int, down: int) -> tuple[Call, Tensor, float]:
     def call(path: Any, x: Tensor = x, taps: Tensor = taps) -> Tensor:
-        y: Tensor = path.upfirdn2d(x, taps, up, down, Padding(2, 1, 1, 2), False, 1.5)
+        y: Tensor = path.upfirdn2d(x, Resampling(taps, Padding(2, 1, 1, 2), up, down, gain=1.5))
         return y
 
     tolerance = BIAS_ACT_TOLERANCE[x.dtype] * max(1.0, taps.double().abs().sum().item())
-    return call, call(_composite, x.double(), taps.double()), tolerance
+    return call, call(_reference, x.double(), taps.double()), tolerance
 
 
 def guarded(x: Tensor, side: str) -> Tensor:
@@ -214,8 +220,8 @@ def _check_calls(place: Callable[[Tensor], Tensor]) -> int:
             for order in ("planes", "last"):
                 x = place(in_order(_draw(generator, torch.float16, 2, channels, 5, 3), order))
                 taps = place(torch.ones(4, 4))
-                y = _fused.upfirdn2d(x, taps, up, down, padding, True, 1.0)
-                close(y, _composite.upfirdn2d(x.double(), taps, up, down, padding, True, 1.0), 0.05)
+                resampling = Resampling(taps, padding, up, down, flip_filter=True)
+                close(_fused.upfirdn2d(x, resampling), _reference.upfirdn2d(x.double(), resampling), 0.05)
                 count += 1
     return count
 

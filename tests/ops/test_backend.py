@@ -17,7 +17,8 @@ from torch.autograd import forward_ad
 
 from styletryon import ops
 from styletryon.errors import BackendUnavailableError, ConfigError
-from styletryon.ops import _composite, _dispatch, _modules, _nvrtc
+from styletryon.ops import _dispatch, _modules, _nvrtc, _reference
+from styletryon.ops._arguments import Activation
 from tests._support.stub_backend import StubFused, StubLoader, StubNvrtc, on_cuda
 
 X = torch.ones(1, 2, 4, 4)
@@ -169,7 +170,7 @@ class TestAuto:
     def test_what_has_no_kernels_takes_plain_pytorch_without_a_word(self, machine, told, monkeypatch):
         loader = machine({0: BROKEN})
         x = on_cuda()
-        assert _dispatch.choose(on_cuda(dtype=torch.float8_e5m2)) is _composite
+        assert _dispatch.choose(on_cuda(dtype=torch.float8_e5m2)) is _reference
         seen = []
         torch.func.grad(lambda t: (seen.append(_dispatch.choose(x)), t.sum())[1])(X)
         torch.func.vmap(lambda t: (seen.append(_dispatch.choose(x)), t)[1])(X)
@@ -177,14 +178,14 @@ class TestAuto:
             seen.append(_dispatch.choose(x))
         monkeypatch.setattr(torch.version, "hip", "6.0")
         seen.append(_dispatch.choose(x))
-        assert seen == [_composite] * 4
+        assert seen == [_reference] * 4
         assert loader.loads == []
         assert told == []
 
     def test_a_failure_is_tried_once_told_once_and_remembered(self, machine, told):
         loader = machine({0: BROKEN})
         for _ in range(3):
-            assert _dispatch.choose(on_cuda(0)) is _composite
+            assert _dispatch.choose(on_cuda(0)) is _reference
         assert loader.loads == [0]
         (warning,) = told
         assert warning.category is ops.FusedOpsWarning
@@ -204,7 +205,7 @@ class TestAuto:
     def test_devices_fail_apart_and_the_same_reason_is_told_once(self, machine, told):
         loader = machine({0: BROKEN, 1: BROKEN, 2: BackendUnavailableError("the device is too old; replace it")})
         chosen = [_dispatch.choose(on_cuda(index)) for index in (0, 1, 2, 3, 0, 1, 2, 3)]
-        assert [choice is _composite for choice in chosen] == [True, True, True, False] * 2
+        assert [choice is _reference for choice in chosen] == [True, True, True, False] * 2
         assert loader.loads == [0, 1, 2, 3]
         assert len(told) == 2
         assert [ops.backend_status(index).active for index in range(4)] == ["reference"] * 3 + ["fused"]
@@ -213,7 +214,7 @@ class TestAuto:
         machine({0: ZeroDivisionError("integer\ndivision")})
         x = on_cuda(0)
         kept = weakref.ref(x)
-        assert _dispatch.choose(x) is _composite
+        assert _dispatch.choose(x) is _reference
         assert "an unexpected ZeroDivisionError: integer division; please report it" in str(told[0].message)
         del x
         gc.collect()
@@ -225,7 +226,7 @@ class TestAuto:
             warnings.simplefilter("error")
             with pytest.raises(ops.FusedOpsWarning, match="plain PyTorch"):
                 _dispatch.choose(on_cuda(0))
-            assert _dispatch.choose(on_cuda(0)) is _composite
+            assert _dispatch.choose(on_cuda(0)) is _reference
 
     def test_what_costs_time_is_told_once_though_the_kernels_run(self, machine, told):
         machine()
@@ -243,7 +244,7 @@ class TestAuto:
 
         def first_op(_):
             barrier.wait()
-            return _dispatch.choose(on_cuda(0)) is _composite
+            return _dispatch.choose(on_cuda(0)) is _reference
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             assert set(pool.map(first_op, range(8))) == {bool(failures)}
@@ -253,7 +254,8 @@ class TestAuto:
     def test_compiled_code_chooses_while_it_is_traced(self, machine, told, monkeypatch):
         loader = machine({None: BROKEN})  # The index of the CPU, which stands for a device here.
         monkeypatch.setattr(_dispatch, "_not_made_for", lambda x: None if not _dispatch._is_transformed() else "no")
-        expected = _composite.bias_act(_composite.bias_act(X, None, None, "lrelu", 2.0, None), None, None, "relu", 1, 1)
+        inner = _reference.bias_act(X, None, None, Activation("lrelu", 2.0))
+        expected = _reference.bias_act(inner, None, None, Activation("relu", 1, 1))
         for _ in range(2):
             step = torch.compile(
                 lambda x: ops.bias_act(ops.bias_act(x, gain=2.0), activation="relu", gain=1.0, clamp=1.0),
@@ -261,7 +263,7 @@ class TestAuto:
             )  # fmt: skip
             torch.testing.assert_close(step(X), expected)
         # The oldest torch leaves the answers among the globals of what it compiles, which may be these.
-        code = (lambda x: choose(x).bias_act(x, None, None, "linear", 1.0, None) + 1).__code__  # noqa: F821
+        code = (lambda x: choose(x).bias_act(x, None, None, Activation("linear")) + 1).__code__  # noqa: F821
         inside = types.FunctionType(code, vars(_dispatch))
         torch.compile(inside, fullgraph=True, backend="eager")(X)
         assert callable(_dispatch._obstacle_on)
@@ -315,7 +317,7 @@ class TestCapture:
         loader = machine()
         monkeypatch.setattr(_nvrtc, "is_capturing", lambda: True)
         for _ in range(2):
-            assert _dispatch.choose(on_cuda()) is _composite
+            assert _dispatch.choose(on_cuda()) is _reference
         with ops.use_backend("fused"), pytest.raises(BackendUnavailableError, match=r"call styletryon\.ops\.warm_up"):
             ops.bias_act(on_cuda())
         assert loader.loads == []

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from styletryon import ops
-from styletryon.ops import _composite
+from styletryon.ops import _reference
+from styletryon.ops._arguments import LayerInputs, LayerSettings
 from tests._support.fused import ACTIVATIONS, BIAS_ACT_TOLERANCE, DTYPES, ORDERS, error, every_call, in_order
 
 pytestmark = pytest.mark.gpu
@@ -271,6 +272,9 @@ def test_a_styled_layer_is_its_parts(generator):
     x, weight, styles = numbers(generator, 2, 8, 9, 7), numbers(generator, 6, 8, 3, 3), numbers(generator, 2, 8)
     bias, noise, residual = numbers(generator, 6), numbers(generator, 1, 1, 18, 14), numbers(generator, 2, 6, 18, 14)
     taps = ops.setup_filter([1, 3, 3, 1]).cuda()
-    y = _fused.styled_layer(x, weight, styles, bias, noise, residual, 2, taps, True, "lrelu", 1.4)
-    inner = _composite.modulated_conv2d(x, weight, styles, 2, taps, True) + noise + bias[:, None, None]
+    y = _fused.styled_layer(
+        LayerInputs(x, weight, styles, bias, noise, residual), LayerSettings(2, taps, True, "lrelu", 1.4)
+    )
+    inner = _reference.styled_layer(LayerInputs(x, weight, styles), LayerSettings(2, taps)) + noise
+    inner = inner + bias[:, None, None]
     torch.testing.assert_close(y, torch.nn.functional.leaky_relu(1.4 * inner + residual, 0.2), rtol=1e-4, atol=1e-4)

@@ -23,8 +23,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from styletryon import ops
-from styletryon.ops import _composite, _kernels
-from styletryon.ops._arguments import Padding
+from styletryon.ops import _kernels, _reference
+from styletryon.ops._arguments import Activation, LayerInputs, LayerSettings, Padding, Resampling
 from tests._support import emulator, oracles
 from tests._support.fused import (
     ACTIVATIONS,
@@ -35,6 +35,7 @@ from tests._support.fused import (
     close,
     every_call,
     in_order,
+    modulated_conv2d,
 )
 from tests._support.tiny import tiny_generator, tiny_latent
 
@@ -59,7 +60,7 @@ def numbers(generator: torch.Generator, *shape: int, grad: bool = False) -> torc
 def test_every_16_bit_number_is_read_and_written(dtype):
     bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
     x = bits.view(dtype).reshape(1, 1, 256, 256)
-    y = _fused.bias_act(x, None, None, "linear", 1.0, None)
+    y = _fused.bias_act(x, None, None, Activation("linear"))
     numeric = ~x.isnan()
     assert torch.equal(y.isnan(), x.isnan())
     # Adding the zero that stands for no bias makes -0 a 0.
@@ -126,14 +127,14 @@ def test_gradients_of_bias_act_are_those_of_plain_pytorch(case):
         leaves = [t.detach().to(dtype or t.dtype).requires_grad_() for t in inputs]
         rest = iter(leaves)
         arguments = [next(rest) if t is not None else None for t in (x, bias, noise)]
-        y = path.bias_act(*arguments, activation, gain, clamp)
+        y = path.bias_act(*arguments, Activation(activation, gain, clamp))
         first = torch.autograd.grad(y, leaves, cotangent.to(y.dtype), create_graph=True)
         total = sum(g.to(torch.float64).square().sum() for g in first)
         second = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else [None] * len(leaves)
         zero = [torch.zeros_like(t) for t in leaves]
         return first, [z if s is None else s for s, z in zip(second, zero, strict=True)]
 
-    for actual, exact in zip(derive(_fused, None), derive(_composite, torch.float64), strict=True):
+    for actual, exact in zip(derive(_fused, None), derive(_reference, torch.float64), strict=True):
         for a, e in zip(actual, exact, strict=True):
             close(a, e, 8 * max(BIAS_ACT_TOLERANCE[t.dtype] for t in inputs))
 
@@ -172,8 +173,8 @@ def test_bias_act_at_the_edges_is_plain_pytorch(activation):
     for gain, clamp in itertools.product([1.0, 2.0, -1.0], [None, 0.5, 1.0, 0.0]):
         for dtype in (torch.float32, torch.float16):
             a, b = (torch.tensor(special, dtype=dtype).reshape(1, 1, -1).requires_grad_() for _ in range(2))
-            actual = _fused.bias_act(a, None, None, activation, gain, clamp)
-            expected = _composite.bias_act(b, None, None, activation, gain, clamp)
+            actual = _fused.bias_act(a, None, None, Activation(activation, gain, clamp))
+            expected = _reference.bias_act(b, None, None, Activation(activation, gain, clamp))
             torch.testing.assert_close(actual, expected, equal_nan=True)
             (one,) = torch.autograd.grad(actual.sum(), a)
             (other,) = torch.autograd.grad(expected.sum(), b)
@@ -215,16 +216,18 @@ def test_upfirdn2d_and_its_gradient_are_the_definition(
     generator = torch.Generator().manual_seed(seed)
     x = in_order(numbers(generator, batch, channels, *image).to(dtype), order).requires_grad_()
     taps = numbers(generator, kh, kw).to(_kernels.real(dtype))
-    y = _fused.upfirdn2d(x, taps, up, down, Padding(*padding), flip, 1.5)
+    resampling = Resampling(taps, Padding(*padding), up, down, flip, 1.5)
+    y = _fused.upfirdn2d(x, resampling)
     assert y.dtype == dtype
     double = x.detach().double().contiguous()
-    exact = _composite.upfirdn2d(double, taps.double(), up, down, Padding(*padding), flip, 1.5)
+    resampling = resampling._replace(taps=taps.double())
+    exact = _reference.upfirdn2d(double, resampling)
     tolerance = BIAS_ACT_TOLERANCE[dtype] * max(1.0, taps.abs().sum().item())
     close(y, exact, tolerance)
     cotangent = numbers(generator, *y.shape).to(dtype)
     (grad,) = torch.autograd.grad(y, x, in_order(cotangent, order))
     leaf = double.requires_grad_()
-    exact = _composite.upfirdn2d(leaf, taps.double(), up, down, Padding(*padding), flip, 1.5)
+    exact = _reference.upfirdn2d(leaf, resampling)
     (expected,) = torch.autograd.grad(exact, leaf, cotangent.double())
     close(grad, expected, tolerance)
 
@@ -235,7 +238,7 @@ def test_upfirdn2d_is_the_oracle(factors, order, generator):
     up, down = factors
     x = in_order(numbers(generator, 2, 4, 7, 6).float(), order)
     taps = numbers(generator, 4, 4).float()
-    y = _fused.upfirdn2d(x, taps, up, down, Padding(2, 1, 0, 3), False, 2.0)
+    y = _fused.upfirdn2d(x, Resampling(taps, Padding(2, 1, 0, 3), up, down, gain=2.0))
     expected = oracles.upfirdn2d(x.double().numpy(), taps.double().numpy(), up, down, (2, 1, 0, 3), False, 2.0)
     np.testing.assert_allclose(y.numpy(), expected, rtol=1e-5, atol=1e-5)
 
@@ -248,7 +251,7 @@ def test_upfirdn2d_to_second_order(up, down, padding, generator):
     x, taps = numbers(generator, 1, 2, 3, 4, grad=True), numbers(generator, 2, 3)
 
     def call(x):
-        return _fused.upfirdn2d(x, taps, up, down, Padding(*padding), False, 1.0)
+        return _fused.upfirdn2d(x, Resampling(taps, Padding(*padding), up, down))
 
     assert torch.autograd.gradcheck(call, x)
     assert torch.autograd.gradgradcheck(lambda x: call(x) ** 3, x)
@@ -275,7 +278,7 @@ def test_modulated_conv2d_is_the_definition(seed, batch, channels, image, size, 
     x = in_order(numbers(generator, batch, inputs, *image), order)
     weight, styles = numbers(generator, outputs, inputs, size, size), numbers(generator, batch, inputs)
     taps = numbers(generator, *filter_shape)
-    y = _fused.modulated_conv2d(x, weight, styles, up, taps, demodulate)
+    y = modulated_conv2d(_fused, LayerInputs(x, weight, styles), up, taps, demodulate)
     expected = oracles.modulated_conv2d(x.numpy(), weight.numpy(), styles.numpy(), up, taps.numpy(), demodulate)
     np.testing.assert_allclose(y.numpy(), expected, rtol=1e-9, atol=1e-9)
 
@@ -292,7 +295,7 @@ def test_modulated_conv2d_to_second_order(form, up, generator):
     taps = ops.setup_filter([1, 3, 3, 1])
 
     def call(x, weight, styles):
-        return _fused.modulated_conv2d(x, weight, styles, up, taps, True)
+        return modulated_conv2d(_fused, LayerInputs(x, weight, styles), up, taps, True)
 
     assert torch.autograd.gradcheck(call, arguments, fast_mode=True)
     assert torch.autograd.gradgradcheck(call, arguments, fast_mode=True)
@@ -306,9 +309,10 @@ def test_styled_layer_is_its_parts(up, demodulate, generator):
     noise = numbers(generator, 2, 1, 5 * up, 4 * up, grad=True)
     residual = numbers(generator, 2, 6, 5 * up, 4 * up, grad=True)
     taps = ops.setup_filter([1, 3, 3, 1]).double()
-    inputs = (x, weight, styles, bias, noise, residual)
-    y = _fused.styled_layer(*inputs, up, taps, demodulate, "lrelu", 1.4)
-    inner = _composite.modulated_conv2d(x, weight, styles, up, taps, demodulate) + noise + bias[:, None, None]
+    inputs = LayerInputs(x, weight, styles, bias, noise, residual)
+    y = _fused.styled_layer(inputs, LayerSettings(up, taps, demodulate, "lrelu", 1.4))
+    inner = modulated_conv2d(_reference, LayerInputs(x, weight, styles), up, taps, demodulate)
+    inner = inner + noise + bias[:, None, None]
     expected = torch.nn.functional.leaky_relu(1.4 * inner + residual, 0.2)
     torch.testing.assert_close(y, expected)
     cotangent = numbers(generator, *y.shape)
@@ -350,8 +354,9 @@ def test_float16_does_not_overflow_on_the_way(up, demodulate, generator):
     small = 1.0 if demodulate else 1e-8
     styles = styles * small
     taps = ops.setup_filter([1, 3, 3, 1])
-    y = _fused.modulated_conv2d(x, weight, styles, up, taps, demodulate)
-    expected = _composite.modulated_conv2d(x.double(), weight.double(), styles.double(), up, taps, demodulate)
+    y = modulated_conv2d(_fused, LayerInputs(x, weight, styles), up, taps, demodulate)
+    exact = LayerInputs(x.double(), weight.double(), styles.double())
+    expected = modulated_conv2d(_reference, exact, up, taps, demodulate)
     assert y.dtype == torch.float16
     assert ((y.double() - expected).norm() / expected.norm()).item() < 5e-3
 
@@ -363,9 +368,10 @@ def test_autocast_decides_the_dtype(form, generator):
     weight = torch.randn(outputs, inputs, size, size, generator=generator, requires_grad=True)
     styles = torch.randn(batch, inputs, generator=generator, requires_grad=True)
     taps = ops.setup_filter([1, 3, 3, 1])
-    expected = _composite.modulated_conv2d(x, weight, styles, 2, taps, True)
+    inputs = LayerInputs(x, weight, styles)
+    expected = modulated_conv2d(_reference, inputs, 2, taps, True)
     with torch.autocast("cpu", torch.bfloat16):
-        y = _fused.modulated_conv2d(x, weight, styles, 2, taps, True)
+        y = modulated_conv2d(_fused, inputs, 2, taps, True)
     assert y.dtype == torch.bfloat16
     grads = torch.autograd.grad(y.float().square().sum(), (x, weight, styles))
     exact = torch.autograd.grad(expected.square().sum(), (x, weight, styles))
@@ -413,8 +419,8 @@ def test_compiles_without_a_break(generator):
     taps = ops.setup_filter([1, 3, 3, 1])
 
     def layer(x, bias):
-        y = _fused.bias_act(x, bias, None, "lrelu", 1.4, None)
-        return _fused.upfirdn2d(y, taps, 2, 1, Padding(2, 1, 2, 1), False, 4.0)
+        y = _fused.bias_act(x, bias, None, Activation("lrelu", 1.4))
+        return _fused.upfirdn2d(y, Resampling(taps, Padding(2, 1, 2, 1), up=2, gain=4.0))
 
     expected = layer(x, bias)
     actual = torch.compile(layer, backend="aot_eager", fullgraph=True)(x, bias)
@@ -428,12 +434,12 @@ def test_compiles_without_a_break(generator):
 def test_nothing_is_launched_for_nothing(shape, launches):
     before = len(launches)
     x = torch.zeros(shape, requires_grad=True)
-    y = _fused.bias_act(x, torch.zeros(shape[1], requires_grad=True), None, "lrelu", 1.0, None)
+    y = _fused.bias_act(x, torch.zeros(shape[1], requires_grad=True), None, Activation("lrelu"))
     assert y.shape == shape
     (grad,) = torch.autograd.grad(y.sum(), x)
     assert grad.shape == shape
     if shape[0] == 0 and len(shape) == 4:
-        y = _fused.upfirdn2d(x, torch.ones(4, 4), 2, 1, Padding(2, 1, 2, 1), False, 1.0)
+        y = _fused.upfirdn2d(x, Resampling(torch.ones(4, 4), Padding(2, 1, 2, 1), up=2))
         assert torch.autograd.grad(y.sum(), x)[0].shape == shape
     assert len(launches) == before
 
@@ -446,7 +452,7 @@ def test_threads_do_not_disturb_each_other(generator):
     def work(i):
         with lock:
             leaf = x[i].clone().requires_grad_()
-            y = _fused.bias_act(leaf, None, None, "lrelu", 1.0, None)
+            y = _fused.bias_act(leaf, None, None, Activation("lrelu"))
             results[i] = torch.autograd.grad(y.square().sum(), leaf)[0]
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
@@ -498,7 +504,7 @@ def test_bias_act_beyond_2_to_the_31_elements(dtype, order):
     bias = torch.arange(24.0)
     if order == "last":
         x, out = x.movedim(-1, 1), out.movedim(-1, 1)
-    plan = _kernels.bias_act(out, x, bias, None, None, "lrelu", 1.0, None, last=order == "last")
+    plan = _kernels.bias_act(out, x, bias, None, None, Activation("lrelu"), last=order == "last")
     blocks = math.prod(plan.grid)
     emulator.run(plan, blocks - 1, blocks)
     assert out[0, -1, -1, -1].item() == 26.0
@@ -531,7 +537,7 @@ def test_plans_of_huge_tensors_stay_within_what_a_driver_takes():
         for tensor in (x, torch.empty((shape[0], *shape[2:], shape[1]), device="meta").movedim(-1, 1)):
             last = _kernels.is_last(tensor) is True
             for plan in (
-                _kernels.bias_act(tensor, tensor, None, None, None, "lrelu", 1.0, None, last=last),
+                _kernels.bias_act(tensor, tensor, None, None, None, Activation("lrelu"), last=last),
                 _kernels.upfirdn2d(tensor, tensor, taps, 1, 1, 2, 1, False, 1.0),
             ):
                 emulator.check(plan, emulator.library(plan.source))

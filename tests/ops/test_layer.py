@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 from styletryon import ops
 from styletryon.models.layers import EqualConv2d, StyledConv
-from styletryon.ops import _composite
+from styletryon.ops import _cpu
 from styletryon.ops._layer import channels_last_gradient, equal_conv, halve, styled_layer
 from tests._support.stub_backend import StubFused
 
@@ -222,8 +222,8 @@ def test_gradients_are_put_in_order(generator):
 
 
 def test_the_choice_of_the_form():
-    assert _composite._prefers_folding(torch.zeros(1, 4, 9, 9), torch.zeros(4, 4, 3, 3))
-    assert not _composite._prefers_folding(torch.zeros(4, 4, 3, 3), torch.zeros(4, 4, 3, 3))
+    assert _cpu._prefers_folding(torch.zeros(1, 4, 9, 9), torch.zeros(4, 4, 3, 3))
+    assert not _cpu._prefers_folding(torch.zeros(4, 4, 3, 3), torch.zeros(4, 4, 3, 3))
 
 
 def test_halving_is_an_average_with_gradients_to_second_order(generator):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from styletryon import ops
-from styletryon.ops._composite import Filters
+from styletryon.ops._cpu import Filters
 from styletryon.ops._layer import equal_conv, styled_layer
 
 

@@ -15,6 +15,10 @@ from torch import Tensor
 
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.ops._arguments import (
+    Activation,
+    LayerInputs,
+    LayerSettings,
+    Resampling,
     check_factor,
     check_filter,
     check_float,
@@ -139,7 +143,7 @@ def bias_act(
             raise RangeError(
                 f"expected a number >= 0, got {clamp}; pass None to leave the result unlimited", argument="clamp"
             )
-    return choose(x).bias_act(x, bias, noise, activation, float(gain), clamp)
+    return choose(x).bias_act(x, bias, noise, Activation(activation, float(gain), clamp))
 
 
 def upfirdn2d(
@@ -199,7 +203,7 @@ def upfirdn2d(
             f"{rows} x {columns} (rows x columns); pad more or take a shorter filter",
             argument="padding",
         )
-    return choose(x).upfirdn2d(x, taps, up, down, sides, flip_filter, float(gain))
+    return choose(x).upfirdn2d(x, Resampling(taps, sides, up, down, flip_filter, float(gain)))
 
 
 def upsample2d(x: Tensor, filter: Tensor) -> Tensor:
@@ -328,7 +332,7 @@ def modulated_conv2d(
                 argument="filter",
             )
         taps = check_filter(filter, x, "x")
-    return choose(x).modulated_conv2d(x, weight, styles, up, taps, demodulate)
+    return choose(x).styled_layer(LayerInputs(x, weight, styles), LayerSettings(up, taps, demodulate))
 
 
 def setup_filter(taps: Sequence[float] | Sequence[Sequence[float]] | Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the ops accept: every argument is checked here, so that the implementations can trust what they get."""
+"""The arguments of the ops: checked here, and handed on as values that every implementation takes and trusts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,78 @@ class Padding(NamedTuple):
     right: int
     top: int
     bottom: int
+
+
+class Activation(NamedTuple):
+    """What ends `bias_act`: ``clamp(gain * act(...))``.
+
+    Attributes:
+        name: One of those that `styletryon.ops.bias_act` takes.
+        gain: Factor on the activation.
+        clamp: The result is limited to `[-clamp, clamp]`; None does not limit it.
+    """
+
+    name: str
+    gain: float = 1.0
+    clamp: float | None = None
+
+
+class Resampling(NamedTuple):
+    """Zero insertion, padding, a FIR filter, decimation: all that `upfirdn2d` does to an image.
+
+    Attributes:
+        taps: The filter `(kh, kw)`, a constant.
+        padding: Zeros around the image behind the zero insertion.
+        up: Factor of the zero insertion.
+        down: Factor of the decimation.
+        flip_filter: Whether the filter correlates instead of convolving.
+        gain: Factor on the result.
+    """
+
+    taps: Tensor
+    padding: Padding
+    up: int = 1
+    down: int = 1
+    flip_filter: bool = False
+    gain: float = 1.0
+
+
+class LayerInputs(NamedTuple):
+    """The tensors of a styled layer, all of which may need a gradient.
+
+    Attributes:
+        x: Feature maps `(B, Cin, H, W)`.
+        weight: Filters `(Cout, Cin, k, k)`, `k` odd.
+        styles: One factor per image and input channel, `(B, Cin)`.
+        bias: One number per output channel, `(Cout,)`, or None.
+        noise: `(B or 1, 1, H * up, W * up)`, or None.
+        residual: `(B, Cout, H * up, W * up)`, joins in front of the activation and has the gain already; or None.
+    """
+
+    x: Tensor
+    weight: Tensor
+    styles: Tensor
+    bias: Tensor | None = None
+    noise: Tensor | None = None
+    residual: Tensor | None = None
+
+
+class LayerSettings(NamedTuple):
+    """How a styled layer computes.
+
+    Attributes:
+        up: 1, or 2 to double the size.
+        taps: The low-pass filter for ``up=2``, 2-D, a constant.
+        demodulate: Whether the filters are brought to unit length.
+        activation: "linear" or "lrelu".
+        gain: Factor on convolution, noise and bias; above 0.
+    """
+
+    up: int = 1
+    taps: Tensor | None = None
+    demodulate: bool = True
+    activation: str = "linear"
+    gain: float = 1.0
 
 
 def describe(value: object) -> str:

@@ -25,8 +25,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from styletryon.errors import BackendUnavailableError, ConfigError
-from styletryon.ops import _composite, _kernels, _modules, _nvrtc
-from styletryon.ops._arguments import Padding
+from styletryon.ops import _cpu, _kernels, _modules, _nvrtc, _reference
+from styletryon.ops._arguments import Activation, LayerInputs, LayerSettings, Resampling
+from styletryon.ops._cpu import Filters
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -45,55 +46,14 @@ class FusedOpsWarning(UserWarning):
 class Implementation(Protocol):
     """What a path offers: each op with every argument given and checked."""
 
-    def bias_act(
-        self,
-        x: Tensor,
-        bias: Tensor | None,
-        noise: Tensor | None,
-        activation: str,
-        gain: float,
-        clamp: float | None,
-    ) -> Tensor:
+    def bias_act(self, x: Tensor, bias: Tensor | None, noise: Tensor | None, activation: Activation) -> Tensor:
         """See `styletryon.ops.bias_act`."""
 
-    def upfirdn2d(
-        self,
-        x: Tensor,
-        taps: Tensor,
-        up: int,
-        down: int,
-        padding: Padding,
-        flip_filter: bool,
-        gain: float,
-    ) -> Tensor:
+    def upfirdn2d(self, x: Tensor, resampling: Resampling) -> Tensor:
         """See `styletryon.ops.upfirdn2d`."""
 
-    def modulated_conv2d(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        styles: Tensor,
-        up: int,
-        taps: Tensor | None,
-        demodulate: bool,
-    ) -> Tensor:
-        """See `styletryon.ops.modulated_conv2d`."""
-
-    def styled_layer(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        styles: Tensor,
-        bias: Tensor | None,
-        noise: Tensor | None,
-        residual: Tensor | None,
-        up: int,
-        taps: Tensor | None,
-        demodulate: bool,
-        activation: str,
-        gain: float,
-    ) -> Tensor:
-        """See `styletryon.ops._layer.styled_layer`."""
+    def styled_layer(self, inputs: LayerInputs, settings: LayerSettings, prepared: Filters | None = None) -> Tensor:
+        """See `styletryon.ops._layer.styled_layer`; without bias, noise and activation, `modulated_conv2d`."""
 
 
 class _Forced(threading.local):
@@ -302,7 +262,7 @@ def choose(x: Tensor) -> Implementation:
     """
     requested, requested_by = _requested()
     if requested == "reference":
-        return _composite
+        return _plain(x)
     reason = _not_made_for(x)
     if reason is None:
         reason = _obstacle_on(x.device.index, x.dtype, requested == "fused")
@@ -310,7 +270,11 @@ def choose(x: Tensor) -> Implementation:
             return _fused
     if requested == "fused":
         _refuse(f"a tensor on {x.device}", requested_by, reason)
-    return _composite
+    return _plain(x)
+
+
+def _plain(x: Tensor) -> Implementation:
+    return _cpu if x.device.type == "cpu" else _reference
 
 
 def _refuse(what: str, requested_by: str, reason: str | None) -> NoReturn:

@@ -9,35 +9,22 @@ import torch
 from torch import Tensor
 
 from styletryon.ops import _library  # noqa: F401  It registers the ops that are called below.
-from styletryon.ops._arguments import Padding
-from styletryon.ops._composite import correlate, demodulation_factor, kernel_energy, resampling
+from styletryon.ops._arguments import Activation, LayerInputs, LayerSettings, Resampling
+from styletryon.ops._reference import correlate, demodulation_factor, kernel_energy, upsampling, working_dtype
 
 # Smaller than every number of float16, so that a style or a filter of zeros is divided by no zero.
 _LEAST = 1e-30
+_LINEAR = Activation("linear")
 
 
-def bias_act(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    activation: str,
-    gain: float,
-    clamp: float | None,
-) -> Tensor:
+def bias_act(x: Tensor, bias: Tensor | None, noise: Tensor | None, activation: Activation) -> Tensor:
     """`styletryon.ops.bias_act` with every argument given: one pass."""
-    return _bias_act(x, bias, noise, None, activation, gain, clamp)
+    return _bias_act(x, bias, noise, None, activation)
 
 
-def upfirdn2d(
-    x: Tensor,
-    taps: Tensor,
-    up: int,
-    down: int,
-    padding: Padding,
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
+def upfirdn2d(x: Tensor, resampling: Resampling) -> Tensor:
     """`styletryon.ops.upfirdn2d` with every argument given and a 2-D filter: one pass."""
+    taps, padding, up, down, flip_filter, gain = resampling
     rows = (x.shape[2] * up + padding.top + padding.bottom - taps.shape[0]) // down + 1
     columns = (x.shape[3] * up + padding.left + padding.right - taps.shape[1]) // down + 1
     y: Tensor = torch.ops.styletryon.upfirdn2d.default(
@@ -46,72 +33,38 @@ def upfirdn2d(
     return y
 
 
-def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    up: int,
-    taps: Tensor | None,
-    demodulate: bool,
-) -> Tensor:
-    """`styletryon.ops.modulated_conv2d` with every argument given and a 2-D filter if `up` is 2."""
-    y, scale = _convolve(x, weight, styles, up, taps, demodulate)
-    return y if scale is None else _bias_act(y, None, None, scale, "linear", 1.0, None)
-
-
-def styled_layer(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    residual: Tensor | None,
-    up: int,
-    taps: Tensor | None,
-    demodulate: bool,
-    activation: str,
-    gain: float,
-) -> Tensor:
-    """``act(gain * (modulated_conv2d(x, weight, styles) + noise + bias) + residual)`` for linear or lrelu, `gain` > 0.
+def styled_layer(inputs: LayerInputs, settings: LayerSettings, prepared: object = None) -> Tensor:
+    """`styletryon.ops._layer.styled_layer`; `prepared` is not used.
 
     What follows the convolution and its filter is one pass: the scale of the output channels shares that of the rest.
     """
-    y, scale = _convolve(x, weight, styles, up, taps, demodulate)
-    if residual is not None:
+    del prepared
+    y, scale = _convolve(inputs, settings)
+    gain, noise = settings.gain, inputs.noise
+    if inputs.residual is not None:
         # The activation is homogeneous, so the gain may come last if the residual is without it.
-        residual = residual.to(y.dtype) if gain == 1.0 else residual.to(y.dtype) / gain
+        residual = inputs.residual.to(y.dtype) if gain == 1.0 else inputs.residual.to(y.dtype) / gain
         noise = residual if noise is None else residual + noise.to(y.dtype)
-    if scale is None and bias is None and noise is None and activation == "linear" and gain == 1.0:
+    activation = Activation(settings.activation, gain)
+    if scale is None and inputs.bias is None and noise is None and activation == _LINEAR:
         return y
-    return _bias_act(y, bias, noise, scale, activation, gain, None)
+    return _bias_act(y, inputs.bias, noise, scale, activation)
 
 
 def _bias_act(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    scale: Tensor | None,
-    activation: str,
-    gain: float,
-    clamp: float | None,
+    x: Tensor, bias: Tensor | None, noise: Tensor | None, scale: Tensor | None, activation: Activation
 ) -> Tensor:
-    y: Tensor = torch.ops.styletryon.bias_act.default(x, bias, noise, scale, activation, gain, clamp)
+    y: Tensor = torch.ops.styletryon.bias_act.default(x, bias, noise, scale, *activation)
     return y
 
 
-def _convolve(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    up: int,
-    taps: Tensor | None,
-    demodulate: bool,
-) -> tuple[Tensor, Tensor | None]:
+def _convolve(inputs: LayerInputs, settings: LayerSettings) -> tuple[Tensor, Tensor | None]:
     """The modulated convolution but for a factor `(B, Cout)` on its result, or None for no factor."""
-    device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    with torch.autocast(device, enabled=False):
-        scale = demodulation_factor(kernel_energy(weight), styles) if demodulate else None
+    x, weight, styles, *_ = inputs
+    up, taps = settings.up, settings.taps
+    dtype = working_dtype(x)
+    with torch.autocast(x.device.type, enabled=False):
+        scale = demodulation_factor(kernel_energy(weight), styles) if settings.demodulate else None
         x = x.to(dtype)
         pointwise = weight.shape[2] == 1 and 2 * weight.shape[0] <= weight.shape[1]
         if pointwise or (len(x) == 1 and weight.numel() < x.numel()):
@@ -126,7 +79,7 @@ def _convolve(
         # One convolution with the common filters, between a scale of its input and one of its output.
         if dtype == torch.float16:
             weight, styles, scale = _tame(weight, styles, scale)
-        x = _bias_act(x, None, None, styles, "linear", 1.0, None)
+        x = _bias_act(x, None, None, styles, _LINEAR)
         return _resample(correlate(x, weight.to(dtype), up), weight.shape[2], up, taps), scale
 
 
@@ -159,7 +112,4 @@ def _tame(weight: Tensor, styles: Tensor, scale: Tensor | None) -> tuple[Tensor,
 
 
 def _resample(x: Tensor, size: int, up: int, taps: Tensor | None) -> Tensor:
-    if up == 1 or taps is None:
-        return x
-    zeros, padding = resampling(size, taps)
-    return upfirdn2d(x, taps, zeros, 1, padding, False, 4.0)
+    return x if up == 1 or taps is None else upfirdn2d(x, upsampling(size, taps))

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from styletryon.ops._composite import LRELU_SLOPE
+from styletryon.ops._arguments import Activation
 from styletryon.ops._nvrtc import Arg, Source
+from styletryon.ops._reference import LRELU_SLOPE
 
 TYPES = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", torch.float64: "f64"}
 """The dtypes that have kernels, and their names in `csrc`."""
@@ -202,9 +203,7 @@ def bias_act(
     bias: Tensor | None,
     noise: Noise | None,
     scale: Tensor | None,
-    activation: str,
-    gain: float,
-    clamp: float | None,
+    activation: Activation,
     *,
     last: bool,
     grad: Tensor | None = None,
@@ -219,9 +218,7 @@ def bias_act(
         bias: `(C,)`, contiguous, in the dtype `real(x.dtype)`.
         noise: What `arrange_noise` returns.
         scale: `(B, C)`, contiguous, in the dtype `real(x.dtype)`.
-        activation: One of `ACTIVATIONS`.
-        gain: Factor on the activation.
-        clamp: Limit of the result, or None.
+        activation: Its name is one of `ACTIVATIONS`.
         last: The order of `x`, as `is_last` says.
         grad: In the order of `x`, with the derivatives.
         order: 0, 1 or 2: how often the activation is derived. Piecewise linear ones have no second derivative.
@@ -235,7 +232,7 @@ def bias_act(
     values, noise_image, noise_row, noise_along = (None, 0, 0, False) if noise is None else noise
     size = x.element_size()
     lanes = _WIDE_BYTES // size
-    smooth = activation not in SLOPES
+    smooth = activation.name not in SLOPES
     # One loads 16 bytes at a time if every row of every tensor begins at a multiple of them.
     wide = (
         not smooth
@@ -277,10 +274,10 @@ def bias_act(
         (noise_image, ctypes.c_longlong),
         (noise_row, ctypes.c_longlong),
         (int(noise_along), ctypes.c_int),
-        (ACTIVATIONS.index(activation), ctypes.c_int),
-        (float(gain), number),
-        (math.inf if clamp is None else float(clamp), number),
-        (SLOPES.get(activation, 1.0), number),
+        (ACTIVATIONS.index(activation.name), ctypes.c_int),
+        (float(activation.gain), number),
+        (math.inf if activation.clamp is None else float(activation.clamp), number),
+        (SLOPES.get(activation.name, 1.0), number),
         (order, ctypes.c_int),
         (int(from_output), ctypes.c_int),
     )

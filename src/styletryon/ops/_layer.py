@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.ops import _composite
-from styletryon.ops._composite import Filters
+from styletryon.ops import _cpu, _reference
+from styletryon.ops._arguments import Activation, LayerInputs, LayerSettings
+from styletryon.ops._cpu import Filters, is_traced
 from styletryon.ops._dispatch import choose
+from styletryon.ops._reference import LRELU_SLOPE
 
 
 def styled_layer(
@@ -51,12 +53,8 @@ def styled_layer(
     Returns:
         A tensor `(B, Cout, H * up, W * up)`.
     """
-    path = choose(x)
-    if path is _composite:
-        return _composite.styled_layer(
-            x, weight, styles, bias, noise, residual, up, filter, demodulate, activation, gain, prepared
-        )
-    return path.styled_layer(x, weight, styles, bias, noise, residual, up, filter, demodulate, activation, gain)
+    inputs = LayerInputs(x, weight, styles, bias, noise, residual)
+    return choose(x).styled_layer(inputs, LayerSettings(up, filter, demodulate, activation, gain), prepared)
 
 
 def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, activation: str) -> Tensor:
@@ -77,9 +75,9 @@ def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, ac
     path = choose(x)
     padding = weight.shape[-1] // 2
     gain = math.sqrt(2) if activation == "lrelu" else 1.0
-    if path is not _composite:
+    if path is not _cpu and path is not _reference:
         y = functional.conv2d(x, weight * factor, padding=padding)
-        return y if bias is None and gain == 1.0 else path.bias_act(y, bias, None, activation, gain, None)
+        return y if bias is None and gain == 1.0 else path.bias_act(y, bias, None, Activation(activation, gain))
     # All factors go where there is least to multiply, the bias into the convolution, the activation in place.
     if weight.numel() < x.numel():
         weight = _scale(weight, factor * gain, x.device.type)
@@ -91,13 +89,13 @@ def equal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, factor: float, ac
         y = functional.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0], bias).permute(0, 3, 1, 2)
     else:
         y = functional.conv2d(x, weight, bias, padding=padding)
-    return functional.leaky_relu(y, _composite.LRELU_SLOPE, inplace=True) if activation == "lrelu" else y
+    return functional.leaky_relu(y, LRELU_SLOPE, inplace=True) if activation == "lrelu" else y
 
 
 def _scale(weight: Tensor, factor: float, device: str) -> Tensor:
     """``factor * weight``, under autocast in its dtype, in one pass."""
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-    if device != "cpu" or dtype == weight.dtype or _composite.is_traced(weight):
+    if device != "cpu" or dtype == weight.dtype or is_traced(weight):
         return weight * factor
     scaled: Tensor = _ScaledCast.apply(weight, factor, dtype)
     return scaled
@@ -124,7 +122,7 @@ def halve(x: Tensor) -> Tensor:
     Returns:
         A tensor `(B, C, H / 2, W / 2)`.
     """
-    if x.device.type != "cpu" or not (torch.is_grad_enabled() and x.requires_grad) or _composite.is_traced(x):
+    if x.device.type != "cpu" or not (torch.is_grad_enabled() and x.requires_grad) or is_traced(x):
         return functional.avg_pool2d(x, 2)
     y: Tensor = _Halve.apply(x)
     return y

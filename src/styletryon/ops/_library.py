@@ -11,12 +11,13 @@ Importing this registers the ops and neither compiles nor touches a GPU.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from styletryon.ops import _kernels, _modules
+from styletryon.ops._arguments import Activation
 from styletryon.ops._kernels import Launch
 
 # As Any: the class has no annotations.
@@ -44,91 +45,69 @@ def launch(plan: Launch, device: torch.device) -> None:
 
 
 # --- bias_act ---------------------------------------------------------------------------------------------------------
+# The kernels and the fakes take what the schemas above say, one argument after the other; behind them it is bundled.
 
 
-def bias_act(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    scale: Tensor | None,
-    activation: str,
-    gain: float,
-    clamp: float | None,
-) -> Tensor:
+class Terms(NamedTuple):
+    """What the activation of `bias_act` gets, in parts: ``u = scale * x + noise + bias``.
+
+    Attributes:
+        x: Features `(B, C, ...)`; the result of `bias_act` where a derivative is told by that.
+        bias: `(C,)`, or None.
+        noise: Anything that broadcasts to `x`, or None.
+        scale: `(B, C)`, or None.
+    """
+
+    x: Tensor
+    bias: Tensor | None = None
+    noise: Tensor | None = None
+    scale: Tensor | None = None
+
+
+def bias_act(*arguments: Any) -> Tensor:
     """``clamp(gain * act(scale * x + noise + bias))`` in one pass.
 
     Args:
-        x: Features `(B, C, ...)`.
-        bias: `(C,)`.
-        noise: Anything that broadcasts to `x`.
-        scale: `(B, C)`.
-        activation: One of `_kernels.ACTIVATIONS`.
-        gain: Factor on the activation.
-        clamp: Limit of the result, or None.
+        *arguments: The `Terms`, then the `Activation`.
 
     Returns:
         A dense tensor of the shape, dtype and order of `x`.
     """
-    return _bias_act(None, x, bias, noise, scale, activation, gain, clamp, 0, False)
+    return _bias_act(Terms(*arguments[:4]), Activation(*arguments[4:]))
 
 
-def bias_act_backward(
-    grad: Tensor,
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    scale: Tensor | None,
-    activation: str,
-    gain: float,
-    clamp: float | None,
-    order: int,
-    from_output: bool,
-) -> Tensor:
+def bias_act_backward(grad: Tensor, *arguments: Any) -> Tensor:
     """`grad` times the derivative of `bias_act` by what its activation gets, of the order 1 or 2.
 
     Args:
         grad: Of the shape of `x`.
-        x: The features; the result of `bias_act` if `from_output`.
-        bias: As in `bias_act`.
-        noise: As in `bias_act`.
-        scale: As in `bias_act`.
-        activation: As in `bias_act`.
-        gain: As in `bias_act`.
-        clamp: As in `bias_act`.
-        order: 2 is for the smooth activations alone; the others have a second derivative of zero.
-        from_output: For linear, and for lrelu and relu with a gain > 0.
+        *arguments: The `Terms`; the `Activation`; the order, of which 2 is for the smooth activations alone (the others
+            have a second derivative of zero); and whether `x` is the result of `bias_act`, for linear, and for lrelu
+            and relu with a gain > 0.
 
     Returns:
         A dense tensor of the shape, dtype and order of `x`.
     """
-    return _bias_act(grad, x, bias, noise, scale, activation, gain, clamp, order, from_output)
+    order, from_output = arguments[7:]
+    return _bias_act(Terms(*arguments[:4]), Activation(*arguments[4:7]), grad, order, from_output)
 
 
 def _bias_act(
-    grad: Tensor | None,
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    scale: Tensor | None,
-    activation: str,
-    gain: float,
-    clamp: float | None,
-    order: int,
-    from_output: bool,
+    terms: Terms, activation: Activation, grad: Tensor | None = None, order: int = 0, from_output: bool = False
 ) -> Tensor:
-    x, last = _kernels.arrange(x)
+    x, last = _kernels.arrange(terms.x)
     out = _kernels.empty(x.shape, x, last=last)
     if x.numel() == 0:
         return out
     if grad is not None:
         grad = _kernels.as_order(grad.to(x.dtype), last=last)
     real = _kernels.real(x.dtype)
-    bias = None if bias is None else bias.to(real).contiguous()
-    scale = None if scale is None else scale.to(real).contiguous()
+    bias = None if terms.bias is None else terms.bias.to(real).contiguous()
+    scale = None if terms.scale is None else terms.scale.to(real).contiguous()
     # A plan holds addresses; what it points to has to live until the launch.
-    shift = None if noise is None else _kernels.arrange_noise(noise, x, last=last)
+    shift = None if terms.noise is None else _kernels.arrange_noise(terms.noise, x, last=last)
     plan = _kernels.bias_act(
-        out, x, bias, shift, scale, activation, gain, clamp, last=last, grad=grad, order=order, from_output=from_output
+        out, x, bias, shift, scale, activation, last=last, grad=grad, order=order, from_output=from_output
     )
     launch(plan, x.device)
     return out
@@ -148,60 +127,61 @@ def _fake_bias_act_backward(grad: Tensor, x: Tensor, *_: object) -> Tensor:
 
 
 def _save_bias_act(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp = inputs
-    ctx.bias_like, ctx.noise_like = _Like.of(bias), _Like.of(noise)
+    terms, ctx.activation = Terms(*inputs[:4]), Activation(*inputs[4:])
+    ctx.bias_like, ctx.noise_like = _Like.of(terms.bias), _Like.of(terms.noise)
     # What is saved costs memory until the backward. The result is needed by the next layer anyway.
-    ctx.constant = ctx.activation == "linear" and ctx.clamp is None
-    ctx.from_output = not ctx.constant and _is_told_by_output(ctx.activation, ctx.gain)
+    ctx.constant = ctx.activation.name == "linear" and ctx.activation.clamp is None
+    ctx.from_output = not ctx.constant and _is_told_by_output(ctx.activation)
     whole = not (ctx.from_output or ctx.constant)
     ctx.save_for_backward(
-        x if whole or ctx.needs_input_grad[3] else None,
-        bias if whole else None,
-        noise if whole else None,
-        scale,
+        terms.x if whole or ctx.needs_input_grad[3] else None,
+        terms.bias if whole else None,
+        terms.noise if whole else None,
+        terms.scale,
         output if ctx.from_output else None,
     )
 
 
-def _is_told_by_output(activation: str, gain: float) -> bool:
+def _is_told_by_output(activation: Activation) -> bool:
     """Whether the result shows on which side of its kink the activation was, and where it was limited."""
-    return activation == "linear" or (activation in _kernels.SLOPES and gain > 0)
+    return activation.name == "linear" or (activation.name in _kernels.SLOPES and activation.gain > 0)
 
 
 def _derive_bias_act(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, bias, noise, scale, output = ctx.saved_tensors
+    *tensors, output = ctx.saved_tensors
+    terms = Terms(*tensors)
     if ctx.constant:
-        slope = grad if ctx.gain == 1.0 else grad * ctx.gain
+        slope = grad if ctx.activation.gain == 1.0 else grad * ctx.activation.gain
     else:
-        arguments = (ctx.activation, ctx.gain, ctx.clamp, 1, ctx.from_output)
-        inputs = (output, None, None, None) if ctx.from_output else (x, bias, noise, scale)
-        slope = torch.ops.styletryon.bias_act_backward.default(grad, *inputs, *arguments)
-    parts = _share(slope, x, scale, ctx.needs_input_grad[:4], ctx.bias_like, ctx.noise_like)
-    return *parts, None, None, None
+        told = Terms(output) if ctx.from_output else terms
+        slope = torch.ops.styletryon.bias_act_backward.default(grad, *told, *ctx.activation, 1, ctx.from_output)
+    return *_share(ctx, slope, terms, ctx.needs_input_grad[:4]), None, None, None
 
 
 def _save_bias_act_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp, ctx.order, ctx.from_output = inputs
-    ctx.bias_like, ctx.noise_like = _Like.of(bias), _Like.of(noise)
-    ctx.curved = ctx.activation not in _kernels.SLOPES
-    ctx.save_for_backward(grad if ctx.curved else None, x, bias, noise, scale)
+    grad, terms = inputs[0], Terms(*inputs[1:5])
+    ctx.activation = Activation(*inputs[5:8])
+    ctx.order, ctx.from_output = inputs[8:]
+    ctx.bias_like, ctx.noise_like = _Like.of(terms.bias), _Like.of(terms.noise)
+    ctx.curved = ctx.activation.name not in _kernels.SLOPES
+    ctx.save_for_backward(grad if ctx.curved else None, *terms)
 
 
 def _derive_bias_act_backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-    grad, x, bias, noise, scale = ctx.saved_tensors
+    grad, *tensors = ctx.saved_tensors
+    terms = Terms(*tensors)
     function = torch.ops.styletryon.bias_act_backward.default
     by_grad = None
     if ctx.needs_input_grad[0]:
-        arguments = (ctx.activation, ctx.gain, ctx.clamp, ctx.order, ctx.from_output)
-        by_grad = function(outer, x, bias, noise, scale, *arguments)
+        by_grad = function(outer, *terms, *ctx.activation, ctx.order, ctx.from_output)
     parts: tuple[Tensor | None, ...] = (None,) * 4
     if ctx.curved and any(ctx.needs_input_grad[1:5]):
         weight = outer * grad
         if ctx.order == 1:
-            slope = function(weight, x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp, 2, False)
+            slope = function(weight, *terms, *ctx.activation, 2, False)
         else:
-            slope = weight * _third_derivative(x, bias, noise, scale, ctx.activation, ctx.gain, ctx.clamp)
-        parts = _share(slope, x, scale, ctx.needs_input_grad[1:5], ctx.bias_like, ctx.noise_like)
+            slope = weight * _third_derivative(terms, ctx.activation)
+        parts = _share(ctx, slope, terms, ctx.needs_input_grad[1:5])
     return by_grad, *parts, *(None,) * 5
 
 
@@ -224,15 +204,9 @@ class _Like:
         return x.reshape(self.shape).to(self.dtype)
 
 
-def _share(
-    slope: Tensor,
-    x: Tensor | None,
-    scale: Tensor | None,
-    needed: tuple[bool, ...],
-    bias_like: _Like | None,
-    noise_like: _Like | None,
-) -> tuple[Tensor | None, ...]:
+def _share(ctx: Any, slope: Tensor, terms: Terms, needed: tuple[bool, ...]) -> tuple[Tensor | None, ...]:
     """From the gradient by ``u = scale * x + noise + bias`` to those by x, bias, noise and scale, as far as needed."""
+    x, scale, bias_like, noise_like = terms.x, terms.scale, ctx.bias_like, ctx.noise_like
     by_x = by_bias = by_noise = by_scale = None
     if needed[0]:
         by_x = slope
@@ -251,16 +225,10 @@ def _share(
     return by_x, by_bias, by_noise, by_scale
 
 
-def _third_derivative(
-    x: Tensor,
-    bias: Tensor | None,
-    noise: Tensor | None,
-    scale: Tensor | None,
-    activation: str,
-    gain: float,
-    clamp: float | None,
-) -> Tensor:
+def _third_derivative(terms: Terms, activation: Activation) -> Tensor:
     """The third derivative of `bias_act` by ``u``, in PyTorch's own ops: whoever wants more of them has them."""
+    x, bias, noise, scale = terms
+    name, gain, clamp = activation
     along = (-1, *[1] * (x.ndim - 2))
     u = x if scale is None else x * scale.reshape(*scale.shape, *along[1:]).to(x.dtype)
     u = u if noise is None else u + noise.to(x.dtype)
@@ -268,12 +236,12 @@ def _third_derivative(
     s = torch.sigmoid(u)
     first = s * (1 - s)
     second = first * (1 - 2 * s)
-    if activation == "tanh":
+    if name == "tanh":
         t = torch.tanh(u)
         value, third = t, (1 - t * t) * (6 * t * t - 2)
-    elif activation == "sigmoid":
+    elif name == "sigmoid":
         value, third = s, first * (1 - 6 * first)
-    elif activation == "softplus":
+    elif name == "softplus":
         value, third = torch.nn.functional.softplus(u), second
     else:
         value, third = u * s, 3 * second + u * first * (1 - 6 * first)
