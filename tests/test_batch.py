@@ -262,4 +262,7 @@ def test_the_command_says_what_failed(photos: Path, tmp_path: Path, capsys: pyte
     said = capsys.readouterr().out
     assert "1 done, 1 failed, 0 waiting" in said
     assert "line 3:" in said
-    assert cli.main([*arguments, "--region", "1,2"]) == 2
+    table = write(photos, [pair(0, 1, region="", out="m.png")], "region.csv")
+    arguments[1] = str(table)
+    assert cli.main([*arguments, "--region", "1,2,3,4,5,6,7,8,9,10,11"]) == 0
+    assert "1 done, 0 failed" in capsys.readouterr().out

@@ -10,6 +10,11 @@ OLD = {
     "styletryon.images": {"read_image": "styletryon.photo", "Frame": "styletryon.photo"},
     "styletryon.metrics": {"pose_following": "styletryon.metrics.pose_transfer"},
     "styletryon.drawing": {"Drawing": "styletryon.generator.GeneratorOutput"},
+    "styletryon.losses": {
+        "Composite": "styletryon.losses.targets.TargetPicture",
+        "composite_target": "styletryon.losses.targets.target_picture",
+        "replaced_classes": "styletryon.labels.replaced_classes",
+    },
     "styletryon.interop": {"ParsedDrawer": "styletryon.interop.parsed.ParsedGenerator"},
 }
 

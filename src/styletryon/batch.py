@@ -31,7 +31,7 @@ from styletryon._files import append_line, shortened, write_text
 from styletryon._photographs import Prepared, called, is_dress, make_projector, prepare, project_prepared
 from styletryon.api import KnownGenerator, ModelLike, load_model
 from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
-from styletryon.labels import REGIONS, Label, resolve_region
+from styletryon.labels import resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.photo import Frame, Source, read_image, save_image
@@ -58,7 +58,7 @@ class BatchRow:
         line: Its line in the file, the heading being line 1.
         person: Path of the person's photograph.
         garment: That of somebody who wears the garment.
-        region: What changes: the name of a region, or label classes separated by "+".
+        region: What changes, as `styletryon.labels.resolve_region` reads it; "+" separates label classes in a CSV file.
         out: Name of the picture to write, inside the output folder.
         person_pose: A JSON file with the person's keypoints, or None to estimate them.
         garment_pose: The same for the garment's wearer.
@@ -174,7 +174,7 @@ def _read_row(line: int, cells: Mapping[str | None, Any], folder: Path, region: 
     faults += [f"no {name} is given" for name in ("person", "garment") if not values[name]]
     chosen = values["region"] or region
     try:
-        _region(chosen)
+        resolve_region(chosen)
     except StyleTryOnError as error:
         faults.append(str(error))
     # The longest name, of 255 bytes, holds two of them.
@@ -196,10 +196,6 @@ def _without_doubles(rows: Sequence[BatchRow]) -> Iterator[BatchRow]:
         earlier = first.setdefault(os.path.normpath(row.out), row.line)
         twice = f"out: expected a name of its own, got {row.out!r}, which line {earlier} writes"
         yield row if row.fault or earlier == row.line else replace(row, fault=twice)
-
-
-def _region(text: str) -> str | frozenset[Label]:
-    return text if text in REGIONS else resolve_region([int(x) if x.isdigit() else x for x in text.split("+")])
 
 
 def try_on_table(
@@ -297,14 +293,14 @@ def _try_rows(
     """Try rows of one region on; one that fails, fails alone."""
     sound = [row for row in rows if not row.fault]
     wardrobe.fetch((row.person, row.person_pose, False) for row in sound)
-    wardrobe.fetch((row.garment, row.garment_pose, is_dress(_region(row.region))) for row in sound)
+    wardrobe.fetch((row.garment, row.garment_pose, is_dress(row.region)) for row in sound)
     ready: list[_Pair] = []
     for row in rows:
         try:
             if row.fault:
                 raise DataError(row.fault)
             person = wardrobe.get(row.person, row.person_pose)
-            dressed = is_dress(_region(row.region))
+            dressed = is_dress(row.region)
             ready.append((row, person, wardrobe.get(row.garment, row.garment_pose, dressed=dressed)))
         except Exception as error:
             yield _failure(row, error)
@@ -319,7 +315,7 @@ def _dress(
         return
     people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
     try:
-        batch = optimizer.optimize(people, garments, region=_region(ready[0][0].region))
+        batch = optimizer.optimize(people, garments, region=ready[0][0].region)
     except Exception as error:
         if len(ready) == 1:
             yield _failure(ready[0][0], error)

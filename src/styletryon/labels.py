@@ -1,8 +1,9 @@
-"""The label classes of a segmentation and the regions that a try-on may change."""
+"""The label classes of a segmentation, the regions that a try-on may change, and what replaces what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from enum import IntEnum
 from types import MappingProxyType
 
@@ -38,6 +39,21 @@ REGIONS = MappingProxyType(
 )
 """The named regions: name -> the label classes that belong to the garment."""
 
+ALIASES = MappingProxyType(
+    {
+        "tops": "top",
+        "upper": "top",
+        "upper_body": "top",
+        "bottoms": "bottom",
+        "lower": "bottom",
+        "lower_body": "bottom",
+        "dresses": "dress",
+        "one_pieces": "dress",
+        "overall": "dress",
+    }
+)
+"""What other try-on libraries and data sets call the regions: alias -> region."""
+
 IDENTITY = frozenset({Label.HAIR, Label.FACE})
 """The classes that say who the person is."""
 
@@ -61,28 +77,36 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 """An sRGB colour per label class, for figures."""
 
 Region = str | Iterable[int | str]
-"""The name of a region, or any set of label classes (numbers or names)."""
+"""A region: its name, an alias of it, or label classes; see `resolve_region`."""
+
+_ONE_PIECE = frozenset({Label.TOP, Label.OUTERWEAR, Label.BOTTOM, Label.DRESS})
 
 
 def resolve_region(region: Region) -> frozenset[Label]:
-    """Turn the name of a region, or a set of label classes, into label classes.
+    """Turn a region into label classes. Upper and lower case, hyphens, underscores and spaces make no difference.
 
     Args:
-        region: "top", "bottom", "dress", "full", or label classes as `Label`, number or name ("hair").
+        region: "top", "bottom", "dress" or "full"; an alias, such as "upper_body" or "one-pieces", see `ALIASES`; or
+            label classes, in a string that separates them by commas or plus signs ("top,legwear") or as a collection,
+            each a `Label`, its number or its name. Behind a comma, and in a collection, "top" is the one class.
 
     Returns:
         The label classes, at least one, never the background.
 
     Raises:
-        RegionError: If the name or a class is unknown, the set is empty, or it holds the background.
+        RegionError: If the name or a class is unknown, there is none, or the background is among them.
     """
     if isinstance(region, str):
-        if region not in REGIONS:
-            known = ", ".join(repr(name) for name in REGIONS)
-            raise RegionError(f"expected one of {known} or a set of label classes, got {region!r}", argument="region")
-        return REGIONS[region]
+        name = _region_name(region)
+        if name is not None:
+            return REGIONS[name]
+        if not region.strip():
+            raise _unknown(region)
+        items: Iterable[int | str] = re.split("[,+]", region)
+    else:
+        items = region
     try:
-        classes = frozenset(_resolve_label(item) for item in region)
+        classes = frozenset(_label(item, region) for item in items)
     except TypeError as error:
         raise RegionError(
             f"expected a name or a set of label classes, got {type(region).__name__}", argument="region"
@@ -94,9 +118,59 @@ def resolve_region(region: Region) -> frozenset[Label]:
     return classes
 
 
-def _resolve_label(item: int | str) -> Label:
+def region_name(region: str) -> str:
+    """Turn the name of a region, or an alias, into the name in `REGIONS`.
+
+    Args:
+        region: A name or an alias in any spelling that `resolve_region` takes.
+
+    Returns:
+        "top", "bottom", "dress" or "full".
+
+    Raises:
+        RegionError: If it is neither.
+    """
+    name = _region_name(region)
+    if name is None:
+        raise RegionError(f"expected {_names()}, got {region!r}", argument="region")
+    return name
+
+
+def replaced_classes(region: Collection[Label]) -> frozenset[Label]:
+    """Say which garments a person takes off for a region: the region's, and all of top and bottom under a dress.
+
+    Args:
+        region: The label classes of the new garment.
+    """
+    return frozenset(region) | (_ONE_PIECE if Label.DRESS in region else frozenset())
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_-]", "", text).casefold()
+
+
+_NAMES = {_plain(name): name for name in REGIONS} | {_plain(alias): name for alias, name in ALIASES.items()}
+_LABELS = {_plain(label.name): label for label in Label} | {str(label.value): label for label in Label}
+
+
+def _region_name(text: str) -> str | None:
+    return _NAMES.get(_plain(text))
+
+
+def _label(item: int | str, region: Region) -> Label:
+    label = _LABELS.get(_plain(item)) if isinstance(item, str) else None
+    if label is not None:
+        return label
     try:
-        return Label[item.upper()] if isinstance(item, str) else Label(item)
-    except (KeyError, ValueError) as error:
-        known = ", ".join(f"{label.name.lower()}={label.value}" for label in Label)
-        raise RegionError(f"expected label classes among {known}, got {item!r}", argument="region") from error
+        return Label(item)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise _unknown(region if isinstance(region, str) else item) from error
+
+
+def _names() -> str:
+    return f"one of {', '.join(map(repr, REGIONS))}, one of their aliases {', '.join(ALIASES)}"
+
+
+def _unknown(got: object) -> RegionError:
+    known = ", ".join(f"{label.name.lower()}={label.value}" for label in Label)
+    return RegionError(f"expected {_names()}, or label classes among {known}, got {got!r}", argument="region")

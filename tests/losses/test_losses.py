@@ -136,7 +136,7 @@ class TestLocalization:
             losses.EditingLocalizationLoss("inside")  # type: ignore[arg-type]
 
 
-class TestComposite:
+class TestTargetPicture:
     #                 person     redrawn
     ROWS = (
         ("hhhhhh.", "hhhhhh."),  # the person's hair stays
@@ -147,61 +147,61 @@ class TestComposite:
         ("bbbbbb.", "bbbbbb."),
     )
 
-    def composite(self, **options: object) -> losses.Composite:
+    def picture(self, **options: object) -> losses.TargetPicture:
         person, redrawn = (paint([row[side] for row in self.ROWS]) for side in (0, 1))
-        return losses.composite_target(targets_of(person, redrawn), **options)  # type: ignore[arg-type]
+        return losses.target_picture(targets_of(person, redrawn), **options)  # type: ignore[arg-type]
 
     def test_labels(self) -> None:
         letters = {0: ".", 1: "h", 2: "f", 3: "s", 4: "t", 6: "b"}
-        composite = self.composite()
-        rows = ["".join(letters[int(k)] for k in row) for row in composite.labels[0]]
+        picture = self.picture()
+        rows = ["".join(letters[int(k)] for k in row) for row in picture.labels[0]]
         known = ["".join("?" if k == 0 else c for k, c in zip(flags, row, strict=True))
-                 for flags, row in zip(composite.known[0, 0], rows, strict=True)]  # fmt: skip
+                 for flags, row in zip(picture.known[0, 0], rows, strict=True)]  # fmt: skip
         # A face that the redrawn garment covers is the person's: it stays.
         assert known == ["hhhhhh.", "hssssf.", "sttttb.", "?tttt??", "bbttbb.", "bbbbbb."]
 
     def test_the_background_counts_less_and_the_unknown_not_at_all(self) -> None:
-        composite = self.composite(background=0.25)
-        weight = composite.weight[0, 0]
+        picture = self.picture(background=0.25)
+        weight = picture.weight[0, 0]
         assert float(weight[0, 6]) == 0.25
         assert weight[3].tolist() == [0, 1, 1, 1, 1, 0, 0]
-        assert float(composite.garment.sum()) == 4 + 4 + 2
+        assert float(picture.garment.sum()) == 4 + 4 + 2
 
     def test_fills_are_the_persons_mean_colours(self) -> None:
         person, redrawn = (paint([row[side] for row in self.ROWS]) for side in (0, 1))
         person.image[0, :, 1, 1:3] = torch.tensor([[0.1, 0.3], [0.4, 0.4], [0.7, -0.7]])
-        composite = losses.composite_target(targets_of(person, redrawn))
-        torch.testing.assert_close(composite.image[0, :, 2, 0], person.image[0, :, 1, 1:5].mean(dim=1))
-        torch.testing.assert_close(composite.image[0, :, 2, 5], person.image[0, :, 5, 0])
+        picture = losses.target_picture(targets_of(person, redrawn))
+        torch.testing.assert_close(picture.image[0, :, 2, 0], person.image[0, :, 1, 1:5].mean(dim=1))
+        torch.testing.assert_close(picture.image[0, :, 2, 5], person.image[0, :, 5, 0])
 
     def test_somebody_who_shows_no_skin_gets_that_of_the_face(self) -> None:
         person, redrawn = paint(["fffff.", "tttttt"]), paint(["fffff.", "sttttf"])
-        composite = losses.composite_target(targets_of(person, redrawn))
-        torch.testing.assert_close(composite.image[0, :, 1, 0], person.image[0, :, 0, 0])
-        assert composite.labels[0, 1].tolist() == [3, 4, 4, 4, 4, 3]
+        picture = losses.target_picture(targets_of(person, redrawn))
+        torch.testing.assert_close(picture.image[0, :, 1, 0], person.image[0, :, 0, 0])
+        assert picture.labels[0, 1].tolist() == [3, 4, 4, 4, 4, 3]
 
     def test_what_the_person_does_not_have_is_left_free(self) -> None:
         person, redrawn = paint(["ff....", "tttttt"]), paint(["ff....", "sttttb"])
-        assert losses.composite_target(targets_of(person, redrawn)).known[0, 0, 1].tolist() == [0, 1, 1, 1, 1, 0]
+        assert losses.target_picture(targets_of(person, redrawn)).known[0, 0, 1].tolist() == [0, 1, 1, 1, 1, 0]
 
     def test_without_fill_everything_uncovered_is_free(self) -> None:
-        assert self.composite(fill=False).known[0, 0, 2].tolist() == [0, 1, 1, 1, 1, 0, 1]
+        assert self.picture(fill=False).known[0, 0, 2].tolist() == [0, 1, 1, 1, 1, 0, 1]
 
     def test_under_a_dress_top_and_bottom_come_off(self) -> None:
         person = paint(["fffff", "ttttt", "bbbbb", "sssss"])
         redrawn = paint(["fffff", "sddds", ".ddd.", "sssss"])
-        composite = losses.composite_target(targets_of(person, redrawn, "dress"))
-        assert composite.labels[0, 1].tolist() == [3, 7, 7, 7, 3]
-        assert composite.known[0, 0, 2].tolist() == [0, 1, 1, 1, 0]
+        picture = losses.target_picture(targets_of(person, redrawn, "dress"))
+        assert picture.labels[0, 1].tolist() == [3, 7, 7, 7, 3]
+        assert picture.known[0, 0, 2].tolist() == [0, 1, 1, 1, 0]
 
 
-def test_garment_and_identity_add_up_to_the_composite_objective(targets: TryOnTargets) -> None:
+def test_garment_and_identity_add_up_to_one_objective(targets: TryOnTargets) -> None:
     state = make_like(targets)
     values = [loss.forward(state, loss.prepare(targets)) for loss in (losses.GarmentLoss(), losses.IdentityLoss())]
-    composite = losses.composite_target(targets)
-    expected = perceptual_distance(PixelFeatures(), state.image, composite.image, composite.weight)
-    surprise = functional.cross_entropy(state.logits, composite.labels, reduction="none")
-    known = composite.known.squeeze(1)
+    picture = losses.target_picture(targets)
+    expected = perceptual_distance(PixelFeatures(), state.image, picture.image, picture.weight)
+    surprise = functional.cross_entropy(state.logits, picture.labels, reduction="none")
+    known = picture.known.squeeze(1)
     expected = expected + 0.5 * (surprise * known).sum(dim=(1, 2)) / known.sum(dim=(1, 2))
     torch.testing.assert_close(values[0] + values[1], expected)
     assert all(bool((value > 0).all()) for value in values)
@@ -241,7 +241,7 @@ def test_equal_networks_share_the_features_of_a_step(targets: TryOnTargets) -> N
     state = make_like(targets)
     for judge in judges:
         judge.forward(state, judge.prepare(replace(targets, _features=targets._features)))
-    assert len(calls) == 2  # once for the composite, once for the step
+    assert len(calls) == 2  # once for the picture, once for the step
 
 
 def test_features_of_another_picture_of_the_same_name_are_computed_anew(targets: TryOnTargets) -> None:

@@ -317,7 +317,7 @@ def test_poses_may_be_estimated(model: PoseStyleGAN2) -> None:
 def test_wrong_arguments_are_named(model: PoseStyleGAN2) -> None:
     with pytest.raises(ConfigError, match=r"methods: expected some of noop_photo, .*, got magic"):
         evaluate(model, methods=["magic"])
-    with pytest.raises(ConfigError, match="region: the benchmark knows 'top'"):
+    with pytest.raises(RegionError, match="region: expected one of 'top'"):
         evaluate(model, region="hat")
     with pytest.raises(RangeError, match="pairs: expected at least 1, got 0"):
         evaluate(model, pairs=0)

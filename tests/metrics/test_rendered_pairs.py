@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from styletryon.data.paperdoll import render, sample_figure, wears
-from styletryon.errors import ConfigError, RangeError
+from styletryon.errors import RangeError, RegionError
 from styletryon.labels import REGIONS, Label
 from styletryon.metrics import measures
 from styletryon.metrics.rendered_pairs import (
@@ -107,7 +107,7 @@ def test_patterned_pairs_know_their_plain_rendering() -> None:
 
 
 def test_what_cannot_be_sampled_is_said() -> None:
-    with pytest.raises(ConfigError, match="region: the benchmark knows 'top'"):
+    with pytest.raises(RegionError, match="region: expected one of 'top'"):
         pair_seeds(1, 0, "hat")
     with pytest.raises(RangeError, match=f"seed: expected a number from 0 to {MAX_SEED}, got -1"):
         pair_seeds(1, -1, "top")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import styletryon
 from styletryon._files import write_text
 from styletryon.errors import RangeError, StyleTryOnError
-from styletryon.labels import REGIONS, Label
+from styletryon.labels import ALIASES, REGIONS, resolve_region
 from styletryon.tryon.presets import PRESETS
 
 Commands = Any  # argparse keeps the class of `add_subparsers` to itself
@@ -54,7 +54,8 @@ def add_try_on_options(parser: Any) -> None:
         "--region",
         default="top",
         type=region,
-        help=f"what changes: {', '.join(REGIONS)}, or label classes such as 'top,legwear' (default: %(default)s)",
+        help=f"what changes: {', '.join(REGIONS)} (or {', '.join(ALIASES)}), or label classes such as 'top,legwear' "
+        "(default: %(default)s)",
     )
     parser.add_argument("--preset", default="balanced", choices=list(PRESETS), help="default: %(default)s")
     parser.add_argument("--seed", default=0, type=int, help="default: %(default)s")
@@ -98,15 +99,12 @@ class Explain(argparse.Action):
         parser.exit()
 
 
-def region(text: str) -> str | frozenset[Label]:
-    from styletryon.labels import resolve_region
-
-    if text in REGIONS:
-        return text
+def region(text: str) -> str:
     try:
-        return resolve_region([int(item) if item.isdigit() else item for item in text.split(",")])
+        resolve_region(text)
     except StyleTryOnError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def size(text: str) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from styletryon.cli._common import Commands, Stages, add_command, add_try_on_options, wants_progress, write_json
-from styletryon.errors import ConfigError
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,10 +26,6 @@ def add_commands(commands: Commands) -> None:
 def _try_on_batch(arguments: argparse.Namespace) -> None:
     from styletryon.batch import try_on_table
 
-    if not isinstance(arguments.region, str):
-        raise ConfigError(
-            "expected the name of a region; label classes go into the table's column region", argument="--region"
-        )
     # As torchrun sets them, on one machine or several; the processes share nothing but the folder.
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     with Stages(shown=wants_progress(arguments)) as stages:

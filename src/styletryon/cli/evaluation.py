@@ -9,7 +9,7 @@ from typing import Any
 import styletryon
 from styletryon.cli._common import Commands, Stages, add_command, add_try_on_options, wants_progress
 from styletryon.errors import ConfigError
-from styletryon.labels import REGIONS
+from styletryon.labels import region_name
 
 _USES = {
     "--pose-transfer": {"data", "split"},
@@ -58,8 +58,7 @@ def _add_evaluate(commands: Commands) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    if not isinstance(arguments.region, str):
-        raise ConfigError(f"expected one of {', '.join(REGIONS)}, got a set of classes", argument="--region")
+    region_name(arguments.region)  # before anything is loaded: a benchmark has no other regions
     what = _what(arguments)
     given = _given(arguments, what)
     model = styletryon.load_model(arguments.model, device=arguments.device)

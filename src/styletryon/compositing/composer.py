@@ -20,8 +20,7 @@ from torch.nn import functional
 
 from styletryon.compositing.warping import WORK_PIXELS, Plane, WarpedGarment
 from styletryon.generator import GeneratorOutput
-from styletryon.labels import IDENTITY, Label
-from styletryon.losses.base import replaced_classes
+from styletryon.labels import IDENTITY, Label, replaced_classes
 from styletryon.photo import Frame, Source, crop, crop_labels, from_unit, matte, paste_back, to_pil, to_unit
 
 _EDGE = 2.5

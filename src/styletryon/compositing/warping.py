@@ -20,8 +20,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from styletryon.labels import GARMENTS, Label
-from styletryon.losses.base import replaced_classes
+from styletryon.labels import GARMENTS, Label, replaced_classes
 from styletryon.photo import Frame, Source, crop, crop_labels, matte, to_pil, to_unit
 
 Plane = NDArray[np.float32]

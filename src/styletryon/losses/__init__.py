@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from styletryon.losses.base import (
+from styletryon._deprecated import deprecated_names
+from styletryon.losses.check import check_loss
+from styletryon.losses.contract import (
     CallableLoss,
     TryOnLoss,
     TryOnState,
     TryOnTargets,
     as_loss,
     class_mask,
-    replaced_classes,
-)
-from styletryon.losses.check import check_loss
-from styletryon.losses.composite import (
-    Composite,
-    CompositePart,
-    composite_loss,
-    composite_part,
-    composite_target,
-    label_cross_entropy,
 )
 from styletryon.losses.defaults import defaults
 from styletryon.losses.garment import GarmentLoss, region_statistics, statistics_distance
@@ -29,14 +21,22 @@ from styletryon.losses.localization import (
     channel_charges,
     localization_loss,
 )
+from styletryon.losses.targets import (
+    TargetPart,
+    TargetPicture,
+    label_cross_entropy,
+    target_loss,
+    target_part,
+    target_picture,
+)
 
 __all__ = [
     "CallableLoss",
-    "Composite",
-    "CompositePart",
     "EditingLocalizationLoss",
     "GarmentLoss",
     "IdentityLoss",
+    "TargetPart",
+    "TargetPicture",
     "TryOnLoss",
     "TryOnState",
     "TryOnTargets",
@@ -45,13 +45,23 @@ __all__ = [
     "channel_charges",
     "check_loss",
     "class_mask",
-    "composite_loss",
-    "composite_part",
-    "composite_target",
     "defaults",
     "label_cross_entropy",
     "localization_loss",
     "region_statistics",
-    "replaced_classes",
     "statistics_distance",
+    "target_loss",
+    "target_part",
+    "target_picture",
 ]
+
+_OLD = {
+    "Composite": "styletryon.losses.TargetPicture",
+    "CompositePart": "styletryon.losses.TargetPart",
+    "composite_loss": "styletryon.losses.target_loss",
+    "composite_part": "styletryon.losses.target_part",
+    "composite_target": "styletryon.losses.target_picture",
+    "replaced_classes": "styletryon.labels.replaced_classes",
+}
+
+__getattr__ = deprecated_names(__name__, _OLD, until="0.4")

@@ -13,7 +13,7 @@ from torch.nn import functional
 from styletryon.errors import LossError
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS, Label
-from styletryon.losses.base import TryOnLoss, TryOnState, TryOnTargets, as_loss
+from styletryon.losses.contract import TryOnLoss, TryOnState, TryOnTargets, as_loss
 from styletryon.losses.localization import channel_attribution
 
 _SIZE = (32, 24)

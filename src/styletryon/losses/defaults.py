@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from styletryon.features import FeatureNetwork
-from styletryon.losses.base import TryOnLoss
+from styletryon.losses.contract import TryOnLoss
 from styletryon.losses.garment import GarmentLoss
 from styletryon.losses.identity import IdentityLoss
 from styletryon.losses.localization import EditingLocalizationLoss

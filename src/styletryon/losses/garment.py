@@ -11,14 +11,14 @@ from torch import Tensor
 
 from styletryon.errors import ConfigError
 from styletryon.features.base import feature_weights, is_deep
-from styletryon.losses.base import TryOnState, TryOnTargets
-from styletryon.losses.composite import (
-    CompositeLoss,
-    CompositePart,
-    composite_loss,
-    composite_part,
-    composite_target,
+from styletryon.losses.contract import TryOnState, TryOnTargets
+from styletryon.losses.targets import (
+    TargetLoss,
+    TargetPart,
     label_cross_entropy,
+    target_loss,
+    target_part,
+    target_picture,
 )
 
 
@@ -63,13 +63,13 @@ def statistics_distance(ours: Sequence[Tensor], theirs: Sequence[Tensor], *, rel
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    redrawn: CompositePart
+    redrawn: TargetPart
     own: tuple[Tensor, ...]
 
 
 @final
 @dataclass(frozen=True)
-class GarmentLoss(CompositeLoss):
+class GarmentLoss(TargetLoss):
     """Compares the garment's pixels and labels with the garment.
 
     The two wear it in different poses, and features of pixels depend on where they are. So the default compares with
@@ -102,17 +102,17 @@ class GarmentLoss(CompositeLoss):
 
     def prepare(self, targets: TryOnTargets) -> _Prepared:
         """Compute the features of the redrawn garment and the statistics of the garment's own picture."""
-        composite = composite_target(targets, background=self.background)
+        picture = target_picture(targets, background=self.background)
         own: tuple[Tensor, ...] = ()
         if self.target != "redrawn":
             features = targets.features(self._network, "garment", targets.garment.image)
             own = region_statistics(features, targets.garment_mask, gram=is_deep(self._network))
-        return _Prepared(composite_part(targets, self._network, composite, composite.garment), own)
+        return _Prepared(target_part(targets, self._network, picture, picture.garment), own)
 
     def forward(self, state: TryOnState, prepared: _Prepared) -> Tensor:
         """Compare a step with the garment, `(B,)`."""
         features, part = state.features(self._network), prepared.redrawn
-        redrawn = composite_loss(features, state.logits, part, label_weight=self.label_weight)
+        redrawn = target_loss(features, state.logits, part, label_weight=self.label_weight)
         if self.target == "redrawn":
             return redrawn
         apart = statistics_distance(

@@ -8,17 +8,17 @@ from typing import final
 from torch import Tensor
 
 from styletryon.labels import IDENTITY
-from styletryon.losses.base import TryOnState, TryOnTargets, class_mask
-from styletryon.losses.composite import CompositeLoss, CompositePart, composite_loss, composite_part, composite_target
+from styletryon.losses.contract import TryOnState, TryOnTargets, class_mask
+from styletryon.losses.targets import TargetLoss, TargetPart, target_loss, target_part, target_picture
 
 
 @final
 @dataclass(frozen=True)
-class IdentityLoss(CompositeLoss):
+class IdentityLoss(TargetLoss):
     """Compares everything but the new garment with the person: face, hair, other clothes, limbs, background.
 
     Where the old garment is uncovered there is nothing of the person to compare with; the mean colour of their skin, or
-    of what the redrawn wearer shows there, stands in. See `composite_target`.
+    of what the redrawn wearer shows there, stands in. See `target_picture`.
 
     Differs from the paper, which is said to compare face and hair only. Here the rest of the person counts too, or
     other clothes and limbs would be free to change, and the background counts less than the person.
@@ -36,14 +36,14 @@ class IdentityLoss(CompositeLoss):
     fill: bool = True
     face: float = 1.0
 
-    def prepare(self, targets: TryOnTargets) -> CompositePart:
+    def prepare(self, targets: TryOnTargets) -> TargetPart:
         """Compute the features of the person with the uncovered parts filled in."""
-        composite = composite_target(targets, background=self.background, fill=self.fill)
-        part = (1 - composite.garment) * (1 + (self.face - 1) * class_mask(targets.person, IDENTITY))
-        name = "composite" if self.fill else "composite, free"
-        return composite_part(targets, self._network, composite, part, name=name)
+        picture = target_picture(targets, background=self.background, fill=self.fill)
+        part = (1 - picture.garment) * (1 + (self.face - 1) * class_mask(targets.person, IDENTITY))
+        name = "target" if self.fill else "target, free"
+        return target_part(targets, self._network, picture, part, name=name)
 
-    def forward(self, state: TryOnState, prepared: CompositePart) -> Tensor:
+    def forward(self, state: TryOnState, prepared: TargetPart) -> Tensor:
         """Compare a step with the person, `(B,)`."""
         features = state.features(self._network)
-        return composite_loss(features, state.logits, prepared, label_weight=self.label_weight)
+        return target_loss(features, state.logits, prepared, label_weight=self.label_weight)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.errors import ConfigError, ShapeError
-from styletryon.losses.base import TryOnLoss, TryOnState, TryOnTargets, region_share
+from styletryon.losses.contract import TryOnLoss, TryOnState, TryOnTargets, region_attribution
 
 LocalizationMode = Literal["outside", "signed", "l1"]
 
@@ -34,7 +34,7 @@ def channel_attribution(activations: Sequence[Tensor], labels: Tensor) -> list[T
         ShapeError: If the batches differ.
     """
     labels = labels.detach().float()
-    shares = []
+    found = []
     resized: dict[tuple[int, int], Tensor] = {}
     for layer, activation in enumerate(activations):
         if activation.ndim != 4 or len(activation) != len(labels):
@@ -54,8 +54,8 @@ def channel_attribution(activations: Sequence[Tensor], labels: Tensor) -> list[T
         # Rounding leaves a constant channel a variance of about (value * epsilon)^2.
         constant = variance <= 1e-10 * mean.squeeze(2).square() + 1e-30
         share = share / variance.masked_fill(constant, 1.0)[:, None]
-        shares.append(torch.where(constant[:, None], masks.mean(dim=2)[..., None], share))
-    return shares
+        found.append(torch.where(constant[:, None], masks.mean(dim=2)[..., None], share))
+    return found
 
 
 def channel_charges(
@@ -83,7 +83,7 @@ def channel_charges(
         raise ConfigError(f"expected 'outside', 'signed' or 'l1', got {mode!r}", argument="mode")
     inside = {int(label) for label in region}
     charges = []
-    for ours, theirs, share in zip(person, garment, region_share(person, garment, inside), strict=True):
+    for ours, theirs, share in zip(person, garment, region_attribution(person, garment, inside), strict=True):
         outside = [label for label in range(ours.shape[1]) if label not in inside]
         if mode == "outside":
             charges.append(1 - share)

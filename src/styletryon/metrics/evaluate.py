@@ -9,7 +9,7 @@ import torch
 
 from styletryon.data.paperdoll import Rendering
 from styletryon.generator import Generator
-from styletryon.labels import resolve_region
+from styletryon.labels import REGIONS, region_name
 from styletryon.latent import Latent
 from styletryon.metrics._shared import (
     PoseEstimator,
@@ -81,13 +81,15 @@ def evaluate(
         of one pair after projection; `settings["projection_seconds"]` are those of projecting one picture.
 
     Raises:
-        ConfigError: If a method, the region or the preset is unknown.
+        ConfigError: If a method or the preset is unknown.
+        RegionError: If the region is unknown.
         RangeError: If a number is out of range.
         PersonNotFoundError: If `estimate_pose` finds nobody.
     """
     check_counts(pairs=pairs, batch_size=batch_size, selection_pairs=selection_pairs)
+    region = region_name(region)
     seeds = pair_seeds(pairs, seed, region)
-    chosen = check_methods(methods, METHODS, model, resolve_region(region))
+    chosen = check_methods(methods, METHODS, model, REGIONS[region])
     started = time.perf_counter()
     report_progress = progress if progress is not None else silent
     bench = Bench(model, region=region, preset=preset, losses=losses, batch_size=batch_size)

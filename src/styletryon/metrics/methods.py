@@ -25,7 +25,7 @@ from styletryon.losses import (
     TryOnTargets,
     channel_attribution,
 )
-from styletryon.losses.base import region_share
+from styletryon.losses.contract import region_attribution
 from styletryon.metrics.measures import foreground, masked_psnr
 from styletryon.metrics.scoring import Picture, pictures
 from styletryon.photo import Frame, Source, from_uint8, to_pil
@@ -163,7 +163,7 @@ class Bench:
             drawing = self.model.synthesize(latent.styles, latent.pose, noise=latent.noise, activations=True)
             hot = functional.one_hot(drawing.labels.long(), drawing.logits.shape[1]).permute(0, 3, 1, 2)
             measured.append(channel_attribution(drawing.activations or (), hot))
-        return list(region_share(measured[0], measured[1], self.classes))
+        return list(region_attribution(measured[0], measured[1], self.classes))
 
     def optimize(
         self,

@@ -21,8 +21,8 @@ from typing import Any
 
 from torch import Tensor
 
-from styletryon.errors import DataError, PoseError, StyleTryOnError
-from styletryon.labels import REGIONS
+from styletryon.errors import DataError, PoseError, RegionError, StyleTryOnError
+from styletryon.labels import region_name
 from styletryon.metrics._shared import PoseEstimator
 from styletryon.photo import crop, frame_person, read_image
 from styletryon.pose import Pose
@@ -126,8 +126,10 @@ def _read_row(line: int, cells: dict[str, Any]) -> TableRow | RowFault:
     empty = [name for name in REQUIRED if not row[name]]
     if empty:
         return RowFault(line, f"{empty[0]}: expected a value, got an empty cell")
-    if row["region"] not in REGIONS:
-        return RowFault(line, f"region: expected one of {', '.join(REGIONS)}, got {row['region']!r}")
+    try:
+        row["region"] = region_name(row["region"])
+    except RegionError as error:
+        return RowFault(line, str(error))
     return TableRow(line, **row)
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from styletryon.data.folder import Batch, FolderDataset
-from styletryon.errors import ConfigError, DataError
+from styletryon.errors import DataError
 from styletryon.features import FeatureNetwork
 from styletryon.generator import Generator
-from styletryon.labels import REGIONS
+from styletryon.labels import REGIONS, region_name
 from styletryon.latent import Latent
 from styletryon.metrics import measures
 from styletryon.metrics._shared import (
@@ -165,14 +165,14 @@ def evaluate_folder(
         foreground, each against its projection) and `kid` (its interval is that of the jackknife).
 
     Raises:
-        ConfigError: If a method, the region, the network or the preset is unknown.
+        ConfigError: If a method, the network or the preset is unknown.
+        RegionError: If the region is unknown.
         RangeError: If a number is out of range.
         DataError: If the folder cannot be read, or fewer than two of its photographs show the region.
         WeightsUnavailableError: If the weights of the network are not at hand.
     """
     check_counts(pairs=pairs, batch_size=batch_size)
-    if region not in REGIONS:
-        raise ConfigError(f"expected one of {', '.join(REGIONS)}, got {region!r}", argument="region")
+    region = region_name(region)
     chosen = check_methods(methods, PHOTO_METHODS, model, REGIONS[region])
     run = _Run(chosen, find_set_network(features), cycle=cycle)
     started = time.perf_counter()

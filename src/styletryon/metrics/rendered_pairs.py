@@ -10,7 +10,7 @@ import numpy as np
 from styletryon.data.paperdoll import Figure, Rendering, dress, render, sample_figure, wears
 from styletryon.data.paperdoll.factors import Cloth
 from styletryon.errors import ConfigError, RangeError
-from styletryon.labels import REGIONS, Label
+from styletryon.labels import REGIONS, Label, region_name
 from styletryon.metrics.measures import ERODE_SHARE, Array, Mask, class_mask, erode
 
 TRAINING_SEEDS = range(0, 10_000_000)
@@ -85,7 +85,8 @@ def sample_pairs(
 
     Raises:
         RangeError: If `n` or `seed` lies out of range.
-        ConfigError: If the region is unknown, or figures that wear it are too rare.
+        RegionError: If the region is unknown.
+        ConfigError: If figures that wear it are too rare.
     """
     if n < 1:
         raise RangeError(f"expected at least 1, got {n}", argument="pairs")
@@ -109,11 +110,10 @@ def pair_seeds(n: int, seed: int, region: str, *, selection: bool = False) -> li
 
     Raises:
         RangeError: If `seed` lies out of range.
-        ConfigError: If the region is unknown, or figures that wear it are too rare.
+        RegionError: If the region is unknown.
+        ConfigError: If figures that wear it are too rare.
     """
-    if region not in REGIONS:
-        known = ", ".join(repr(name) for name in REGIONS)
-        raise ConfigError(f"the benchmark knows {known}, got {region!r}", argument="region")
+    region = region_name(region)
     check_seed(seed)
     wearers = _wearers(seed, region, selection)
     found: list[tuple[int, int]] = []
@@ -147,6 +147,7 @@ def render_pair(person_seed: int, garment_seed: int, size: tuple[int, int], regi
     Returns:
         The pair.
     """
+    region = region_name(region)
     person, garment = sample_figure(person_seed), sample_figure(garment_seed)
     wearing = dress(person, garment, region)
     truth = render(wearing, size)

@@ -246,9 +246,9 @@ def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients as differentiable functions: those of the plain layer."""
     inputs = LayerInputs(*ctx.saved_tensors[:6])
     y = layer_of_dtype(inputs, ctx.settings, ctx.dtype)
-    wanted = [i for i in range(6) if ctx.needs_input_grad[i]]
-    found = iter(torch.autograd.grad(y, [inputs[i] for i in wanted], grad, create_graph=True))
-    return tuple(next(found) if i in wanted else None for i in range(6))
+    wanted = [tensor if needed else None for tensor, needed in zip(inputs, ctx.needs_input_grad[:6], strict=True)]
+    found = iter(torch.autograd.grad(y, [tensor for tensor in wanted if tensor is not None], grad, create_graph=True))
+    return tuple(None if tensor is None else next(found) for tensor in wanted)
 
 
 class _Wanted(NamedTuple):

@@ -18,7 +18,7 @@ from styletryon.features.base import is_deep
 from styletryon.generator import Generator, GeneratorOutput, TunableGenerator, adapt, check_aspect, draw_in
 from styletryon.labels import Label
 from styletryon.latent import Latent, Styles, stack
-from styletryon.losses.composite import label_cross_entropy
+from styletryon.losses.targets import label_cross_entropy
 from styletryon.pose import Pose
 from styletryon.projection.noise import noise_correlation, renormalise
 from styletryon.projection.schedule import rate_factor

@@ -14,7 +14,7 @@ from styletryon.data.paperdoll.factors import Figure
 from styletryon.data.paperdoll.shading import LABEL_COUNT, shade
 from styletryon.data.paperdoll.skeleton import Camera, Skeleton, build_skeleton, frame_figure, joint_points
 from styletryon.errors import RegionError, ShapeError
-from styletryon.labels import Label
+from styletryon.labels import Label, region_name
 
 HIDDEN_SCORE = 0.5
 _TOLERANCE = (0.03, 0.03, 0.03, 0.05, 0.05, 0.12, 0.12, 0.085, 0.085, 0.065, 0.065, 0.19, 0.19, 0.12, 0.12, 0.09, 0.09)
@@ -44,8 +44,7 @@ def restyle(figure: Figure, **factors: Any) -> Figure:
 
 def wears(figure: Figure, region: str) -> bool:
     """Whether a figure wears a garment of the named region of its own ("top", "bottom", "dress" or "full")."""
-    if region not in ("top", "bottom", "dress", "full"):
-        raise RegionError(f"expected 'top', 'bottom', 'dress' or 'full', got {region!r}", argument="region")
+    region = region_name(region)
     return region == "full" or (figure.outfit.dress is not None) == (region == "dress")
 
 
@@ -64,6 +63,7 @@ def dress(person: Figure, garment: Figure, region: str = "top") -> Figure:
     Raises:
         RegionError: The region is unknown, or one of the two does not wear such a garment; see :func:`wears`.
     """
+    region = region_name(region)
     for name, figure in (("person", person), ("garment", garment)):
         if not wears(figure, region):
             worn = "a dress" if figure.outfit.dress is not None else "a separate top and bottom"

@@ -1,4 +1,4 @@
-"""What a try-on loss is given and what it must return."""
+"""The contract of a try-on loss: the targets and states that it is given, and what it must return."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from torch import Tensor
 from styletryon.errors import LossError
 from styletryon.features import FeatureNetwork
 from styletryon.generator import GeneratorOutput
-from styletryon.labels import Label
+from styletryon.labels import Label, replaced_classes
 from styletryon.latent import Styles
-
-_ONE_PIECE = frozenset({Label.TOP, Label.OUTERWEAR, Label.BOTTOM, Label.DRESS})
 
 
 def class_mask(drawing: GeneratorOutput, classes: Collection[int], *, soft: bool = False) -> Tensor:
@@ -38,16 +36,7 @@ def class_mask(drawing: GeneratorOutput, classes: Collection[int], *, soft: bool
     return torch.isin(labels, torch.tensor(known, device=labels.device, dtype=labels.dtype)).float()
 
 
-def replaced_classes(region: Collection[Label]) -> frozenset[Label]:
-    """Say which garments a person takes off for a region: the region's, and all of top and bottom under a dress.
-
-    Args:
-        region: The label classes of the garment.
-    """
-    return frozenset(region) | (_ONE_PIECE if Label.DRESS in region else frozenset())
-
-
-def region_share(
+def region_attribution(
     person: Sequence[Tensor],  # (B, K, C_l) each
     garment: Sequence[Tensor],  # (B, K, C_l) each
     region: Collection[int],
@@ -62,11 +51,11 @@ def region_share(
     Returns:
         One `(B, C_l)` in [0, 1] per layer.
     """
-    shares = []
+    found = []
     for ours, theirs in zip(person, garment, strict=True):
         classes = sorted(int(label) for label in region if int(label) < ours.shape[1])
-        shares.append(torch.maximum(ours[:, classes].sum(dim=1), theirs[:, classes].sum(dim=1)))
-    return tuple(shares)
+        found.append(torch.maximum(ours[:, classes].sum(dim=1), theirs[:, classes].sum(dim=1)))
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +124,7 @@ class TryOnTargets:
     @cached_property
     def region_attribution(self) -> tuple[Tensor, ...]:
         """One `(B, C_l)` in [0, 1] per layer: the larger share of the region in either picture."""
-        return region_share(self.person_attribution, self.garment_attribution, self.region)
+        return region_attribution(self.person_attribution, self.garment_attribution, self.region)
 
     def features(self, network: FeatureNetwork, name: str, images: Tensor) -> tuple[Tensor, ...]:
         """Features of target `images`, computed once for all losses that use an equal network, name and picture."""

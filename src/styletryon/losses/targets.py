@@ -12,7 +12,7 @@ from torch.nn import functional
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights
 from styletryon.features.base import is_deep
 from styletryon.labels import IDENTITY, Label
-from styletryon.losses.base import TryOnLoss, TryOnTargets, class_mask
+from styletryon.losses.contract import TryOnLoss, TryOnTargets, class_mask
 
 _FILLS = {
     Label.SKIN: Label.SKIN,
@@ -33,7 +33,7 @@ _LEAST = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Composite:
+class TargetPicture:
     """A target picture and how much each of its pixels counts.
 
     Attributes:
@@ -51,13 +51,13 @@ class Composite:
     garment: Tensor
 
 
-def composite_target(
+def target_picture(
     targets: TryOnTargets,
     *,
     background: float = 0.15,
     fill: bool = True,
     protect: Collection[Label] = IDENTITY,
-) -> Composite:
+) -> TargetPicture:
     """Lay the redrawn garment over the person.
 
     Where the person's old garment is not covered by the new one, the person's mean colour of skin (or of the garment
@@ -99,12 +99,12 @@ def composite_target(
         known = torch.maximum(known, here)
     foreground = (labels != int(Label.BACKGROUND)).float()
     weight = known * (background + (1 - background) * foreground)
-    return Composite(image, labels.squeeze(1), weight, known, garment)
+    return TargetPicture(image, labels.squeeze(1), weight, known, garment)
 
 
 @dataclass(frozen=True, eq=False)
-class CompositePart:
-    """What a step is compared with in one part of a composite target.
+class TargetPart:
+    """What a step is compared with in one part of a target.
 
     Attributes:
         wanted: Features of the target, `(B, C, h, w)` each.
@@ -123,43 +123,43 @@ class CompositePart:
     deep: bool = False
 
 
-def composite_part(
+def target_part(
     targets: TryOnTargets,
     network: FeatureNetwork,
-    composite: Composite,
+    target: TargetPicture,
     part: Tensor,  # (B, 1, H, W)
     *,
-    name: str = "composite",
-) -> CompositePart:
-    """Prepare the comparison with a part of a composite target.
+    name: str = "target",
+) -> TargetPart:
+    """Prepare the comparison with a part of a target.
 
-    The mean is taken over the whole composite, so that the losses of parts that make up the whole add up to its loss.
+    The mean is taken over the whole target, so that the losses of parts that make up the whole add up to its loss.
 
     Args:
         targets: The pair's pictures, which keep the features.
         network: The feature network.
-        composite: The target.
+        target: The whole of it.
         part: `(B, 1, H, W)` >= 0: the pixels of this part.
-        name: Tells composites of one pair apart.
+        name: Tells targets of one pair apart.
     """
-    wanted = targets.features(network, name, composite.image)
-    return CompositePart(
+    wanted = targets.features(network, name, target.image)
+    return TargetPart(
         wanted=wanted,
-        weights=feature_weights(wanted, composite.weight * part, composite.weight),
-        labels=composite.labels,
-        mask=composite.known * part,
-        total=composite.known,
+        weights=feature_weights(wanted, target.weight * part, target.weight),
+        labels=target.labels,
+        mask=target.known * part,
+        total=target.known,
         deep=is_deep(network),
     )
 
 
-def composite_loss(features: Sequence[Tensor], logits: Tensor, part: CompositePart, *, label_weight: float) -> Tensor:
-    """Distance of a drawing from a part of a composite target.
+def target_loss(features: Sequence[Tensor], logits: Tensor, part: TargetPart, *, label_weight: float) -> Tensor:
+    """Distance of a drawing from a part of a target.
 
     Args:
         features: Features of the drawn picture.
         logits: `(B, K, H, W)` the drawn segmentation.
-        part: What `composite_part` returned.
+        part: What `target_part` returned.
         label_weight: Weight of the cross-entropy of the labels against the distance of the features.
 
     Returns:
@@ -187,8 +187,8 @@ def label_cross_entropy(logits: Tensor, labels: Tensor, mask: Tensor, total: Ten
 
 
 @dataclass(frozen=True)
-class CompositeLoss(TryOnLoss):
-    """A loss that compares with a part of the composite in the eyes of a feature network; None: `PixelFeatures()`."""
+class TargetLoss(TryOnLoss):
+    """A loss that compares with a part of the target in the eyes of a feature network; None: `PixelFeatures()`."""
 
     features: FeatureNetwork | None = None
 
