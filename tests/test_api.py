@@ -26,7 +26,7 @@ from styletryon.errors import (
     ShapeError,
     StyleTryOnError,
 )
-from styletryon.photo import Source
+from styletryon.photo import Photograph
 from tests._support.tiny import tiny_generator
 from tests.benchmarks.photographs import check_pixels
 
@@ -143,12 +143,12 @@ class TestGenerate:
 
 
 class TestProject:
-    def test_latent_knows_its_source(self, person: styletryon.Latent, figures: Any) -> None:
+    def test_latent_knows_its_photograph(self, person: styletryon.Latent, figures: Any) -> None:
         assert len(person) == 1
-        assert person.source is not None
-        source = person.source[0]
-        assert isinstance(source, Source)
-        assert np.array_equal(np.asarray(source.photo), figures[0][0])
+        assert person.photograph is not None
+        photograph = person.photograph[0]
+        assert isinstance(photograph, Photograph)
+        assert np.array_equal(np.asarray(photograph.picture), figures[0][0])
         assert person.report["reconstruction_psnr"] > 5
 
     def test_every_kind_of_picture_is_the_same_picture(
@@ -200,7 +200,7 @@ class TestProject:
         tuned = styletryon.project(image, pose=pose, model=model, preset="fast", tune=True)
         assert plain.tuning is None
         assert tuned.tuning is not None
-        assert tuned.source is not None
+        assert tuned.photograph is not None
         assert same(plain, tuned)
         assert tuned.model == model.fingerprint
         assert tuned.report["pivot_psnr"] == pytest.approx(plain.report["reconstruction_psnr"], abs=0.01)
@@ -354,8 +354,9 @@ class TestBundled:
         assert changed[width:].any()
         assert changed[: width - 20].sum() == 0  # the other stays to the pixel
         latent = styletryon.project(scene, box=boxes[0], preset="fast")
-        assert latent.source is not None
-        left, _, right, _ = latent.source[0].frame.box
+        photograph = (latent.photograph or (None,))[0]
+        assert photograph is not None
+        left, _, right, _ = photograph.frame.box
         assert -width < left < (left + right) / 2 < width
 
     @pytest.mark.parametrize("given", ["pose", "latent"])

@@ -23,7 +23,7 @@ ORDER = (
     ("metrics", "training"),
     ("data",),
     ("_photographs",),
-    ("_cutting", "interop"),
+    ("interop",),
     ("models",),
     ("ops",),
     ("tryon",),

@@ -7,7 +7,11 @@ import importlib
 import pytest
 
 OLD = {
-    "styletryon.images": {"read_image": "styletryon.photo", "Frame": "styletryon.photo"},
+    "styletryon.images": {
+        "read_image": "styletryon.photo",
+        "Frame": "styletryon.photo",
+        "Source": "styletryon.photo.photograph.Photograph",
+    },
     "styletryon.metrics": {"pose_following": "styletryon.metrics.pose_transfer"},
     "styletryon.drawing": {"Drawing": "styletryon.generator.GeneratorOutput"},
     "styletryon.losses": {

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,11 @@ from styletryon.errors import (
     SaveError,
     ShapeError,
 )
-from styletryon.labels import PALETTE
+from styletryon.labels import PALETTE, Label
 from styletryon.photo import (
     Frame,
     ImageLike,
-    Source,
+    Photograph,
     border_colour,
     contact_sheet,
     crop,
@@ -49,6 +50,8 @@ from styletryon.photo import (
     matte,
     paste_back,
     read_image,
+    resize,
+    resize_plane,
     save_image,
     to_pil,
     to_tensor,
@@ -1207,10 +1210,52 @@ def test_cutting_out_refuses() -> None:
         cut_out(picture, np.full((16, 20), 2, np.float32), (0, 0, 0), band=2)
 
 
-def test_source_is_a_value() -> None:
-    source = Source(noise_photo(20, 20), Frame((0, 0, 4, 4), (20, 20), (4, 4)))
+def test_a_photograph_is_a_value() -> None:
+    photograph = Photograph(noise_photo(20, 20), Frame((0, 0, 4, 4), (20, 20), (4, 4)))
     with pytest.raises(AttributeError):
-        source.frame = None
+        photograph.frame = None
+    assert repr(photograph) == "Photograph(20x20, frame (0, 0, 4, 4) as 4x4, no pose, no labels)"
+    with pytest.raises(ImageError, match="photo: expected the photograph of the frame, 20x20, got 20x21"):
+        replace(photograph, picture=noise_photo(21, 20))
+    with pytest.raises(ShapeError, match=r"labels: expected \(20, 20\) uint8, got \(20, 21\) uint8"):
+        replace(photograph, labels=np.zeros((20, 21), np.uint8))
+
+
+def test_the_old_name_of_a_photographs_picture_still_works() -> None:
+    photograph = Photograph.whole(noise_photo(20, 20))
+    with pytest.warns(DeprecationWarning, match=r"Photograph\.photo is now picture; .* leaves in styletryon 0\.4"):
+        assert photograph.photo is photograph.picture
+
+
+def test_a_photograph_makes_what_follows_once() -> None:
+    labels = np.zeros((20, 20), np.uint8)
+    labels[5:, 5:15] = Label.TOP
+    photo, frame = noise_photo(20, 20), Frame((2.0, 1.0, 22.0, 21.0), (20, 20), (10, 10))
+    photograph = Photograph(photo, frame, labels=labels)
+    cropped, inside = crop(photo, frame)
+    assert torch.equal(photograph.crop, cropped)
+    assert torch.equal(photograph.inside, inside[0])
+    assert np.array_equal(photograph.frame_labels, crop_labels(labels, frame))
+    assert photograph.target is photograph.crop
+    assert photograph.target_labels is photograph.frame_labels
+    red = replace(photograph, background=(255, 0, 0))
+    assert red.target is red.target
+    picture, cut = red.cut_out((255, 0, 0))
+    assert np.array_equal(np.asarray(to_pil(red.target)), np.asarray(picture))
+    assert np.array_equal(red.target_labels, cut)
+    with pytest.raises(ShapeError, match="labels: expected a photograph whose labels are known"):
+        replace(photograph, labels=None).cut_out((255, 0, 0))
+
+
+@pytest.mark.parametrize("filter", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
+def test_the_filter_is_pillows(filter: str) -> None:
+    photo, box = noise_photo(20, 20), (1.5, 2.0, 17.0, 19.25)
+    pillows = Image.Resampling[filter.upper()]
+    shown = resize(photo, (7, 9), filter=filter, box=box)
+    assert np.array_equal(np.asarray(shown), np.asarray(photo.resize((9, 7), pillows, box=box)))
+    plane = np.asarray(photo)[..., 0].astype(np.float32)
+    expected = Image.fromarray(plane).resize((9, 7), pillows, box=box)
+    assert np.array_equal(resize_plane(plane, (7, 9), filter=filter, box=box), np.asarray(expected))
 
 
 # ---------------------------------------------------------------------------------------------------- contact_sheet

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError
 from styletryon.generator import GeneratorOutput
 from styletryon.latent import PORTABLE, Latent, stack
-from styletryon.photo import Frame, Source
+from styletryon.photo import Frame, Photograph
 from styletryon.pose import Pose
 
 SIZE = (32, 24)
@@ -25,7 +25,7 @@ def some_latent(
     batch: int = 2,
     *,
     noise: bool = True,
-    source: bool = True,
+    photograph: bool = True,
     anchor: bool = True,
     seed: int = 0,
     model: str = "tiny",
@@ -36,7 +36,7 @@ def some_latent(
         styles=tuple(torch.randn(batch, channels, generator=generator) for channels in (8, 6, 4)),
         pose=Pose(torch.rand(batch, 17, 3, generator=generator), SIZE),
         noise=tuple(torch.randn(batch, 1, side, side, generator=generator) for side in (4, 8)) if noise else None,
-        source=tuple(Source(Image.new("RGB", (24, 32)), frame) for _ in range(batch)) if source else None,
+        photograph=tuple(Photograph(Image.new("RGB", (24, 32)), frame) for _ in range(batch)) if photograph else None,
         report={"steps": 40, "error": 0.125},
         model=model,
         anchor=tuple(torch.randn(batch, channels, generator=generator) for channels in (8, 6, 4)) if anchor else None,
@@ -61,7 +61,7 @@ def test_a_latent_is_a_batch() -> None:
         assert torch.equal(one.styles[1][0], latent.styles[1][index])
         assert torch.equal(one.pose.keypoints[0], latent.pose.keypoints[index])
         assert torch.equal(one.noise[0][0], latent.noise[0][index])
-        assert one.source == (latent.source[index],)
+        assert one.photograph == (latent.photograph[index],)
     assert len(latent[1:]) == 2
     assert len(latent[5:]) == 0
     assert latent.device.type == "cpu"
@@ -83,7 +83,7 @@ def test_parts_stacked_are_the_whole() -> None:
     latent = some_latent(3)
     again = stack(list(latent))
     assert same(latent[:], replace(again, report=latent.report))
-    assert again.source == latent.source
+    assert again.photograph == latent.photograph
 
 
 def test_stack_gives_those_without_an_anchor_their_own_styles() -> None:
@@ -94,11 +94,13 @@ def test_stack_gives_those_without_an_anchor_their_own_styles() -> None:
     assert stack([second, second]).anchor is None
 
 
-def test_stack_drops_sources_that_not_all_have() -> None:
-    joined = stack([some_latent(1), some_latent(2, source=False)])
+def test_stack_keeps_the_photographs_of_those_who_have_one() -> None:
+    first = some_latent(1)
+    joined = stack([first, some_latent(2, photograph=False)])
     assert len(joined) == 3
     assert joined.noise is not None
-    assert joined.source is None
+    assert joined.photograph == (*(first.photograph or ()), None, None)
+    assert stack([some_latent(1, photograph=False)] * 2).photograph is None
 
 
 def test_stack_keeps_no_noise_where_none_has_any() -> None:
@@ -131,8 +133,8 @@ def test_groups_must_agree_with_the_pose() -> None:
         Latent(latent.styles, latent.pose[0])
     with pytest.raises(ShapeError, match=r"noise\[1\]: expected a batch of 2"):
         Latent(latent.styles, latent.pose, (latent.noise[0], latent.noise[1][:1]))
-    with pytest.raises(ShapeError, match="source: expected 2 entries, one per pose, got 1"):
-        Latent(latent.styles, latent.pose, source=(None,))
+    with pytest.raises(ShapeError, match="photograph: expected 2 entries, one per pose, got 1"):
+        Latent(latent.styles, latent.pose, photograph=(None,))
     with pytest.raises(ShapeError, match="styles: expected a tensor per styled layer, got none"):
         Latent((), latent.pose)
 
@@ -143,7 +145,7 @@ def test_another_pose_keeps_the_style_alone() -> None:
     assert posed.styles is latent.styles
     assert torch.equal(posed.pose.keypoints, other.pose.keypoints)
     assert posed.noise is None
-    assert posed.source is None
+    assert posed.photograph is None
     with pytest.raises(ShapeError):
         latent.with_pose(other.pose[0])
 
@@ -175,16 +177,16 @@ def test_saved_and_loaded(tmp_path: Path, noise: bool) -> None:
     loaded = Latent.load(str(path), device="cpu")
     assert same(loaded, latent)
     assert (loaded.noise is None) is not noise
-    assert loaded.source is None
+    assert loaded.photograph is None
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
 def test_a_tuning_goes_with_the_latent(tmp_path: Path) -> None:
     tuning = {"blocks.0.weight": torch.randn(3, 2), "blocks.0.bias": torch.randn(())}
-    latent = replace(some_latent(source=False), tuning=tuning)
+    latent = replace(some_latent(photograph=False), tuning=tuning)
     assert latent[0].tuning is tuning
     assert stack([latent[0], latent[1]]).tuning is tuning
-    for other in (some_latent(source=False), replace(latent, tuning=dict(tuning))):
+    for other in (some_latent(photograph=False), replace(latent, tuning=dict(tuning))):
         with pytest.raises(ShapeError, match="latents: expected latents of one tuning"):
             stack([latent, other])
     assert latent.with_pose(latent.pose).tuning is None
@@ -202,6 +204,17 @@ def test_parts_of_a_batch_that_share_memory_can_be_saved(tmp_path: Path) -> None
     shared = Latent((latent.styles[0], latent.styles[0]), latent.pose)[1]
     shared.save(tmp_path / "part")
     assert same(Latent.load(tmp_path / "part"), shared)
+
+
+def test_the_old_name_of_photographs_still_works() -> None:
+    latent = some_latent(1)
+    with pytest.warns(DeprecationWarning, match=r"Latent\.source is now photograph; .* leaves in styletryon 0\.4"):
+        assert latent.source is latent.photograph
+    with pytest.warns(DeprecationWarning, match=r"Latent\(source=\) is now photograph"):
+        assert replace(latent, source=None).photograph is None  # type: ignore[call-arg]
+    with pytest.warns(DeprecationWarning, match=r"Latent\(source=\) is now photograph"):
+        made = Latent(latent.styles, latent.pose, source=latent.photograph)  # type: ignore[call-arg]
+    assert made.photograph is latent.photograph
 
 
 def test_tensors_that_need_gradients_and_numpy_numbers(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 
 import styletryon
-from styletryon._photographs import Prepared, is_dress, prepare
+from styletryon._photographs import helpful_labels, is_dress, prepare
 from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, PoseError
 from styletryon.labels import Label
 from styletryon.models import GeneratorConfig, PoseStyleGAN2
+from styletryon.photo import Photograph
 from styletryon.pose import Pose
 from tests._support.process import ROOT
 
@@ -27,7 +28,7 @@ def figure() -> paperdoll.Rendering:
     return paperdoll.render(paperdoll.sample_figure(3), SIZE)
 
 
-def prepared(figure: paperdoll.Rendering, background: tuple[int, ...] = (), *, dressed: bool = False) -> Prepared:
+def prepared(figure: paperdoll.Rendering, background: tuple[int, ...] = (), *, dressed: bool = False) -> Photograph:
     generator = PoseStyleGAN2(replace(CONFIG, background=background))
     pose = Pose(torch.from_numpy(figure.keypoints), SIZE)
     return prepare(Image.fromarray(figure.image), generator, pose=pose, dressed=dressed)
@@ -36,34 +37,47 @@ def prepared(figure: paperdoll.Rendering, background: tuple[int, ...] = (), *, d
 def test_people_are_cut_out_for_a_generator_that_knows_one_background(figure: paperdoll.Rendering) -> None:
     own, cut = prepared(figure), prepared(figure, (255, 0, 0))
     red = torch.tensor([1.0, -1.0, -1.0])
-    assert torch.allclose(cut.picture[0, :, 0, 0], red, atol=0.02)
-    assert not torch.allclose(own.picture[0, :, 0, 0], red, atol=0.5)
-    assert cut.labels is not None
-    middle = cut.labels[0, 30, 24]
-    assert int(middle) != Label.BACKGROUND
-    assert torch.allclose(cut.picture[0, :, 30, 24], own.picture[0, :, 30, 24], atol=0.1)
+    assert torch.allclose(cut.target[:, 0, 0], red, atol=0.02)
+    assert not torch.allclose(own.target[:, 0, 0], red, atol=0.5)
+    assert cut.target_labels is not None
+    assert cut.target_labels[30, 24] != Label.BACKGROUND
+    assert torch.allclose(cut.target[:, 30, 24], own.target[:, 30, 24], atol=0.1)
     # The photograph itself, into which the result is pasted, keeps its own.
-    assert np.array_equal(np.asarray(cut.source.photo), figure.image)
+    assert np.array_equal(np.asarray(cut.picture), figure.image)
+    assert torch.equal(cut.crop, own.crop)
 
 
 def test_somebody_in_a_dress_wears_no_top(figure: paperdoll.Rendering) -> None:
-    plain, dressed = prepared(figure), prepared(figure, dressed=True)
-    assert plain.labels is not None
-    assert dressed.labels is not None
-    assert set(plain.labels.unique().tolist()) & {Label.TOP, Label.BOTTOM}
-    assert not set(dressed.labels.unique().tolist()) & {Label.TOP, Label.BOTTOM}
-    assert Label.DRESS in dressed.labels
+    plain, dressed = (prepared(figure, dressed=worn).target_labels for worn in (False, True))
+    assert plain is not None
+    assert dressed is not None
+    assert set(np.unique(plain)) & {Label.TOP, Label.BOTTOM}
+    assert not set(np.unique(dressed)) & {Label.TOP, Label.BOTTOM}
+    assert Label.DRESS in dressed
     assert is_dress("dress")
     assert not is_dress("full")
     assert not is_dress("top")
 
 
-def test_the_source_knows_pose_and_labels(figure: paperdoll.Rendering) -> None:
-    source = prepared(figure).source
-    assert source.pose is not None
-    assert source.pose.size == SIZE
-    assert source.labels is not None
-    assert source.labels.shape == SIZE
+def test_labels_that_see_nobody_are_no_help(figure: paperdoll.Rendering) -> None:
+    generator, photograph = PoseStyleGAN2(CONFIG), prepared(figure)
+    helpful = helpful_labels(photograph, generator)
+    assert helpful is not None
+    assert helpful.dtype == torch.int64
+    assert np.array_equal(helpful.numpy(), photograph.target_labels)
+    nobody = replace(photograph, labels=np.zeros(SIZE, np.uint8))
+    assert helpful_labels(nobody, generator) is None
+    assert helpful_labels(replace(photograph, labels=None), generator) is None
+
+
+def test_a_photograph_knows_pose_and_labels(figure: paperdoll.Rendering) -> None:
+    photograph = prepared(figure)
+    assert photograph.pose is not None
+    assert photograph.pose.size == SIZE
+    assert photograph.labels is not None
+    assert photograph.labels.shape == SIZE
+    assert photograph.frame_pose is not None
+    assert photograph.frame_pose.size == (64, 48)
 
 
 def test_keypoints_that_are_no_pose_are_refused(figure: paperdoll.Rendering) -> None:

@@ -4,43 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from styletryon._cutting import finer_frame, show
 from styletryon.errors import ConfigError, PoseError, StyleTryOnError
 from styletryon.generator import Generator
 from styletryon.labels import NUM_LABELS, Label, Region, resolve_region
 from styletryon.latent import Latent
 from styletryon.models import PoseStyleGAN2
-from styletryon.photo import ImageLike, Source, crop, crop_labels, frame_person, read_image, to_tensor
+from styletryon.photo import ImageLike, Photograph, frame_person, read_image
 from styletryon.pose import Pose
 from styletryon.pose.estimator import BodyEstimator
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import find_preset
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A photograph as a projector wants it.
-
-    Attributes:
-        source: The photograph and the part of it that shows the person.
-        picture: `(1, 3, H, W)` in [-1, 1], of the generator's size.
-        pose: The person's, in the picture's pixels.
-        labels: `(1, H, W)` int64 classes, or None if they are no help.
-        inside: `(1, H, W)` in [0, 1]: the share of each pixel that lies in the photograph.
-    """
-
-    source: Source
-    picture: Tensor
-    pose: Pose
-    labels: Tensor | None
-    inside: Tensor
 
 
 def make_projector(generator: Generator, preset: str, seed: int) -> LatentProjector:
@@ -73,7 +53,7 @@ def prepare(
     box: Sequence[float] | None = None,
     name: str = "image",
     dressed: bool = False,
-) -> Prepared:
+) -> Photograph:
     """Read a photograph, find the person, and cut them out as the generator's training data show people.
 
     Args:
@@ -105,36 +85,39 @@ def prepare(
         frame = frame_person(found, size, generator.image_size)
     if dressed:
         labels = np.where(np.isin(labels, (Label.TOP, Label.BOTTOM)), np.uint8(Label.DRESS), labels)
-    picture, inside = crop(photo, frame)
-    fitted = crop_labels(labels, frame)
     background = generator.config.background if isinstance(generator, PoseStyleGAN2) else ()
-    if background and fitted.any():
-        red, green, blue = background
-        cut, fitted = show(photo, labels, crop_labels(labels, finer_frame(frame)), frame, (red, green, blue))
-        picture = to_tensor(cut)
-    classes = torch.from_numpy(fitted).long()[None]
-    # Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no help.
-    helpful = generator.num_labels == NUM_LABELS and bool(classes.any())
-    source = Source(photo, frame, found, labels)
-    return Prepared(source, picture[None], frame.to_model(found), classes if helpful else None, inside)
+    red, green, blue = background or (0, 0, 0)
+    return Photograph(photo, frame, found, labels, (red, green, blue) if background else None)
+
+
+def helpful_labels(photograph: Photograph, generator: Generator) -> Tensor | None:
+    """Return the labels that help to project a photograph, `(H, W)` int64; None if they are no help.
+
+    Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no help.
+    """
+    labels = photograph.target_labels
+    if labels is None or generator.num_labels != NUM_LABELS or not labels.any():
+        return None
+    return torch.from_numpy(labels).long()
 
 
 def project_prepared(
-    prepared: Sequence[Prepared],
+    photographs: Sequence[Photograph],
     projector: LatentProjector,
     callback: Callable[[ProjectionProgress], object] | None = None,
 ) -> tuple[Latent, ...]:
-    """Project photographs side by side; either all have labels, or none."""
+    """Project photographs with known poses side by side; either all have helpful labels, or none."""
     device = projector.generator.w_mean.device
-    labels = [one.labels for one in prepared if one.labels is not None]
+    labels = [found for one in photographs if (found := helpful_labels(one, projector.generator)) is not None]
+    poses = [one.frame_pose for one in photographs if one.frame_pose is not None]
     latents = projector.project_each(
-        torch.cat([one.picture for one in prepared]).to(device),
-        Pose(torch.cat([one.pose.keypoints.to(device) for one in prepared]), prepared[0].pose.size),
-        labels=torch.cat(labels).to(device) if labels else None,
-        mask=torch.cat([one.inside for one in prepared]),
+        torch.stack([one.target for one in photographs]).to(device),
+        Pose(torch.cat([pose.keypoints.to(device) for pose in poses]), poses[0].size),
+        labels=torch.stack(labels).to(device) if labels else None,
+        mask=torch.stack([one.inside for one in photographs]),
         callback=callback,
     )
-    return tuple(replace(latent, source=(one.source,)) for latent, one in zip(latents, prepared, strict=True))
+    return tuple(replace(latent, photograph=(one,)) for latent, one in zip(latents, photographs, strict=True))
 
 
 def is_dress(region: Region) -> bool:

@@ -158,8 +158,8 @@ def project(
         latent = project_prepared([prepared], projector, bar.stage("image"))[0]
         if not tune:
             return latent
-        picture = prepared.picture.to(generator.w_mean.device)
-        return projector.tune(latent, picture, mask=prepared.inside, callback=bar.stage("image, tuning"))
+        picture = prepared.target[None].to(generator.w_mean.device)
+        return projector.tune(latent, picture, mask=prepared.inside[None], callback=bar.stage("image, tuning"))
 
 
 def generate(

@@ -28,13 +28,13 @@ from PIL import Image
 from torch import Tensor
 
 from styletryon._files import append_line, shortened, write_text
-from styletryon._photographs import Prepared, called, is_dress, make_projector, prepare, project_prepared
+from styletryon._photographs import called, helpful_labels, is_dress, make_projector, prepare, project_prepared
 from styletryon.api import KnownGenerator, ModelLike, load_model
 from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
 from styletryon.labels import resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
-from styletryon.photo import Frame, Source, read_image, save_image
+from styletryon.photo import Frame, Photograph, read_image, save_image
 from styletryon.pose import Pose
 from styletryon.tryon import TryOnOptimizer, TryOnResult
 
@@ -400,7 +400,7 @@ class _Wardrobe:
 
     def fetch(self, wanted: Iterable[_Photograph]) -> None:
         """Project photographs that are not known yet side by side, which takes less time than one by one."""
-        waiting: dict[str, Prepared] = {}
+        waiting: dict[str, Photograph] = {}
         for photo, pose, dressed in dict.fromkeys(wanted):
             try:
                 key = self._key(photo, pose, dressed)
@@ -468,40 +468,43 @@ class _Wardrobe:
                 labels = np.array(picture, dtype=np.uint8)
         except (OSError, ValueError, TypeError, KeyError):  # not there, or half of it: it is made anew
             return None
-        return replace(latent, source=(Source(read_image(photo), frame, pose, labels),))
+        return replace(latent, photograph=(Photograph(read_image(photo), frame, pose, labels),))
 
     def _prepare(
         self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool
-    ) -> Prepared:
+    ) -> Photograph:
         known = None if pose is None else _read_pose(Path(pose), read_image(photo))
         return prepare(photo, self.generator, pose=known, dressed=dressed)
 
-    def _try_project(self, photographs: Mapping[str, Prepared]) -> None:
+    def _try_project(self, photographs: Mapping[str, Photograph]) -> None:
         for labelled in (True, False):
-            alike = {key: one for key, one in photographs.items() if (one.labels is not None) == labelled}
+            alike = {
+                key: one
+                for key, one in photographs.items()
+                if (helpful_labels(one, self.generator) is not None) == labelled
+            }
             # One of them may spoil it, or they may be too many at once: `get` then projects each alone.
             with contextlib.suppress(Exception):
                 self._project(alike)
 
-    def _project(self, photographs: Mapping[str, Prepared]) -> None:
+    def _project(self, photographs: Mapping[str, Photograph]) -> None:
         if not photographs:
             return
         latents = project_prepared(list(photographs.values()), self.projector)
         for (key, one), latent in zip(photographs.items(), latents, strict=True):
             latent.save(self.folder / f"{key}.safetensors")
-            source = one.source
-            if source.pose is None or source.labels is None:
-                raise DataError("expected a source with pose and labels, got none", argument=key)
-            save_image(Image.fromarray(source.labels), self.folder / f"{key}.png")
-            keypoints = source.pose.keypoints[0].tolist()
-            known = json.dumps({"frame": asdict(source.frame), "keypoints": keypoints})
+            if one.pose is None or one.labels is None:
+                raise DataError("expected a photograph with pose and labels, got one without", argument=key)
+            save_image(Image.fromarray(one.labels), self.folder / f"{key}.png")
+            keypoints = one.pose.keypoints[0].tolist()
+            known = json.dumps({"frame": asdict(one.frame), "keypoints": keypoints})
             write_text(self.folder / f"{key}.json", known)  # last: it says that the others are whole
             self._hold(key, latent)
 
 
-def _pixels(held: Latent | Prepared | StyleTryOnError) -> int:
-    source = held.source[0] if isinstance(held, Latent) and held.source else getattr(held, "source", None)
-    return source.photo.width * source.photo.height if isinstance(source, Source) else 1
+def _pixels(held: Latent | Photograph | StyleTryOnError) -> int:
+    photograph = held.photograph[0] if isinstance(held, Latent) and held.photograph else held
+    return photograph.picture.width * photograph.picture.height if isinstance(photograph, Photograph) else 1
 
 
 def _read_pose(file: Path, photo: Image.Image) -> Pose:

@@ -7,15 +7,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from styletryon._deprecated import deprecated_argument, warn_renamed
 from styletryon._files import write_atomically
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError, StyleTryOnError
+from styletryon.photo import Photograph
 from styletryon.pose import Pose
 
 _FORMAT = "styletryon.latent/1"
@@ -28,6 +29,7 @@ Styles = tuple[Tensor, ...]
 """The style codes (S-space, the paper's sigma) of a batch: one `(B, C_l)` tensor per styled layer."""
 
 
+@deprecated_argument("source", "photograph", until="0.4")
 @dataclass(frozen=True, eq=False)
 class Latent:
     """A batch of people as a generator sees them: an immutable value.
@@ -38,7 +40,7 @@ class Latent:
         styles: One `(B, C_l)` float32 tensor per styled layer: the paper's style vectors sigma.
         pose: The poses of the same `B` people, in the pixels of the generator's picture.
         noise: The noise maps, one `(B, 1, H_l, W_l)` tensor per convolution, or None for the generator's own.
-        source: One object per person that says where the picture came from (see `styletryon.photo.Source`), or None.
+        photograph: The photograph of each person, None for whoever has none; None where nobody has.
         report: Plain numbers about how the latent was found, such as the reconstruction error.
         model: The fingerprint of the generator that the styles belong to; empty when unknown.
         anchor: Style codes of the same people, shaped like `styles`, that are less alike but nearer to what the
@@ -52,7 +54,7 @@ class Latent:
     styles: Styles
     pose: Pose
     noise: tuple[Tensor, ...] | None = None
-    source: tuple[Any, ...] | None = None
+    photograph: tuple[Photograph | None, ...] | None = None
     report: Mapping[str, float] = field(default_factory=dict)
     model: str = ""
     anchor: Styles | None = None
@@ -69,8 +71,10 @@ class Latent:
                         f"expected a batch of {count}, one per pose, got shape {tuple(tensor.shape)}",
                         argument=f"{name}[{layer}]",
                     )
-        if self.source is not None and len(self.source) != count:
-            raise ShapeError(f"expected {count} entries, one per pose, got {len(self.source)}", argument="source")
+        if self.photograph is not None and len(self.photograph) != count:
+            raise ShapeError(
+                f"expected {count} entries, one per pose, got {len(self.photograph)}", argument="photograph"
+            )
 
     def __len__(self) -> int:
         return len(self.pose)
@@ -88,9 +92,15 @@ class Latent:
             # What was found out about all of them holds for none of them in particular.
             report=self.report if len(pose) == len(self) else {},
             noise=None if self.noise is None else tuple(noise[part] for noise in self.noise),
-            source=None if self.source is None else self.source[part],
+            photograph=None if self.photograph is None else self.photograph[part],
             anchor=None if self.anchor is None else tuple(style[part] for style in self.anchor),
         )
+
+    @property
+    def source(self) -> tuple[Photograph | None, ...] | None:
+        """Old name of `photograph`; it leaves in 0.4."""
+        warn_renamed("Latent.source", "photograph", until="0.4")
+        return self.photograph
 
     @property
     def device(self) -> torch.device:
@@ -128,13 +138,13 @@ class Latent:
             styles=self.portable,
             pose=pose.to(self.device),
             noise=None,
-            source=None,
+            photograph=None,
             anchor=None,
             tuning=None,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the latent as one safetensors file; a reader never meets half of it. The source is not saved.
+        """Save the latent as one safetensors file; a reader never meets half of it. The photograph is not saved.
 
         Args:
             path: Where the file shall stand, such as "person.safetensors". Missing folders are made.
@@ -178,7 +188,7 @@ class Latent:
             device: Where its tensors shall be.
 
         Returns:
-            The latent, without a source.
+            The latent, without a photograph.
 
         Raises:
             CheckpointNotFoundError: If there is no such file.
@@ -241,7 +251,7 @@ def stack(latents: Sequence[Latent]) -> Latent:
     """Join latents of one generator into one batch.
 
     Args:
-        latents: At least one latent. Sources are kept when all of them have some.
+        latents: At least one latent. Photographs are kept.
 
     Returns:
         A latent whose batch is the latents' batches one after another.
@@ -281,14 +291,14 @@ def stack(latents: Sequence[Latent]) -> Latent:
             "alone, or drop it with dataclasses.replace(latent, tuning=None)",
             argument="latents",
         )
-    sources = [latent.source for latent in latents if latent.source is not None]
+    photographs = [one for latent in latents for one in latent.photograph or (None,) * len(latent)]
     anchors = [latent.anchor or latent.styles for latent in latents]
     anchored = any(latent.anchor for latent in latents)
     return Latent(
         styles=tuple(torch.cat(layer) for layer in zip(*(latent.styles for latent in latents), strict=True)),
         pose=Pose(torch.cat([latent.pose.keypoints for latent in latents]), first.pose.size),
         noise=tuple(torch.cat(layer) for layer in zip(*noises, strict=True)) or None,
-        source=tuple(item for source in sources for item in source) if len(sources) == len(latents) else None,
+        photograph=tuple(photographs) if any(photographs) else None,
         model=first.model,
         anchor=tuple(torch.cat(layer) for layer in zip(*anchors, strict=True)) if anchored else None,
         tuning=first.tuning,

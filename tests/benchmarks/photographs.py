@@ -22,7 +22,7 @@ from PIL import Image
 import styletryon
 from styletryon.errors import StyleTryOnError
 from styletryon.labels import IDENTITY, REGIONS
-from styletryon.photo import Source, read_image, save_image
+from styletryon.photo import Photograph, read_image, save_image
 from styletryon.tryon import TryOnResult
 
 LEAST = 0.03
@@ -89,9 +89,9 @@ def check_pixels(result: TryOnResult, photo: Image.Image) -> NDArray[np.bool_]:
     Below the frame, where the mask ends, a garment that goes on may change the column of the photograph under it.
     """
     changed: NDArray[np.bool_] = (np.asarray(result.image) != np.asarray(photo)).any(axis=-1)
-    source = (result.person.source or ())[0]
-    assert isinstance(source, Source)
-    frame, mask = source.frame, result.mask.cpu().numpy() > 0
+    photograph = (result.person.photograph or ())[0]
+    assert isinstance(photograph, Photograph)
+    frame, mask = photograph.frame, result.mask.cpu().numpy() > 0
     down, across = frame.scale
     rows, columns = np.nonzero(changed)
     left, top = (columns - frame.box[0]) * across, (rows - frame.box[1]) * down

@@ -156,8 +156,8 @@ def measure_photograph(
     except StyleTryOnError as error:
         return {"error": str(error)}
     # Held against the photograph itself, whatever background it was laid on.
-    picture, inside = crop(prepared.source.photo, prepared.source.frame)
-    mask = person_mask(folder / "labels" / f"{name}.png", prepared.source.frame, inside)
+    picture, inside = crop(prepared.picture, prepared.frame)
+    mask = person_mask(folder / "labels" / f"{name}.png", prepared.frame, inside)
     start = replace(pivot, styles=pivot.anchor or pivot.styles, noise=None)
     images = []
     for stage, latent in zip(STAGES, (start, pivot, tuned), strict=True):
@@ -185,7 +185,7 @@ def person_mask(labels: Path, frame: Frame, inside: Tensor) -> Tensor:
 def change_elsewhere(model: PoseStyleGAN2, tuned: Latent) -> float:
     """Say how far a tuned generator draws random latents from how the plain one does."""
     z = torch.randn(RANDOM, model.z_dim, generator=torch.Generator().manual_seed(1))
-    pose = stack([replace(tuned, source=None)] * RANDOM).pose
+    pose = stack([replace(tuned, photograph=None)] * RANDOM).pose
     others = Latent(model.affine(model.mapping(z)), pose)
     plain, moved = (model.draw(latent).image for latent in (others, replace(others, tuning=tuned.tuning)))
     return float((plain - moved).abs().mean())

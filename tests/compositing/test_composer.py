@@ -12,7 +12,7 @@ from torch import Tensor
 from styletryon.compositing.composer import Composer
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
-from styletryon.photo import Frame, Source
+from styletryon.photo import Frame, Photograph
 
 SIZE = (64, 48)
 SCALE = 4
@@ -63,7 +63,7 @@ def photograph(drawing: GeneratorOutput, *, grain: float = 0.0, pad: int = 0) ->
 
 
 def compose(
-    person: Source, before: GeneratorOutput, after: GeneratorOutput, support: Tensor | None = None
+    person: Photograph, before: GeneratorOutput, after: GeneratorOutput, support: Tensor | None = None
 ) -> tuple[Image.Image, Tensor]:
     composer = Composer(person, before, frozenset({Label.TOP}))
     return composer.compose(after, torch.ones(SIZE) if support is None else support)
@@ -72,7 +72,7 @@ def compose(
 def pasted(
     before: GeneratorOutput, after: GeneratorOutput, photo: Image.Image, frame: Frame
 ) -> tuple[NDArray[np.int64], Tensor]:
-    image, mask = compose(Source(photo, frame), before, after)
+    image, mask = compose(Photograph(photo, frame), before, after)
     return np.asarray(image).astype(int), mask
 
 
@@ -98,7 +98,7 @@ def test_a_drawn_backdrop_is_never_shown() -> None:
 def test_pixels_outside_the_change_stay_bit_for_bit() -> None:
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=20.0, pad=16)
-    image, mask = compose(Source(photo, frame), before, after)
+    image, mask = compose(Photograph(photo, frame), before, after)
     changed = (np.asarray(image) != np.asarray(photo)).any(axis=-1)
     assert changed.any()
     within = mask.numpy().repeat(SCALE, 0).repeat(SCALE, 1) > 0
@@ -166,9 +166,9 @@ def test_a_change_fades_where_the_frame_cuts_it_off() -> None:
 def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=4.0)
-    whole, _ = compose(Source(photo, frame), before, after)
+    whole, _ = compose(Photograph(photo, frame), before, after)
     monkeypatch.setattr("styletryon.compositing.composer.WORK_PIXELS", 6000)
-    coarse, mask = compose(Source(photo, frame), before, after)
+    coarse, mask = compose(Photograph(photo, frame), before, after)
     assert coarse.size == photo.size
     apart = np.abs(np.asarray(whole).astype(int) - np.asarray(coarse).astype(int))
     assert apart.mean() < 3
@@ -179,11 +179,11 @@ def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_to_change_and_nothing_to_see() -> None:
     before, after = scene(40, RED), scene(40, BLUE)
     photo, frame = photograph(before)
-    image, mask = compose(Source(photo, frame), before, after, torch.zeros(SIZE))
+    image, mask = compose(Photograph(photo, frame), before, after, torch.zeros(SIZE))
     assert np.array_equal(np.asarray(image), np.asarray(photo))
     assert not mask.any()
     away = Frame((5000.0, 0.0, 5048.0, 64.0), frame.photo_size, SIZE)
-    image, mask = compose(Source(photo, away), before, after)
+    image, mask = compose(Photograph(photo, away), before, after)
     assert np.array_equal(np.asarray(image), np.asarray(photo))
     assert not mask.any()
 
@@ -196,7 +196,7 @@ def test_photographs_of_any_size_and_frames_that_reach_out(extent: tuple[int, in
     across, down = (1.3 * 0.75 * height, 1.3 * height)
     # The sides of the frame reach beyond the photograph: the figure's middle is the photograph's.
     frame = Frame(((width - across) / 2, -0.1 * height, (width + across) / 2, down - 0.1 * height), extent, SIZE)
-    image, mask = compose(Source(photo, frame), scene(40, RED), scene(36, BLUE))
+    image, mask = compose(Photograph(photo, frame), scene(40, RED), scene(36, BLUE))
     assert image.size == photo.size
     assert mask.shape == SIZE
     assert 0 <= float(mask.min()) <= float(mask.max()) <= 1
@@ -219,7 +219,7 @@ def test_a_figure_that_fills_the_picture_has_no_backdrop() -> None:
     full = 20.0 * torch.nn.functional.one_hot(torch.full(SIZE, int(Label.TOP)), 12).permute(2, 0, 1)[None]
     photo, frame = photograph(before)
     earlier, later = GeneratorOutput(before.image, full), GeneratorOutput(after.image, after.logits)
-    image, mask = compose(Source(photo, frame), earlier, later)
+    image, mask = compose(Photograph(photo, frame), earlier, later)
     assert image.size == photo.size
     assert float(mask.mean()) > 0.3
 
@@ -227,12 +227,12 @@ def test_a_figure_that_fills_the_picture_has_no_backdrop() -> None:
 def test_a_composer_shows_the_same_whatever_it_has_shown_before() -> None:
     before = scene(40, RED)
     photo, frame = photograph(before, grain=3)
-    worked = Composer(Source(photo, frame), before, frozenset({Label.TOP}))
+    worked = Composer(Photograph(photo, frame), before, frozenset({Label.TOP}))
     for hem in (40, 24, 56, 36):
         after = scene(hem, BLUE)
         rows = (torch.arange(SIZE[0]) < hem + 4).float()[:, None].expand(SIZE)
         image, mask = worked.compose(after, rows)
-        alone, expected = compose(Source(photo, frame), before, after, rows)
+        alone, expected = compose(Photograph(photo, frame), before, after, rows)
         assert np.array_equal(np.asarray(image), np.asarray(alone))
         assert torch.equal(mask, expected)
 
@@ -243,7 +243,7 @@ def test_bared_arms_have_the_colours_of_face_and_hands(skin: tuple[float, float,
     pale = (0.9, 0.7, 0.3)
     real, before, after = armed(Label.TOP, RED, skin), armed(Label.TOP, RED, pale), armed(Label.SKIN, BLUE, pale)
     photo, frame = photograph(real, grain=3.0)
-    image, _ = compose(Source(photo, frame, labels=full_labels(real)), before, after)
+    image, _ = compose(Photograph(photo, frame, labels=full_labels(real)), before, after)
     for columns, shade in (((9, 10), 1.0), ((12, 13), 0.75), ((35, 36), 0.75), ((38, 39), 1.0)):
         arm = block(np.asarray(image).astype(int), (20, 34), columns).reshape(-1, 3).mean(axis=0)
         assert np.abs(arm - shade * (np.array(skin) + 1) * 127.5).max() < 14
@@ -254,7 +254,7 @@ def test_nothing_is_known_of_skin_that_the_photograph_does_not_show() -> None:
     photo, frame = photograph(before)
     labels = full_labels(before)
     labels[np.isin(labels, [int(Label.FACE), int(Label.SKIN)])] = int(Label.ACCESSORY)
-    image, _ = compose(Source(photo, frame, labels=labels), before, after)
+    image, _ = compose(Photograph(photo, frame, labels=labels), before, after)
     drawn = block(np.asarray(image).astype(int), (20, 34), (9, 10)).reshape(-1, 3).mean(axis=0)
     assert np.abs(drawn - (np.array(SKIN) + 1) * 127.5).max() < 14
 
@@ -271,7 +271,7 @@ def test_labels_of_hair_keep_no_rest_of_the_old_garment(hair: tuple[float, float
     photo, frame = photograph(before, grain=3.0)
     labels = full_labels(before)
     labels[20 * SCALE : 22 * SCALE, 17 * SCALE : 23 * SCALE] = int(Label.HAIR)
-    image = np.asarray(compose(Source(photo, frame, labels=labels), before, after)[0]).astype(int)
+    image = np.asarray(compose(Photograph(photo, frame, labels=labels), before, after)[0]).astype(int)
     shown, original = block(image, (21, 22), (18, 22)), block(np.asarray(photo).astype(int), (13, 18), (18, 22))
     assert np.abs(shown.reshape(-1, 3).mean(axis=0) - (np.array(BLUE) + 1) * 127.5).max() < 20
     assert np.array_equal(block(image, (13, 18), (18, 22)), original)

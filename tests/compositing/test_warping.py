@@ -14,7 +14,7 @@ from styletryon.compositing.composer import Composer
 from styletryon.compositing.warping import WORK_PIXELS, WarpedGarment, find_worn, warp_garment
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
-from styletryon.photo import Frame, Source
+from styletryon.photo import Frame, Photograph
 from styletryon.pose import Pose
 
 SIZE = (64, 48)
@@ -34,12 +34,12 @@ def body(shift: float = 0.0, scale: float = 1.0) -> NDArray[np.float32]:
     return points
 
 
-def source(points: NDArray[np.float32], pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Source:
+def source(points: NDArray[np.float32], pixels: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Photograph:
     """A photograph whose frame is its upper part."""
     height, width = labels.shape
     frame = Frame((0.0, 0.0, float(width), float(SIZE[0] * SCALE)), (height, width), SIZE)
     pose = Pose(torch.from_numpy(points * [SCALE, SCALE, 1]).float(), (height, width))
-    return Source(Image.fromarray(pixels), frame, pose, labels)
+    return Photograph(Image.fromarray(pixels), frame, pose, labels)
 
 
 def top(shift: int = 0, *, last: int = 42) -> NDArray[np.bool_]:
@@ -123,7 +123,7 @@ def test_a_large_photograph_is_looked_at_in_fewer_pixels() -> None:
     times = 8
     small = (striped(top()), labelled(top()), enlarged(top()))
     pixels, labels, worn = (plane.repeat(times, 0).repeat(times, 1) for plane in small)
-    garment = Source(
+    garment = Photograph(
         Image.fromarray(pixels),
         Frame((0.0, 0.0, float(labels.shape[1]), float(SIZE[0] * SCALE * times)), labels.shape, SIZE),
         Pose(torch.from_numpy(body() * [SCALE * times, SCALE * times, 1]).float(), labels.shape),

@@ -21,14 +21,13 @@ from PIL import Image
 from scipy import ndimage
 
 from styletryon import data as styletryon_data
-from styletryon._cutting import follow
 from styletryon.data import FolderDataset, Outcome, Preparation
 from styletryon.data.paperdoll import render, sample_figure
 from styletryon.data.preparation.gates import cut_edges, find_twins, refuse_frame, refuse_labels, refuse_pose
 from styletryon.data.preparation.run import parse_background
 from styletryon.errors import ConfigError, DataError, PersonNotFoundError, RangeError
 from styletryon.labels import Label
-from styletryon.photo import Frame, frame_person
+from styletryon.photo import Frame, follow, frame_person
 from styletryon.pose import KEYPOINT_NAMES, Pose
 
 PHOTO, SIZE = (128, 96), (64, 48)

@@ -328,6 +328,7 @@ def test_latents_know_their_photograph(model: PoseStyleGAN2) -> None:
     pixels = from_uint8(torch.from_numpy(pair.person.image)).permute(2, 0, 1).unsqueeze(0)
     bench = Bench(model, preset="fast")
     latent = bench.project(pixels, Pose(torch.from_numpy(pair.person.keypoints), SIZE))
-    assert latent.source is not None
-    assert np.array_equal(np.asarray(latent.source[0].photo), pair.person.image)
+    photograph = (latent.photograph or (None,))[0]
+    assert photograph is not None
+    assert np.array_equal(np.asarray(photograph.picture), pair.person.image)
     assert bench.projection_seconds > 0

@@ -12,7 +12,7 @@ from PIL import Image
 from styletryon.errors import SaveError
 from styletryon.labels import Label
 from styletryon.losses import class_mask
-from styletryon.photo import Frame, Source, to_pil
+from styletryon.photo import Frame, Photograph, to_pil
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnResult, change_mask
 from tests._support.fake_generator import FakeGenerator, fake_latent
 
@@ -33,7 +33,7 @@ def photo() -> Image.Image:
 @pytest.fixture(scope="module")
 def photographed(batch: TryOnBatch, photo: Image.Image) -> TryOnBatch:
     frame = Frame((30.0, -10.0, 96.0, 78.0), (90, 120), (32, 24))
-    return replace(batch, person=replace(batch.person, source=(Source(photo, frame), None)))
+    return replace(batch, person=replace(batch.person, photograph=(Photograph(photo, frame), None)))
 
 
 def test_everything_is_there(batch: TryOnBatch) -> None:

@@ -179,7 +179,7 @@ class FittingRoom:
     @torch.no_grad()
     def in_poses(self, fitting: Fitting) -> list[Image.Image]:
         """Draw the dressed person in a row of usual poses."""
-        latent = replace(fitting.result.latent, report={}, source=None)
+        latent = replace(fitting.result.latent, report={}, photograph=None)
         people = stack([latent.with_pose(pose) for pose in self.poses])
         return [to_pil(picture) for picture in self.model.synthesize(people.styles, people.pose).image]
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from styletryon.data.source import Source, open_source
 from styletryon.errors import DataError, ImageError, RangeError
 from styletryon.labels import NUM_LABELS, REGIONS
-from styletryon.photo import Frame, crop_labels, read_image
+from styletryon.photo import Frame, crop_labels, read_image, resize
 from styletryon.pose import NUM_KEYPOINTS, Pose
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -562,7 +562,7 @@ def _show(image: Image.Image, box: Box, size: tuple[int, int]) -> npt.NDArray[np
     if any(padding):
         left, top, right, bottom = padding
         image = Image.fromarray(np.pad(np.asarray(image), ((top, bottom), (left, right), (0, 0)), mode="edge"))
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC, box=inside))
+    return np.asarray(resize(image, size, filter="bicubic", box=inside))
 
 
 def _show_labels(labels: Image.Image, box: Box, size: tuple[int, int]) -> npt.NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from styletryon.errors import RangeError, ShapeError
 from styletryon.labels import Label
+from styletryon.photo import to_unit_array
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -522,7 +523,7 @@ def bootstrap(
 # ------------------------------------------------------------------------------------------------------- helpers
 def _unit(image: Array) -> Array:
     array = np.asarray(image)
-    return array.astype(np.float64) / 255 if array.dtype == np.uint8 else array.astype(np.float64)
+    return to_unit_array(array) if array.dtype == np.uint8 else array.astype(np.float64)
 
 
 def _same_size(name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -28,7 +28,7 @@ from styletryon.losses import (
 from styletryon.losses.contract import region_attribution
 from styletryon.metrics.measures import foreground, masked_psnr
 from styletryon.metrics.scoring import Picture, pictures
-from styletryon.photo import Frame, Source, from_uint8, to_pil
+from styletryon.photo import Photograph, from_uint8, to_pil
 from styletryon.pose import Pose
 from styletryon.projection import LatentProjector
 from styletryon.tryon import TryOnOptimizer, TryOnResult, blend, find_preset, greedy_query, swap
@@ -47,7 +47,7 @@ class ProjectedPairs:
     """A batch of pairs as every method is given it.
 
     Attributes:
-        person: The people, projected. The source of each is the picture itself.
+        person: The people, projected. The photograph of each is the picture itself.
         garment: The wearers of the garments, projected, in their own poses.
         photos: The people's pictures and their true labels.
         truth: The truths, projected, for the oracle alone; None when it is not asked for or not known.
@@ -134,15 +134,13 @@ class Bench:
         return self._seconds / max(1, self._projected)
 
     def project(self, images: Tensor, pose: Pose, mask: Tensor | None = None) -> Latent:
-        """Project pictures `(B, 3, H, W)` in [-1, 1]; each is the source of its latent. `mask` says what counts."""
+        """Project pictures `(B, 3, H, W)` in [-1, 1]; each is the photograph of its latent. `mask` says what counts."""
         device = self.model.w_mean.device
         started = time.perf_counter()
         latent = self._projector.project(images.to(device), pose.to(device), mask=mask)
         self._seconds += time.perf_counter() - started
         self._projected += len(latent)
-        height, width = self.model.image_size
-        frame = Frame((0.0, 0.0, float(width), float(height)), (height, width), (height, width))
-        return replace(latent, source=tuple(Source(to_pil(image), frame) for image in images))
+        return replace(latent, photograph=tuple(Photograph.whole(to_pil(image)) for image in images))
 
     @torch.no_grad()
     def draw(self, latent: Latent) -> list[Picture]:

@@ -12,6 +12,7 @@ from styletryon.data.paperdoll.factors import Cloth
 from styletryon.errors import ConfigError, RangeError
 from styletryon.labels import REGIONS, Label, region_name
 from styletryon.metrics.measures import ERODE_SHARE, Array, Mask, class_mask, erode
+from styletryon.photo import to_unit_array
 
 TRAINING_SEEDS = range(0, 10_000_000)
 """Seeds of the figures that training may see."""
@@ -212,10 +213,10 @@ def _wearers(seed: int, region: str, selection: bool) -> Iterator[int]:
 
 
 def _plain(wearing: Figure, truth: Rendering, mask: Mask, labels: set[Label]) -> Array:
-    drawn = np.asarray(render(in_plain_cloth(wearing, labels), truth.labels.shape).image, dtype=np.float64) / 255
+    drawn = to_unit_array(render(in_plain_cloth(wearing, labels), truth.labels.shape).image)
     if not mask.any():
         return drawn
     # The mean of the two colours is a guess at how much of the garment each covers; the truth itself says what its mean
     # colour is, and shading scales with the colour.
-    inside, true = drawn[mask], truth.image[mask].astype(np.float64) / 255
+    inside, true = drawn[mask], to_unit_array(truth.image[mask])
     return np.asarray(drawn * ((inside * true).sum(axis=0) / np.maximum((inside**2).sum(axis=0), 1e-6)))

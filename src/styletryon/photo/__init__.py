@@ -14,21 +14,31 @@ from styletryon._lazy import lazy_names
 
 if TYPE_CHECKING:
     from styletryon.photo.framing import MIN_SCORE, Box, Frame, frame_person
-    from styletryon.photo.matting import cut_out, matte
+    from styletryon.photo.matting import cut_out, follow, matte
     from styletryon.photo.pasting import paste_back
-    from styletryon.photo.photograph import Source
+    from styletryon.photo.photograph import Photograph
     from styletryon.photo.pixels import (
         Colour,
         from_uint8,
         from_unit,
         labels_to_image,
+        to_bytes,
         to_pil,
         to_tensor,
         to_uint8,
         to_unit,
+        to_unit_array,
     )
     from styletryon.photo.reading import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, ImageLike, decode_image, read_image
-    from styletryon.photo.resampling import border_colour, crop, crop_labels
+    from styletryon.photo.resampling import (
+        Filter,
+        border_colour,
+        crop,
+        crop_labels,
+        finer_frame,
+        resize,
+        resize_plane,
+    )
     from styletryon.photo.saving import save_image
     from styletryon.photo.sheets import contact_sheet
 else:
@@ -36,21 +46,31 @@ else:
         __name__,
         {
             "framing": ("MIN_SCORE", "Box", "Frame", "frame_person"),
-            "matting": ("cut_out", "matte"),
+            "matting": ("cut_out", "follow", "matte"),
             "pasting": ("paste_back",),
-            "photograph": ("Source",),
+            "photograph": ("Photograph",),
             "pixels": (
                 "Colour",
                 "from_uint8",
                 "from_unit",
                 "labels_to_image",
+                "to_bytes",
                 "to_pil",
                 "to_tensor",
                 "to_uint8",
                 "to_unit",
+                "to_unit_array",
             ),
             "reading": ("MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "ImageLike", "decode_image", "read_image"),
-            "resampling": ("border_colour", "crop", "crop_labels"),
+            "resampling": (
+                "Filter",
+                "border_colour",
+                "crop",
+                "crop_labels",
+                "finer_frame",
+                "resize",
+                "resize_plane",
+            ),
             "saving": ("save_image",),
             "sheets": ("contact_sheet",),
         },
@@ -63,15 +83,18 @@ __all__ = [
     "MIN_SIDE",
     "Box",
     "Colour",
+    "Filter",
     "Frame",
     "ImageLike",
-    "Source",
+    "Photograph",
     "border_colour",
     "contact_sheet",
     "crop",
     "crop_labels",
     "cut_out",
     "decode_image",
+    "finer_frame",
+    "follow",
     "frame_person",
     "from_uint8",
     "from_unit",
@@ -79,9 +102,13 @@ __all__ = [
     "matte",
     "paste_back",
     "read_image",
+    "resize",
+    "resize_plane",
     "save_image",
+    "to_bytes",
     "to_pil",
     "to_tensor",
     "to_uint8",
     "to_unit",
+    "to_unit_array",
 ]

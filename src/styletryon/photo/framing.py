@@ -210,7 +210,8 @@ def _reach(points: NDArray[Any], seen: NDArray[Any]) -> list[float]:
 Box = tuple[float, float, float, float]
 
 
-def _check_photo(photo: Image.Image, frame: Frame) -> None:
+def check_photo(photo: Image.Image, frame: Frame) -> None:
+    """Raise an `ImageError` unless a photograph has the size that its frame was made for."""
     if (photo.height, photo.width) != tuple(frame.photo_size):
         raise ImageError(
             f"expected the photograph of the frame, {frame.photo_size[1]}x{frame.photo_size[0]}, "

@@ -12,7 +12,8 @@ from styletryon.errors import (
     RangeError,
     ShapeError,
 )
-from styletryon.photo.pixels import Colour
+from styletryon.labels import Label
+from styletryon.photo.pixels import Colour, to_unit_array
 
 
 def matte(picture: Image.Image, person: NDArray[np.bool_], *, band: int) -> NDArray[np.float32]:
@@ -44,7 +45,7 @@ def matte(picture: Image.Image, person: NDArray[np.bool_], *, band: int) -> NDAr
         raise RangeError(f"expected at least 1 pixel, got {band}", argument="band")
     if person.all() or not person.any():
         return person.astype(np.float32)
-    colours = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
+    colours = to_unit_array(np.asarray(picture.convert("RGB")))
     # The edge of the smoothed mask has no corners of superpixels; the guide then moves it to the picture's own edge.
     smooth = np.asarray(ndimage.gaussian_filter(person.astype(np.float64), 0.5 * band, mode="nearest"))
     guided = _guided(colours, smooth, radius=2 * band)
@@ -131,3 +132,23 @@ def cut_out(picture: Image.Image, coverage: NDArray[np.float32], background: Col
     share = coverage[..., None]
     mixed = own * share + np.asarray(background, dtype=np.float32) * (1 - share)
     return Image.fromarray(np.clip(mixed, 0, 255).round().astype(np.uint8))
+
+
+def follow(labels: NDArray[np.uint8], coverage: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Let labels end where a matte does: what it adds gets the nearest class, what it takes away is background.
+
+    Args:
+        labels: `(H, W)` uint8 label classes.
+        coverage: `(H, W)` in [0, 1]; see `matte`.
+
+    Returns:
+        New labels `(H, W)` uint8.
+    """
+    from scipy import ndimage
+
+    person = labels > 0
+    if person.all() or not person.any():
+        return labels
+    rows, columns = ndimage.distance_transform_edt(~person, return_distances=False, return_indices=True)
+    followed: NDArray[np.uint8] = np.where(coverage >= 0.5, labels[rows, columns], int(Label.BACKGROUND))
+    return followed.astype(np.uint8)

@@ -15,8 +15,9 @@ from styletryon.errors import (
     RangeError,
     ShapeError,
 )
-from styletryon.photo.framing import Box, Frame, _check_photo
-from styletryon.photo.resampling import _resample
+from styletryon.photo.framing import Box, Frame, check_photo
+from styletryon.photo.pixels import to_bytes
+from styletryon.photo.resampling import resize_plane
 
 
 def paste_back(
@@ -49,7 +50,7 @@ def paste_back(
         ShapeError: If drawing or mask are not.
         RangeError: If drawing or mask hold NaN, or the feather is negative.
     """
-    _check_photo(photo, frame)
+    check_photo(photo, frame)
     height, width = frame.size
     mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask
     for argument, tensor, shape in (("drawing", drawing, (3, height, width)), ("mask", mask, (height, width))):
@@ -68,26 +69,26 @@ def paste_back(
     (x0, y0, x1, y1), box = region
     covered = (opacity > 0).astype(np.float32)
     support = _feathered(opacity > 0, frame, feather)
-    colours = ((drawing.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).numpy()
+    colours = to_bytes(drawing.detach().cpu().float().clamp(-1, 1)).numpy()
 
     # In strips, because a dozen planes of a large photograph would fill the memory.
     rows = max(1, _STRIP // (x1 - x0))
     for start in range(y0, y1, rows):
         stop = min(start + rows, y1)
-        extent = (x1 - x0, stop - start)
+        size = (stop - start, x1 - x0)
         step = (box[3] - box[1]) / (y1 - y0)
         part = (box[0], box[1] + (start - y0) * step, box[2], min(box[1] + (stop - y0) * step, float(height)))
-        alpha = _resample(opacity, extent, part, Image.Resampling.BILINEAR)
+        alpha = resize_plane(opacity, size, filter="bilinear", box=part)
         if feather > 0:
-            alpha = alpha * np.clip(2 * _resample(support, extent, part, Image.Resampling.BILINEAR) - 1, 0, 1)
+            alpha = alpha * np.clip(2 * resize_plane(support, size, filter="bilinear", box=part) - 1, 0, 1)
         # Interpolation spreads the mask by half a pixel; the box filter says where it is truly zero.
-        alpha = alpha * (_resample(covered, extent, part, Image.Resampling.BOX) > 0)
+        alpha = alpha * (resize_plane(covered, size, filter="box", box=part) > 0)
         changed = alpha > 0
         if not changed.any():
             continue
         strip = result[start:stop, x0:x1]
         for channel, colour in enumerate(colours):
-            drawn = np.clip(_resample(colour, extent, part, Image.Resampling.LANCZOS), 0, 255)
+            drawn = np.clip(resize_plane(colour, size, filter="lanczos", box=part), 0, 255)
             below = strip[..., channel]
             blended = (below + alpha * (drawn - below)).round().astype(np.uint8)
             strip[..., channel] = np.where(changed, blended, below)

@@ -33,7 +33,17 @@ def from_uint8(pixels: Tensor) -> Tensor:
 
 def to_uint8(pixels: Tensor) -> Tensor:
     """Turn float values in [-1, 1] of any shape into uint8 values 0..255; values outside are clamped."""
-    return ((pixels.detach().to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return to_bytes(pixels.detach().to(torch.float32)).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_unit_array(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Turn uint8 values 0..255 of any shape into float64 values in [0, 1]."""
+    return pixels.astype(np.float64) / 255
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Turn values in [-1, 1] into values in 0..255 that are neither rounded nor clamped; differentiable."""
+    return (pixels + 1) * 127.5
 
 
 def from_unit(pixels: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Cropping: pictures and labels in the pixels of a frame."""
+"""Resampling of pictures and labels: to another size, and to the pixels of a frame.
+
+Each call says which filter it uses, for a network that was trained on what one filter made sees worse through another.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,54 @@ from styletryon.errors import (
     ShapeError,
 )
 from styletryon.labels import Label
-from styletryon.photo.framing import Box, Frame, _check_photo
+from styletryon.photo.framing import Box, Frame, check_photo
 from styletryon.photo.pixels import Colour, to_tensor
 from styletryon.photo.reading import MAX_PIXELS
+
+Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+"""The name of a filter of Pillow's. When a picture is made smaller, all but "nearest" leave no aliasing."""
+
+_FINEST = 4
+"""How many times finer than the generator's picture `finer_frame` is at most: enough for the edge of a person."""
+
+
+def resize(picture: Image.Image, size: tuple[int, int], *, filter: Filter, box: Box | None = None) -> Image.Image:
+    """Bring a picture to another size.
+
+    Args:
+        picture: The picture, of any mode that Pillow resamples.
+        size: Height and width to bring it to.
+        filter: How pixels are weighted.
+        box: The part of it to show, left, top, right and bottom in its pixels. None for all of it.
+
+    Returns:
+        A new picture of the same mode.
+    """
+    return picture.resize(size[::-1], Image.Resampling[filter.upper()], box=box)
+
+
+def resize_plane(
+    values: NDArray[Any], size: tuple[int, int], *, filter: Filter, box: Box | None = None
+) -> NDArray[np.float32]:
+    """Bring a plane of numbers `(h, w)` to another size, as `resize` does, but without rounding to 8 bits.
+
+    Args:
+        values: The plane.
+        size: Height and width to bring it to.
+        filter: How values are weighted.
+        box: The part of it to show, left, top, right and bottom in its pixels. None for all of it.
+
+    Returns:
+        `(H, W)` float32.
+    """
+    plane = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(resize(plane, size, filter=filter, box=box))
+
+
+def finer_frame(frame: Frame) -> Frame:
+    """Return the same frame in about the photograph's own pixels, but a bounded and whole number of times finer."""
+    times = min(_FINEST, max(1, math.ceil(1 / min(frame.scale) - 0.1)))
+    return Frame(frame.box, frame.photo_size, (frame.size[0] * times, frame.size[1] * times))
 
 
 def border_colour(photo: Image.Image) -> Colour:
@@ -35,13 +83,18 @@ def border_colour(photo: Image.Image) -> Colour:
 
 
 def crop(
-    photo: Image.Image, frame: Frame, *, background: Colour | Literal["edge"] | None = None
+    photo: Image.Image,
+    frame: Frame,
+    *,
+    filter: Filter = "lanczos",
+    background: Colour | Literal["edge"] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cut a frame out of a photograph at the model's size, without aliasing.
 
     Args:
         photo: The photograph, mode "RGB".
         frame: The part to cut out.
+        filter: How pixels are weighted.
         background: The colour outside the photograph; "edge" lets the pixels of its edge go on. Default:
             `border_colour(photo)`.
 
@@ -51,7 +104,7 @@ def crop(
     Raises:
         ImageError: If the photograph is not of the frame's size, or the frame is unreasonably large.
     """
-    _check_photo(photo, frame)
+    check_photo(photo, frame)
     left, top, right, bottom = frame.box
     x0, y0, x1, y1 = _whole_box(frame)
     height, width = frame.size
@@ -65,7 +118,7 @@ def crop(
             canvas = Image.new("RGB", (x1 - x0, y1 - y0), border_colour(photo) if background is None else background)
             canvas.paste(photo, (-x0, -y0))
         box = (left - x0, top - y0, right - x0, bottom - y0)
-    picture = canvas.resize((width, height), Image.Resampling.LANCZOS, box=box)
+    picture = resize(canvas, frame.size, filter=filter, box=box)
     across = _coverage(left, right, width, photo.width)
     down = _coverage(top, bottom, height, photo.height)
     return to_tensor(picture), torch.from_numpy(np.outer(down, across)).to(torch.float32)[None]
@@ -97,12 +150,12 @@ def crop_labels(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
         return np.full(frame.size, int(Label.BACKGROUND), np.uint8)
     classes = np.pad(inside, (down, across), constant_values=int(Label.BACKGROUND))
     left, top, right, bottom = frame.box
-    box, extent = (left - x0, top - y0, right - x0, bottom - y0), frame.size[::-1]
+    box = (left - x0, top - y0, right - x0, bottom - y0)
     present = np.unique(classes)
     best = np.zeros(frame.size, np.float32)
     majority = np.full(frame.size, int(Label.BACKGROUND), np.uint8)
     for label in present:
-        share = _resample((classes == label), extent, box, Image.Resampling.BOX)
+        share = resize_plane(classes == label, frame.size, filter="box", box=box)
         majority[share > best] = label
         best = np.maximum(best, share)
     return majority
@@ -130,13 +183,3 @@ def _coverage(start: float, stop: float, count: int, limit: int) -> NDArray[np.f
     inside = np.clip(edges, 0, limit)
     shares: NDArray[np.float64] = np.diff(inside) / np.diff(edges)
     return np.clip(np.where(shares > 1 - 1e-9, 1.0, shares), 0.0, 1.0)
-
-
-def _resample(
-    values: NDArray[Any],
-    extent: tuple[int, int],
-    box: Box,
-    method: Image.Resampling,
-) -> NDArray[np.float32]:
-    plane = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(plane.resize(extent, method, box=box))

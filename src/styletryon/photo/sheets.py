@@ -14,6 +14,7 @@ from styletryon.errors import (
     ShapeError,
 )
 from styletryon.photo.pixels import to_pil
+from styletryon.photo.resampling import resize
 
 _INK, _PAPER = (45, 45, 52), (255, 255, 255)
 
@@ -127,5 +128,5 @@ def _as_picture(image: Image.Image | Tensor) -> Image.Image:
 def _enlarged(picture: Image.Image, factor: float) -> Image.Image:
     if factor == 1:
         return picture
-    extent = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    return picture.resize(extent, Image.Resampling.LANCZOS)
+    size = max(1, round(picture.height * factor)), max(1, round(picture.width * factor))
+    return resize(picture, size, filter="lanczos")

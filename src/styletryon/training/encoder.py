@@ -23,7 +23,7 @@ from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS
 from styletryon.models import EncoderConfig, GeneratorConfig, ImageEncoder, PoseStyleGAN2
 from styletryon.models.config import level_sizes, to_dict
-from styletryon.photo import save_image
+from styletryon.photo import from_uint8, save_image
 from styletryon.pose import Pose
 from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
@@ -292,7 +292,7 @@ class EncoderTrainer:
         examples = []
         for chosen in (indices, sources):
             batch = self.dataset.batch(chosen)
-            images = change.images(batch.images.float() / 127.5 - 1)
+            images = change.images(from_uint8(batch.images))
             pose = Pose(change.keypoints(batch.keypoints, self.dataset.size), self.dataset.size)
             labels = change.labels(batch.labels)
             examples.append(_Examples(images.to(self.device), labels.to(self.device), pose.to(self.device)))
@@ -355,7 +355,7 @@ class EncoderTrainer:
             return {}
         batch = self._held_out_batch(self.held_out)
         drawing = self._reconstruct(batch)
-        images = batch.images.to(self.device).float() / 127.5 - 1
+        images = from_uint8(batch.images.to(self.device))
         labels = batch.labels.to(self.device)
         return {
             "val_fg_psnr": _foreground_psnr(drawing, images, labels),
@@ -373,7 +373,7 @@ class EncoderTrainer:
         return dataset.batch(np.arange(min(_HELD_OUT, len(dataset))))
 
     def _reconstruct(self, batch: Batch) -> GeneratorOutput:
-        images = batch.images.to(self.device).float() / 127.5 - 1
+        images = from_uint8(batch.images.to(self.device))
         return self.generator.synthesize(self.generator.affine(self.average(images, batch.pose)), batch.pose)
 
     # ------------------------------------------------------------------ keeping it

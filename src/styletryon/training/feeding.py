@@ -14,6 +14,7 @@ from torch import Tensor
 
 from styletryon.data.folder import FolderDataset, batch_indices
 from styletryon.errors import RangeError
+from styletryon.photo import from_uint8
 from styletryon.pose import Pose
 from styletryon.training.augmentation import Augmentation, Change, draw_change
 from styletryon.training.config import TrainingConfig
@@ -192,7 +193,7 @@ class Feeder:
 def read(dataset: FolderDataset, indices: _Rows, change: Change | None = None) -> Examples:
     """Read pictures of a data set, on the CPU, and change them if asked to."""
     batch = dataset.batch(indices)
-    images, labels, keypoints = batch.images.float() / 127.5 - 1, batch.labels, batch.keypoints
+    images, labels, keypoints = from_uint8(batch.images), batch.labels, batch.keypoints
     if change is not None:
         images, labels = change.images(images), change.labels(labels)
         keypoints = change.keypoints(keypoints, dataset.size)

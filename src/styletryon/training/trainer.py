@@ -20,6 +20,7 @@ from styletryon.data.folder import Batch, FolderDataset
 from styletryon.errors import CheckpointError, ConfigError, ProcessGroupError, TrainingDivergedError
 from styletryon.generator import GeneratorOutput
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
+from styletryon.photo import from_uint8
 from styletryon.training import objectives
 from styletryon.training.adaptive import Steering
 from styletryon.training.callbacks import Callbacks, TrainingCallback
@@ -436,7 +437,7 @@ class Trainer:
             return {}
         batch = self._held_out_batch()
         drawing = self._reconstruct(batch)
-        images = batch.images.to(self.device).float() / 127.5 - 1
+        images = from_uint8(batch.images.to(self.device))
         labels = batch.labels.to(self.device)
         drawn = drawing.labels
         overlaps = [
@@ -469,7 +470,7 @@ class Trainer:
     def _styles(self, batch: Batch) -> tuple[Tensor, ...]:
         if self.average.encoder is None:
             raise ConfigError("the generator has no encoder", argument="encoder")
-        images = batch.images.to(self.device).float() / 127.5 - 1
+        images = from_uint8(batch.images.to(self.device))
         return self.average.affine(self.average.encoder(images, batch.pose))
 
     def _reconstruct(self, batch: Batch) -> GeneratorOutput:

@@ -110,7 +110,7 @@ class TryOnBatch:
         """The people in their new garments, as a latent that can be dressed again."""
         person = self.person
         return Latent(
-            self.styles, person.pose, person.noise, person.source, {}, person.model, tuning=person.tuning
+            self.styles, person.pose, person.noise, person.photograph, {}, person.model, tuning=person.tuning
         )
 
 

@@ -18,7 +18,7 @@ from styletryon.generator import GeneratorOutput
 from styletryon.labels import IDENTITY, Label
 from styletryon.latent import Latent
 from styletryon.losses import TryOnTargets, class_mask
-from styletryon.photo import Frame, Source, paste_back, save_image, to_pil
+from styletryon.photo import Frame, Photograph, paste_back, resize, save_image, to_pil
 from styletryon.tryon.optimizer import TryOnBatch
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class TryOnResult:
         drawn = batch.drawing.image[at].detach().float().clamp(-1, 1)
         allowed = change_mask(targets, batch.drawing)[at]
         before = targets.person.image[at].float().clamp(-1, 1)
-        given, theirs = _source(person), _source(garment)
+        given, theirs = _photograph(person), _photograph(garment)
         photo = _photo(batch, at)
         if composite:
             after = _one(batch.drawing, at)
@@ -132,7 +132,7 @@ class TryOnResult:
         else:
             mask = torch.ones_like(allowed)
             # Its feather softens the frame's own edge too, which a garment may cross.
-            image = paste_back(photo.photo, drawn, mask, photo.frame)
+            image = paste_back(photo.picture, drawn, mask, photo.frame)
         labels = torch.where(mask > 0.5, batch.drawing.labels[at], targets.person.labels[at]).cpu().numpy()
         if given is not None:
             labels = _to_photo(labels, photo.frame)
@@ -161,8 +161,8 @@ class TryOnResult:
             latent=batch.latent[at],
             drawn=drawn,
             mask=mask,
-            person_image=photo.photo,
-            garment_image=to_pil(targets.garment.image[at].float()) if theirs is None else theirs.photo,
+            person_image=photo.picture,
+            garment_image=to_pil(targets.garment.image[at].float()) if theirs is None else theirs.picture,
         )
 
     def save(self, path: str | os.PathLike[str] | IO[bytes], *, format: str | None = None) -> None:
@@ -189,7 +189,7 @@ class TryOnResult:
         """
         tall = self.image.height if height is None else height
         panels = [
-            panel.resize((max(1, round(panel.width * tall / panel.height)), tall), Image.Resampling.LANCZOS)
+            resize(panel, (tall, max(1, round(panel.width * tall / panel.height))), filter="lanczos")
             for panel in (self.person_image, self.garment_image, self.image)
         ]
         sheet = Image.new("RGB", (sum(panel.width for panel in panels) + gap * (len(panels) - 1), tall), "white")
@@ -215,23 +215,25 @@ def make_composer(batch: TryOnBatch, index: int = 0) -> Composer:
     return Composer(_photo(batch, index), _one(targets.person, index), targets.region, expected)
 
 
-def _photo(batch: TryOnBatch, index: int) -> Source:
+def _photo(batch: TryOnBatch, index: int) -> Photograph:
     """The photograph of a person; what the generator drew where there is none."""
-    given = _source(batch.person[index])
+    given = _photograph(batch.person[index])
     if given is not None:
         return given
     drawn = batch.targets.person.image[index].float().clamp(-1, 1)
-    size = (drawn.shape[1], drawn.shape[2])
-    return Source(to_pil(drawn), Frame((0.0, 0.0, float(size[1]), float(size[0])), size, size))
+    return Photograph.whole(to_pil(drawn))
 
 
-def _source(latent: Latent) -> Source | None:
-    source = latent.source[0] if latent.source else None
-    return source if isinstance(source, Source) else None
+def _photograph(latent: Latent) -> Photograph | None:
+    return latent.photograph[0] if latent.photograph else None
 
 
 def _cloth(
-    person: Source, garment: Source | None, region: frozenset[Label], after: GeneratorOutput, worn: GeneratorOutput
+    person: Photograph,
+    garment: Photograph | None,
+    region: frozenset[Label],
+    after: GeneratorOutput,
+    worn: GeneratorOutput,
 ) -> WarpedGarment | None:
     """Lay the garment of a photograph on a drawing, if it is known where it is."""
     from styletryon.compositing.warping import find_worn, warp_garment

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from styletryon._cutting import finer_frame, show
 from styletryon.data.folder import read_labels
 from styletryon.data.preparation.gates import (
     FAILURES,
@@ -28,7 +27,7 @@ from styletryon.labels import NUM_LABELS
 from styletryon.photo import (
     Colour,
     Frame,
-    crop_labels,
+    Photograph,
     decode_image,
     save_image,
 )
@@ -41,7 +40,7 @@ PoseFinder = Callable[[Image.Image], Pose]
 """Finds the pose of the main person in an RGB picture, or raises `PersonNotFoundError`."""
 
 FrameChooser = Callable[[Pose, tuple[int, int], tuple[int, int]], Frame]
-"""Chooses the part of a photograph to show from its pose, its size and the model's; `images.frame_person` is one."""
+"""Chooses the part of a photograph to show from its pose, its size and the model's; `photo.frame_person` is one."""
 
 
 T = TypeVar("T")
@@ -101,7 +100,7 @@ class _LeftOut(Exception):
         self.reason, self.detail = reason, detail
 
 
-class Photograph:
+class PhotographPreparer:
     """The work on one photograph, step by step.
 
     Args:
@@ -135,15 +134,15 @@ class Photograph:
         self._known["box"] = frame.box
         _check(refuse_frame(frame, pose, strict=settings.strict))
         labels = self._find_labels(photo, pose)
-        fine = finer_frame(frame)
-        classes = crop_labels(labels, fine)
+        shown = Photograph(photo, frame, pose, labels)
+        classes = shown.fine_labels
         _check(refuse_labels(classes, frame, pose, strict=settings.strict))
         self._known["cut"] = tuple(cut_edges(classes > 0, frame))
-        picture, shown = show(photo, labels, classes, frame, settings.background)
+        picture, fitted = shown.cut_out(settings.background)
         points = frame.to_model(pose).keypoints[0].double().numpy()
         self._known["keypoints"] = [[round(float(value), 3) for value in point] for point in points]
         save_image(picture, out / "images" / f"{self._given.id}.png")
-        save_image(Image.fromarray(shown), out / "labels" / f"{self._given.id}.png")
+        save_image(Image.fromarray(fitted), out / "labels" / f"{self._given.id}.png")
 
     def _find_pose(self, photo: Image.Image) -> Pose:
         size = (photo.height, photo.width)
@@ -203,4 +202,4 @@ def _check(refusal: tuple[Reason, str] | None) -> None:
         raise _LeftOut(*refusal)
 
 
-__all__ = ["FrameChooser", "Outcome", "Parser", "Photograph", "PoseFinder", "Settings"]
+__all__ = ["FrameChooser", "Outcome", "Parser", "PhotographPreparer", "PoseFinder", "Settings"]

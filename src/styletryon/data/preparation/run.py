@@ -23,7 +23,7 @@ from styletryon.data.preparation.one import (
     FrameChooser,
     Outcome,
     Parser,
-    Photograph,
+    PhotographPreparer,
     PoseFinder,
     Settings,
 )
@@ -279,7 +279,7 @@ class _Run:
         return thumbnail(decode_image(files.read(f"images/{one.id}.png"), name=one.id), labels)
 
     def _prepare(self, one: Given) -> Outcome:
-        return Photograph(self.photographs, one, self.settings).prepare(self.place)
+        return PhotographPreparer(self.photographs, one, self.settings).prepare(self.place)
 
 
 def _left_out(one: Given, reason: Reason, detail: str) -> Outcome:
