@@ -21,7 +21,7 @@ from torch.nn import functional
 from styletryon.compositing.warping import WORK_PIXELS, Plane, WarpedGarment
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import IDENTITY, Label, replaced_classes
-from styletryon.photo import Frame, Source, crop, crop_labels, from_unit, matte, paste_back, to_pil, to_unit
+from styletryon.photo import Frame, Photograph, crop, crop_labels, from_unit, matte, paste_back, to_pil, to_unit
 
 _EDGE = 2.5
 """How much steeper an enlarged edge is made: drawn edges are as soft as a pixel of the drawing is large."""
@@ -92,7 +92,7 @@ class Composer:
     """
 
     def __init__(
-        self, person: Source, before: GeneratorOutput, region: frozenset[Label], expected: Tensor | None = None
+        self, person: Photograph, before: GeneratorOutput, region: frozenset[Label], expected: Tensor | None = None
     ) -> None:
         self.person, self.before, self.region, self.expected = person, before, region, expected
         self._wearer: _Wearer | None = None
@@ -117,13 +117,13 @@ class Composer:
         seen = support if self.expected is None else torch.maximum(support, self.expected)
         work = _work_frame(person.frame, seen, below) if bool((support > 0).any()) else None
         if work is None:
-            return person.photo.copy(), torch.zeros_like(support)
+            return person.picture.copy(), torch.zeros_like(support)
         layers = _Layers(self._wearer_in(work), after, support, cloth)
         if below is not person.frame:
             layers.go_on_below()
         alpha, colours = layers.alpha(), layers.colours()
         drawn = from_unit(torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1))))
-        image = paste_back(person.photo, drawn, torch.from_numpy(alpha), work, feather=0)
+        image = paste_back(person.picture, drawn, torch.from_numpy(alpha), work, feather=0)
         return image, _reduced(alpha, work, person.frame)
 
     def _reaches_down(self, after: GeneratorOutput) -> bool:
@@ -184,7 +184,7 @@ class _Wearer:
         grid: How drawings are enlarged.
     """
 
-    source: Source
+    source: Photograph
     before: GeneratorOutput
     region: frozenset[Label]
     work: Frame
@@ -197,9 +197,9 @@ class _Wearer:
     grid: _Grid
 
     @classmethod
-    def look_at(cls, source: Source, before: GeneratorOutput, region: frozenset[Label], work: Frame) -> _Wearer:
+    def look_at(cls, source: Photograph, before: GeneratorOutput, region: frozenset[Label], work: Frame) -> _Wearer:
         """Look at a part of the photograph."""
-        picture, _ = crop(source.photo, work)
+        picture, _ = crop(source.picture, work)
         grid = _Grid(work, source.frame)
         photo = to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32)
         old = _matte(_chance(before, replaced_classes(region)), picture, grid)
@@ -238,11 +238,10 @@ class _Wearer:
     @cached_property
     def skin(self) -> _Skin | None:
         """The person's skin as the photograph shows it; None where it shows too little."""
-        frame = self.source.frame
-        photo = to_unit(crop(self.source.photo, frame)[0])
+        photo = to_unit(self.source.crop)
         shown = _chance(self.before, _BARE) > _SURE
-        if self.source.labels is not None:
-            shown = torch.from_numpy(np.isin(crop_labels(self.source.labels, frame), [int(label) for label in _BARE]))
+        if self.source.frame_labels is not None:
+            shown = torch.from_numpy(np.isin(self.source.frame_labels, [int(label) for label in _BARE]))
         return _Skin.look_at(photo, shown)
 
     @cached_property
@@ -549,7 +548,7 @@ def _matte(chance: Tensor, photo: Tensor, grid: _Grid) -> Plane:
     return np.asarray(np.maximum(drawn, along), dtype=np.float32)
 
 
-def _kept(source: Source, work: Frame, photo: NDArray[np.float32], old: Plane, unit: float) -> Plane:
+def _kept(source: Photograph, work: Frame, photo: NDArray[np.float32], old: Plane, unit: float) -> Plane:
     """Say where the labels of the photograph see face and hair, and are not mistaken; nowhere if there are none."""
     if source.labels is None:
         return np.zeros(work.size, dtype=np.float32)

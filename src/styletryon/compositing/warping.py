@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.labels import GARMENTS, Label, replaced_classes
-from styletryon.photo import Frame, Source, crop, crop_labels, matte, to_pil, to_unit
+from styletryon.photo import Frame, Photograph, crop, crop_labels, matte, to_pil, to_unit
 
 Plane = NDArray[np.float32]
 """`(h, w)` float32."""
@@ -73,7 +73,7 @@ class WarpedGarment:
 
 
 def warp_garment(
-    person: Source, garment: Source, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
+    person: Photograph, garment: Photograph, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
 ) -> WarpedGarment | None:
     """Find where the drawn garment lies in its photograph.
 
@@ -94,7 +94,7 @@ def warp_garment(
     if start is None:
         return None
     fine = _finer(other)
-    picture, _ = crop(garment.photo, fine)
+    picture, _ = crop(garment.picture, fine)
     seen = crop_labels(worn.astype(np.uint8), fine) > 0
     planes = torch.cat([to_unit(picture), torch.from_numpy(seen)[None].float()])
     coarse = functional.adaptive_avg_pool2d(planes, other.size)
@@ -124,7 +124,7 @@ def find_worn(labels: NDArray[np.uint8], drawn: NDArray[np.bool_], classes: Coll
     return np.asarray(np.isin(labels, [int(label) for label in replaced_classes(classes)]) | (cloth & drawn))
 
 
-def _whole_frame(source: Source) -> Frame:
+def _whole_frame(source: Photograph) -> Frame:
     """Return the frame of a photograph, and what lies below it: frames end at the knees, clothes go on."""
     frame = source.frame
     left, top, right, _ = frame.box
@@ -140,7 +140,7 @@ def _finer(frame: Frame) -> Frame:
     return Frame(frame.box, frame.photo_size, (height, width))
 
 
-def _in_frame(source: Source) -> NDArray[np.float64]:
+def _in_frame(source: Photograph) -> NDArray[np.float64]:
     """Return `(17, 3)` keypoints in the frame's pixels, those outside it too."""
     down, across = source.frame.scale
     points = source.pose.keypoints[0].double().cpu().numpy() if source.pose is not None else np.zeros((17, 3))
