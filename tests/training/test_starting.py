@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from styletryon.errors import CheckpointError, ConfigError, DataError
-from styletryon.models import PoseStyleGAN2
+from styletryon.errors import CheckpointError, ConfigError, DataError, ShapeError
+from styletryon.models import EncoderConfig, PoseStyleGAN2
+from styletryon.ops import setup_filter, upsample2d
 from styletryon.training import preset, train
 from styletryon.training.starting import take_over
-from tests._support.tiny import tiny_generator
+from tests._support.tiny import tiny_config, tiny_generator, tiny_pose
 from tests.training.test_trainer import config, data, trainer  # noqa: F401
 
 
@@ -46,7 +48,8 @@ def test_larger_pictures_take_the_levels_that_both_have(caplog: pytest.LogCaptur
     assert {"synthesis.blocks.4.conv.weight", "encoder.blocks.0.weight"} <= set(left)
     assert "synthesis.blocks.3.conv.weight" not in left
     for name in left:
-        assert torch.equal(fresh.state_dict()[name], untouched[name])
+        head = name.endswith(("to_rgb.weight", "to_seg.weight"))
+        assert torch.equal(fresh.state_dict()[name], untouched[name] * (not head))
     assert "start at random: " in caplog.text
     assert "synthesis.blocks.4.conv.weight" in caplog.text
 
@@ -97,3 +100,32 @@ def test_a_run_starts_there(data: Path, tmp_path: Path) -> None:  # noqa: F811
         train(data, tmp_path / "fourth", config=config(), start="default", progress=False)
     # A resumed run has its weights already.
     assert train(data, tmp_path / "third", config=config(), start="default", resume=True, progress=False)
+
+
+def test_a_grown_generator_goes_on_where_the_smaller_one_stood() -> None:
+    numbers = tiny_config((32, 24), pose_height=32, garment_shares=True)
+    encoder = EncoderConfig((32, 24), (8,) * 4, w_dim=8, hidden=8, point_channels=2, wave_channels=2)
+    trained = PoseStyleGAN2(numbers, encoder)
+    grown = PoseStyleGAN2(replace(numbers, image_size=(64, 48), channels=(*numbers.channels, 4)), encoder)
+    assert trained.encoder is not None
+    assert trained.share_logits is not None
+    assert grown.encoder is not None
+    torch.nn.init.normal_(trained.share_logits)
+    left = take_over(grown, trained)
+    assert not [name for name in left if name.startswith("encoder.")]
+    assert "share_logits of 64.conv" in left
+    assert "share_logits of 32.conv" not in left
+    pose, large = tiny_pose(2), tiny_pose(2).resized((64, 48))
+    images = torch.rand(2, 3, 64, 48) * 2 - 1
+    with torch.no_grad():
+        code = grown.encoder(images, large)
+        assert torch.allclose(code, trained.encoder(F.avg_pool2d(images, 2), pose), atol=1e-5)
+        small = trained.synthesize(trained.affine(code), pose)
+        drawn = grown.synthesize(grown.affine(code), large)
+        assert torch.allclose(drawn.image, upsample2d(small.image, setup_filter([1, 3, 3, 1])), atol=1e-5)
+        assert torch.allclose(drawn.logits, upsample2d(small.logits, setup_filter([1, 3, 3, 1])), atol=1e-5)
+        for name, share in zip(grown.style_names, grown.shares([4]) or (), strict=True):
+            if not name.startswith("64."):
+                assert torch.equal(share, (trained.shares([4]) or ())[trained.style_names.index(name)])
+    with pytest.raises(ShapeError, match="2, 4, 8"):
+        grown.encoder(torch.zeros(2, 3, 96, 72), large)

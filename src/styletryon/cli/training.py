@@ -25,7 +25,11 @@ def add_commands(commands: Commands) -> None:
 
 def _add_train(commands: Commands) -> None:
     parser = add_command(commands, "train", _train, "train a generator from labelled pictures with keypoints")
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder or zip; see docs/training.md")
+    parser.add_argument(
+        "data", type=Path, nargs="+", metavar="DATA", help="folder or zip, or several; see docs/training.md"
+    )
+    parser.add_argument("--shares", type=float, nargs="+", metavar="SHARE",
+                        help="how often each DATA is drawn from (default: by the number of its pictures)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, samples and the trained model")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--preset", help="name of a training preset (default: paperdoll; with --resume the run's own)")
@@ -72,6 +76,7 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.data,
         arguments.out,
         config=_config(arguments),
+        shares=arguments.shares,
         start=arguments.start,
         resume=arguments.resume,
         minutes=arguments.minutes,
@@ -93,8 +98,9 @@ def _train(arguments: argparse.Namespace) -> None:
     if complete:
         print(f"complete; the model is in {arguments.out / 'model'}")
     else:
-        again = f"styletryon train {arguments.data} --out {arguments.out} --resume"
-        print(f"stopped with a checkpoint; go on with: {again}")
+        again = ["styletryon", "train", *map(str, arguments.data), "--out", str(arguments.out), "--resume"]
+        again += [] if arguments.shares is None else ["--shares", *(f"{share:g}" for share in arguments.shares)]
+        print(f"stopped with a checkpoint; go on with: {' '.join(again)}")
 
 
 def _add_train_encoder(commands: Commands) -> None:

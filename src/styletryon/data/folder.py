@@ -229,7 +229,16 @@ class FolderDataset:
     @property
     def has_tryons(self) -> bool:
         """Whether any picture is known to show a person of this split in the clothes of another."""
-        return len(self._tryons.truths) > 0
+        return self.num_tryons > 0
+
+    @property
+    def num_tryons(self) -> int:
+        """How many pictures are known to."""
+        return len(self._tryons.truths)
+
+    def drawn(self, batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
+        """Return which pictures a step sees; see `batch_indices`."""
+        return batch_indices(len(self), batch_size, seed, step)
 
     def tryons(self, count: int, rng: np.random.Generator) -> TryOnIndices:
         """Draw pictures that show the truth of a try-on, with a random picture of either part.
@@ -480,11 +489,12 @@ def batch_indices(
         )
     first = (step * world_size + rank) * batch_size
     positions = range(first, first + batch_size)
-    return np.array([_epoch_order(length, seed, at // length)[at % length] for at in positions], dtype=np.int64)
+    return np.array([epoch_order(length, seed, at // length)[at % length] for at in positions], dtype=np.int64)
 
 
-@lru_cache(maxsize=4)
-def _epoch_order(length: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+@lru_cache(maxsize=16)
+def epoch_order(length: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """Return the order of all pictures in an epoch."""
     return np.random.default_rng((seed, epoch)).permutation(length).astype(np.int64)
 
 

@@ -58,7 +58,8 @@ class ImageEncoder(nn.Module):
         """Predict w.
 
         Args:
-            images: `(B, 3, H, W)` in [-1, 1].
+            images: `(B, 3, H, W)` in [-1, 1], of the encoder's size or 2, 4, 8, ... times that, which is made smaller:
+                so a generator of larger pictures goes on with the encoder of smaller ones.
             pose: B poses in the same pictures.
 
         Returns:
@@ -67,12 +68,7 @@ class ImageEncoder(nn.Module):
         Raises:
             ShapeError: If the pictures have another size or number.
         """
-        if tuple(images.shape[1:]) != (3, *self.config.image_size) or images.shape[0] != len(pose):
-            raise ShapeError(
-                f"expected ({len(pose)}, 3, {self.config.image_size[0]}, {self.config.image_size[1]}), "
-                f"got {tuple(images.shape)}",
-                argument="images",
-            )
+        images = self._fit(images, len(pose))
         keypoints = pose.keypoints.to(images.device)
         x = self.entry(images.to(memory_format=torch.channels_last))
         readings: list[Tensor] = []
@@ -86,6 +82,18 @@ class ImageEncoder(nn.Module):
         readings.append(x.flatten(1).float() * _WHOLE_GAIN)
         out: Tensor = self.out(self.hidden(torch.cat(readings, dim=1)))
         return out.float()
+
+    def _fit(self, images: Tensor, count: int) -> Tensor:
+        """Return pictures at the encoder's size, by the mean of 2 x 2, 4 x 4, ... pixels where they are larger."""
+        height, width = self.config.image_size
+        factor = max(images.shape[2] // height, 1) if images.ndim == 4 else 1
+        if tuple(images.shape) != (count, 3, height * factor, width * factor) or factor & (factor - 1):
+            raise ShapeError(
+                f"expected ({count}, 3, {height}, {width}), or height and width 2, 4, 8, ... times as large, "
+                f"got {tuple(images.shape)}",
+                argument="images",
+            )
+        return images if factor == 1 else F.avg_pool2d(images, factor)
 
 
 def _shrink(images: Tensor, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from styletryon.data.folder import FolderDataset, batch_indices
+from styletryon.data import FolderDataset, JoinedDataset
 from styletryon.errors import RangeError
 from styletryon.photo import from_uint8
 from styletryon.pose import Pose
@@ -114,7 +114,7 @@ class Feeder:
 
     def __init__(
         self,
-        dataset: FolderDataset,
+        dataset: FolderDataset | JoinedDataset,
         config: TrainingConfig,
         division: Division,
         parts: Sequence[int],
@@ -160,7 +160,7 @@ class Feeder:
 
     def _read(self, step: int) -> list[Share]:
         config, size = self._config, self._config.batch_size
-        targets = batch_indices(len(self._dataset), size, config.seed, step)
+        targets = self._dataset.drawn(size, config.seed, step)
         sources, rows, tryons = targets, np.zeros(0, np.int64), None
         if config.encoder is not None:
             draw = np.random.default_rng([config.seed, step])
@@ -190,7 +190,7 @@ class Feeder:
         return read(self._dataset, indices[own], change.of(own))
 
 
-def read(dataset: FolderDataset, indices: _Rows, change: Change | None = None) -> Examples:
+def read(dataset: FolderDataset | JoinedDataset, indices: _Rows, change: Change | None = None) -> Examples:
     """Read pictures of a data set, on the CPU, and change them if asked to."""
     batch = dataset.batch(indices)
     images, labels, keypoints = from_uint8(batch.images), batch.labels, batch.keypoints

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
 
-from styletryon.data.folder import FolderDataset
+from styletryon.data import FolderDataset, JoinedDataset
 from styletryon.errors import CheckpointError, ConfigError, DataError
 from styletryon.models import PoseStyleGAN2
 from styletryon.training import distributed
@@ -22,10 +22,11 @@ from styletryon.training.trainer import Trainer
 
 
 def train(
-    data: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
     config: TrainingConfig,
+    shares: Sequence[float] | None = None,
     start: str | os.PathLike[str] | PoseStyleGAN2 | None = None,
     resume: bool = False,
     minutes: float | None = None,
@@ -47,9 +48,11 @@ def train(
     Under ``torchrun --nproc-per-node N -m styletryon train ...`` N processes share each batch.
 
     Args:
-        data: Folder or zip; see `styletryon.data.FolderDataset`.
+        data: Folder or zip, or several that are trained on together; see `styletryon.data.FolderDataset`.
         out: Folder for checkpoints, log, samples and the finished model.
         config: The settings; see `styletryon.training.preset`.
+        shares: How often each of several data sets is drawn from; see `styletryon.data.JoinedDataset`. A resumed run
+            needs the same.
         start: What a new run starts its generator and encoder from, wherever names and shapes fit: a folder of
             `PoseStyleGAN2.save_pretrained`, the name of bundled weights ("default"), or a generator. None starts at
             random. A resumed run has its weights already.
@@ -88,7 +91,7 @@ def train(
             f"expected at least 1, got {log_every} and {sample_every}", argument="log_every, sample_every"
         )
     choose(precision, torch.device("cpu"))  # complains before the data are read
-    dataset, held_out = _read(data, config, cache=cache)
+    dataset, held_out = _read(data, config, shares=shares, cache=cache)
     if dataset.background and not config.generator.background:
         # Photographs will be cut out for this generator as its training pictures were.
         config = replace(config, generator=replace(config.generator, background=dataset.background))
@@ -114,12 +117,23 @@ def train(
             distributed.leave()
 
 
+_Dataset = FolderDataset | JoinedDataset
+
+
 def _read(
-    data: str | os.PathLike[str], config: TrainingConfig, *, cache: bool
-) -> tuple[FolderDataset, FolderDataset | None]:
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    config: TrainingConfig,
+    *,
+    shares: Sequence[float] | None,
+    cache: bool,
+) -> tuple[_Dataset, _Dataset | None]:
     """Return the pictures to train on and those to judge by, where there are any."""
     size = config.generator.image_size
-    dataset = FolderDataset(data, size=size, cache=cache)
+    paths = [data] if isinstance(data, str | os.PathLike) else list(data)
+    parts = [FolderDataset(path, size=size, cache=cache) for path in paths]
+    if not parts or (shares is not None and len(parts) == 1):
+        raise DataError(f"expected several data sets where there are shares, got {paths}", argument="data")
+    dataset = parts[0] if len(parts) == 1 else JoinedDataset(parts, shares=shares)
     if len(dataset) < config.batch_size:
         raise DataError(f"expected at least {config.batch_size} pictures, a batch, got {len(dataset)}", argument="data")
     if config.tryons and not dataset.has_tryons:
@@ -128,10 +142,13 @@ def _read(
             "styletryon paperdoll --tryons, or choose the preset 'pictures'",
             argument="data",
         )
-    try:
-        return dataset, FolderDataset(data, size=size, split="val", cache=cache)
-    except DataError:
-        return dataset, None
+    held_out = []
+    for path in paths:
+        with contextlib.suppress(DataError):
+            held_out.append(FolderDataset(path, size=size, split="val", cache=cache))
+    if len(held_out) > 1:
+        return dataset, JoinedDataset(held_out)
+    return dataset, held_out[0] if held_out else None
 
 
 def _begin(trainer: Trainer, *, resume: bool, start: str | os.PathLike[str] | PoseStyleGAN2 | None) -> None:

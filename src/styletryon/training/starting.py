@@ -6,6 +6,7 @@ import logging
 import os
 import re
 
+import torch
 from torch import Tensor
 
 from styletryon.errors import ConfigError
@@ -19,8 +20,9 @@ def take_over(generator: PoseStyleGAN2, source: str | os.PathLike[str] | PoseSty
     """Give a generator, and its encoder, the weights of another wherever names and shapes fit.
 
     Layers are matched by what they do, not by their number: an affine layer by the styled layer it serves, a block of
-    the encoder by the height of its output. So a generator of larger pictures starts from one of smaller pictures, and
-    its new levels alone start at random.
+    the encoder by the height of its output, and learnt garment shares by their styled layers. So a generator of larger
+    pictures starts from one of smaller pictures, and its new levels alone start at random, their heads at zero: the
+    first drawings are those of the smaller generator, doubled.
 
     Args:
         generator: What is about to be trained; changed in place.
@@ -47,6 +49,9 @@ def take_over(generator: PoseStyleGAN2, source: str | os.PathLike[str] | PoseSty
         )
     for key in fitting:
         own[key][1].copy_(other[key][1])
+    for level in range(len(trained.synthesis.sizes), len(generator.synthesis.sizes)):
+        for head in ("to_rgb", "to_seg"):
+            own[f"synthesis.blocks.{level}.{head}.weight"][1].zero_()
     left = [full for key, (full, _) in own.items() if key not in set(fitting)]
     total = sum(tensor.numel() for _, tensor in own.values())
     taken = sum(own[key][1].numel() for key in fitting)
@@ -67,4 +72,10 @@ def _by_meaning(generator: PoseStyleGAN2) -> dict[str, tuple[str, Tensor]]:
         name = re.sub(r"^affines\.(\d+)", lambda found: f"affines[{generator.style_names[int(found[1])]}]", name)
         return re.sub(r"^encoder\.blocks\.(\d+)", lambda found: f"encoder[{heights[int(found[1]) + 1]}]", name)
 
-    return {meaning(name): (name, tensor) for name, tensor in generator.state_dict().items()}
+    found = {meaning(name): (name, tensor) for name, tensor in generator.state_dict().items()}
+    if "share_logits" in found:  # one column for each channel of each styled layer
+        name, shares = found.pop("share_logits")
+        columns = torch.split(shares, list(generator.style_channels), dim=1)
+        for layer, own in zip(generator.style_names, columns, strict=True):
+            found[f"{name}[{layer}]"] = (f"{name} of {layer}", own)
+    return found

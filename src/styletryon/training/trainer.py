@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styletryon.data.folder import Batch, FolderDataset
+from styletryon.data import Batch, FolderDataset, JoinedDataset
 from styletryon.errors import CheckpointError, ConfigError, ProcessGroupError, TrainingDivergedError
 from styletryon.generator import GeneratorOutput
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
@@ -83,10 +83,10 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        dataset: FolderDataset,
+        dataset: FolderDataset | JoinedDataset,
         out: str | os.PathLike[str],
         *,
-        held_out: FolderDataset | None = None,
+        held_out: FolderDataset | JoinedDataset | None = None,
         device: str | torch.device = "cpu",
         precision: str = "auto",
         accumulate: int = 1,
