@@ -35,7 +35,7 @@ from styletryon.labels import resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.photo import Frame, Photograph, read_image, save_image
-from styletryon.pose import Pose
+from styletryon.pose import Pose, read_pose
 from styletryon.tryon import TryOnOptimizer, TryOnResult
 
 __all__ = ["BatchRow", "BatchSummary", "RowOutcome", "read_table", "try_on_table"]
@@ -473,7 +473,7 @@ class _Wardrobe:
     def _prepare(
         self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool
     ) -> Photograph:
-        known = None if pose is None else _read_pose(Path(pose), read_image(photo))
+        known = None if pose is None else read_pose(pose, read_image(photo).size[::-1])
         return prepare(photo, self.generator, pose=known, dressed=dressed)
 
     def _try_project(self, photographs: Mapping[str, Photograph]) -> None:
@@ -505,12 +505,3 @@ class _Wardrobe:
 def _pixels(held: Latent | Photograph | StyleTryOnError) -> int:
     photograph = held.photograph[0] if isinstance(held, Latent) and held.photograph else held
     return photograph.picture.width * photograph.picture.height if isinstance(photograph, Photograph) else 1
-
-
-def _read_pose(file: Path, photo: Image.Image) -> Pose:
-    try:
-        points = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"expected 17 triples [x, y, score] as JSON ({error})", argument=file.name) from error
-    with called({"keypoints": file.name}):
-        return Pose(points, (photo.height, photo.width))

@@ -87,7 +87,7 @@ def test_photographs_are_framed_as_try_on_frames_them(folder: Path, known_pose) 
         ({"person": "images/none.png"}, "person images/none.png: image: "),
         ({"garment": "keypoints.json"}, "garment keypoints.json: image: "),
         ({"person_pose": "none.json"}, "person images/0.png: pose: expected a JSON file of 17 x"),
-        ({"garment_pose": "split.json"}, "garment images/1.png: keypoints: expected"),
+        ({"garment_pose": "split.json"}, "garment images/1.png: pose: expected"),
         ({"garment_pose": "images/0.png"}, "garment images/1.png: pose: expected a JSON file of 17 x"),
     ],
 )

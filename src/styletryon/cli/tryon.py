@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from styletryon.cli._common import (
     wants_progress,
     write_json,
 )
-from styletryon.errors import PoseError, RangeError
+from styletryon.errors import RangeError
 from styletryon.tryon.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -140,19 +139,10 @@ def _box(text: str) -> tuple[float, ...]:
 def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:
     if file is None:
         return None
-    try:
-        points = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PoseError(f"expected a JSON file of keypoints, got {str(file)!r} ({error})", argument=option) from error
-    if isinstance(points, dict):
-        if picture.stem not in points:
-            raise PoseError(f"expected an entry {picture.stem!r} in {str(file)!r}, got none; add it", argument=option)
-        points = points[picture.stem]
-    from styletryon._photographs import called
+    from styletryon.pose.reading import read_pose
 
-    image = photo.read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
-    with called({"keypoints": f"{option} {file.name}"}):
-        return styletryon.Pose(points, (image.height, image.width))
+    shown = photo.read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
+    return read_pose(file, (shown.height, shown.width), entry=picture.stem, argument=option)
 
 
 def _add_project(commands: Commands) -> None:

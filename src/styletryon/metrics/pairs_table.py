@@ -13,7 +13,6 @@ JSON files of 17 x [x, y, score] in the photograph's pixels.
 from __future__ import annotations
 
 import csv
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,11 @@ from typing import Any
 
 from torch import Tensor
 
-from styletryon.errors import DataError, PoseError, RegionError, StyleTryOnError
+from styletryon.errors import DataError, RegionError, StyleTryOnError
 from styletryon.labels import region_name
 from styletryon.metrics._shared import PoseEstimator
 from styletryon.photo import crop, frame_person, read_image
-from styletryon.pose import Pose
+from styletryon.pose import Pose, read_pose
 
 REQUIRED = ("person", "garment", "region")
 OPTIONAL = ("person_pose", "garment_pose")
@@ -162,16 +161,8 @@ class PhotographReader:
         if (photo, pose) not in self._known:
             image = read_image(self._folder / photo)
             size = (image.height, image.width)
-            found = Pose(_read_keypoints(self._folder / pose), size) if pose else self._estimate(image)
+            found = read_pose(self._folder / pose, size) if pose else self._estimate(image)
             frame = frame_person(found, size, self._size)
             picture, inside = crop(image, frame)
             self._known[photo, pose] = Photograph(picture, inside[0], frame.to_model(found))
         return self._known[photo, pose]
-
-
-def _read_keypoints(path: Path) -> Tensor:
-    try:
-        points = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PoseError(f"expected a JSON file of 17 x [x, y, score], got {path}: {error}", argument="pose") from error
-    return Pose(points, (1, 1)).keypoints  # which says what is wrong with them

@@ -18,6 +18,7 @@ from styletryon.pose._weights import load_body_network
 from styletryon.pose.estimator import BodyEstimator, PoseEstimator
 from styletryon.pose.network import BodyConfig, BodyMaps, BodyNetwork
 from styletryon.pose.rcnn import KeypointRCNNEstimator
+from styletryon.pose.reading import read_pose
 
 __all__ = [
     "BONES",
@@ -36,6 +37,7 @@ __all__ = [
     "body_maps",
     "keypoint_heatmaps",
     "load_body_network",
+    "read_pose",
 ]
 
 _RENAMED = {
