@@ -11,7 +11,7 @@ import torch
 
 from styletryon.errors import TrainingDivergedError
 from styletryon.training import Trainer
-from styletryon.training import trainer as module
+from styletryon.training import loop as module
 from styletryon.training.divergence import Losses, Watch, means
 from tests.training.test_trainer import data, trainer  # noqa: F401
 

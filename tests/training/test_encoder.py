@@ -126,13 +126,13 @@ def test_known_codes_are_learnt(data: Path, tmp_path: Path) -> None:
 
 def test_reconstruction_is_learnt(data: Path, tmp_path: Path) -> None:
     run = trainer(data, tmp_path, fresh=True, pictures=240, drawings=0.0, learning_rate=1e-2)
-    first, losses = run.judge(), []
+    first, losses = run.validate(), []
     while run.step < run.config.steps:
         terms = run.train_step()
         assert set(terms) == {"pixel", "gradient", "wave", "label"}
         losses.append(float(sum(terms.values())))
     assert np.mean(losses[-20:]) < 0.95 * np.mean(losses[:10])
-    assert run.judge()["val_fg_psnr"] > first["val_fg_psnr"]
+    assert run.validate()["val_fg_psnr"] > first["val_fg_psnr"]
 
 
 def test_what_a_run_begins_with(data: Path, tmp_path: Path) -> None:
@@ -210,13 +210,13 @@ def test_global_random_state_is_untouched(data: Path, tmp_path: Path, global_ran
 
 def test_log_samples_and_settings(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = trainer(data, tmp_path)
-    run.train(log_every=2, judge_every=4)
+    run.train(log_every=2, sample_every=4)
     assert capsys.readouterr() == ("", "")
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     assert rows[1]["pictures"] == 16
     assert {"pixel", "codes"} <= set(rows[0])
-    assert rows[3]["val_frame_psnr"] == pytest.approx(run.judge()["val_frame_psnr"])
+    assert rows[3]["val_frame_psnr"] == pytest.approx(run.validate()["val_frame_psnr"])
     with Image.open(tmp_path / "samples" / "step-0000008.png") as sheet:
         assert sheet.size[1] > 3 * SIZE[0]
     settings = json.loads((tmp_path / "encoder.json").read_text())
@@ -224,7 +224,7 @@ def test_log_samples_and_settings(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert settings["continued"] is True
 
 
-def test_judging_is_psnr_of_the_average(data: Path, tmp_path: Path) -> None:
+def test_validation_is_psnr_of_the_average(data: Path, tmp_path: Path) -> None:
     run = trainer(data, tmp_path)
     held_out = FolderDataset(data, size=SIZE, split="val")
     errors = []
@@ -235,7 +235,7 @@ def test_judging_is_psnr_of_the_average(data: Path, tmp_path: Path) -> None:
         assert model.encoder is not None
         drawn = model.synthesize(model.affine(model.encoder(picture, batch.pose)), batch.pose).image.clamp(-1, 1)
         errors.append(float(((drawn - picture) / 2).square().mean()))
-    assert run.judge()["val_frame_psnr"] == pytest.approx(np.mean(-10 * np.log10(errors)), rel=1e-4)
+    assert run.validate()["val_frame_psnr"] == pytest.approx(np.mean(-10 * np.log10(errors)), rel=1e-4)
 
 
 def test_progress_is_shown_on_stderr(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -361,7 +361,7 @@ def test_data_without_a_held_out_split(data: Path, tmp_path: Path) -> None:
     (folder / "split.json").write_text(json.dumps({"train": splits["train"]}))
     assert train_encoder(tiny_generator(), folder, out=tmp_path / "run", config=config(), progress=False)
     run = EncoderTrainer(tiny_generator(), config(), FolderDataset(folder, size=SIZE), tmp_path)
-    assert run.judge() == {}
+    assert run.validate() == {}
 
 
 def test_drawings_are_in_the_poses_of_the_batch(data: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_reconstruction_learns(data: Path, tmp_path: Path) -> None:
     run = trainer(data, tmp_path, stages=(Stage(480),))
     losses = [float(sum(run.train_step().values())) for _ in range(120)]
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
-    assert set(run.judge()) == set()  # no held-out pictures were given
+    assert set(run.validate()) == set()  # no held-out pictures were given
 
 
 def test_adversarial_training_alone(data: Path, tmp_path: Path) -> None:
@@ -168,13 +168,13 @@ def test_try_ons_teach_which_channels_belong_to_a_region(tmp_path: Path) -> None
     settings = config(generator=generator, tryons=0.5, stages=(Stage(160),), mapping_steps=0)
     run = Trainer(settings, train, tmp_path / "run", held_out=val, precision="fp32")
     before = run.generator.share_logits.detach().clone()  # type: ignore[union-attr]
-    first = run.judge()
+    first = run.validate()
     run.train()
     after = run.generator.share_logits.detach()  # type: ignore[union-attr]
     moved = (after - before).abs().amax(dim=1)
     assert (moved[[int(Label.TOP), int(Label.BOTTOM), int(Label.SHOES)]] > 0).all()
     assert (moved[[int(Label.BACKGROUND), int(Label.FACE), int(Label.ACCESSORY)]] == 0).all()  # in no region
-    assert run.judge()["val_tryon_psnr"] > first["val_tryon_psnr"] + 1
+    assert run.validate()["val_tryon_psnr"] > first["val_tryon_psnr"] + 1
     loaded = PoseStyleGAN2.from_pretrained(tmp_path / "run" / "model")
     shares = loaded.shares(REGIONS["top"])
     assert shares is not None

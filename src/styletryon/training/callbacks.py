@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from styletryon.training.trainer import Trainer
+    from styletryon.training.loop import BaseTrainer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -20,10 +20,10 @@ class TrainingCallback:
     callback may read the trainer; it must leave it as it is, or a resumed run no longer ends with the same weights.
     """
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: BaseTrainer) -> None:
         """Training starts or goes on; `trainer.step` steps are done."""
 
-    def on_log(self, trainer: Trainer, row: Mapping[str, float | int | str]) -> None:
+    def on_log(self, trainer: BaseTrainer, row: Mapping[str, float | int | str]) -> None:
         """A row of the log is complete.
 
         Args:
@@ -32,13 +32,13 @@ class TrainingCallback:
                 row before, and now and then measures of held-out pictures, "val_...".
         """
 
-    def on_sample(self, trainer: Trainer) -> None:
+    def on_sample(self, trainer: BaseTrainer) -> None:
         """A step is reached at which samples are drawn, before the `on_log` of the same step."""
 
-    def on_checkpoint(self, trainer: Trainer, path: Path) -> None:
+    def on_checkpoint(self, trainer: BaseTrainer, path: Path) -> None:
         """A checkpoint stands in the file `path`."""
 
-    def on_end(self, trainer: Trainer, complete: bool) -> None:
+    def on_end(self, trainer: BaseTrainer, complete: bool) -> None:
         """Training stops, for whatever reason.
 
         Args:

@@ -209,6 +209,23 @@ class CheckpointFolder:
                 _LOGGER.warning("cannot delete the old training state %s: %s", file, error)
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a state, which may come from an optimizer that was not fused, into one that is.
+
+    Args:
+        optimizer: A fused optimizer; changed in place.
+        state: What its `state_dict` returned.
+    """
+    groups = [{**group, "fused": True} for group in state["param_groups"]]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == parameter.shape:
+                # The fused step walks through memory: moments must lie there as their weights do, or they would be
+                # mixed up without a word.
+                values[name] = torch.empty_like(parameter).copy_(value)
+
+
 def _write_through(path: Path, payload: bytes) -> None:
     """Write a file and wait until it is on the disk: a rename alone may outrun what it names."""
     with open(path, "wb") as file:

@@ -14,6 +14,7 @@ from styletryon.errors import ConfigError
 from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig
 from styletryon.models.config import from_dict, to_dict
 from styletryon.training.adaptive import AdaptiveAugmentation
+from styletryon.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class Stage:
     discriminator_rate: float = 1e-3
     decay: float = 0.0
     final_rate: float = 0.05
+
+    def schedule(self, batch_size: int, warmup: int) -> Schedule:
+        """Return how the learning rates rise and fall over the stage.
+
+        Args:
+            batch_size: Pictures a step.
+            warmup: Steps over which they rise.
+        """
+        return Schedule(self.pictures, batch_size, warmup, decay=self.decay, final_rate=self.final_rate)
 
 
 @dataclass(frozen=True)

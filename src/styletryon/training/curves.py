@@ -20,7 +20,7 @@ from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.logging import LOG_NAME, read_log
 
 if TYPE_CHECKING:
-    from styletryon.training.trainer import Trainer
+    from styletryon.training.loop import BaseTrainer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -148,22 +148,22 @@ class CurvesCallback(TrainingCallback):
     def __init__(self) -> None:
         self._due = False
 
-    def on_sample(self, trainer: Trainer) -> None:
+    def on_sample(self, trainer: BaseTrainer) -> None:
         """Draw at the next row, which holds what was measured."""
         self._due = True
 
-    def on_log(self, trainer: Trainer, row: Mapping[str, float | int | str]) -> None:
+    def on_log(self, trainer: BaseTrainer, row: Mapping[str, float | int | str]) -> None:
         """Draw if samples were."""
         if self._due:
             self._due = False
             self._draw(trainer)
 
-    def on_end(self, trainer: Trainer, complete: bool) -> None:
+    def on_end(self, trainer: BaseTrainer, complete: bool) -> None:
         """Draw the last rows too."""
         if read_log(trainer.out / LOG_NAME):
             self._draw(trainer)
 
-    def _draw(self, trainer: Trainer) -> None:
+    def _draw(self, trainer: BaseTrainer) -> None:
         try:
             save_curves(trainer.out)
         except (SaveError, DataError) as error:  # A picture is no reason to stop a training.

@@ -6,19 +6,17 @@ import copy
 import json
 import math
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from styletryon._files import write_text
-from styletryon.data.folder import Batch, FolderDataset, batch_indices
-from styletryon.errors import CheckpointError, ConfigError, DataError, TrainingDivergedError
+from styletryon.data.folder import FolderDataset, batch_indices
+from styletryon.errors import CheckpointError, ConfigError, DataError
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS
 from styletryon.models import EncoderConfig, GeneratorConfig, ImageEncoder, PoseStyleGAN2
@@ -27,15 +25,19 @@ from styletryon.photo import from_uint8, save_image
 from styletryon.pose import Pose
 from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
-from styletryon.training.checkpoints import CheckpointFolder
-from styletryon.training.interrupts import interrupts
-from styletryon.training.logging import MetricsLog, ProgressLine
-from styletryon.training.precision import prefers_bf16
+from styletryon.training.checkpoints import load_optimizer
+from styletryon.training.ema import WeightAverage, decay_of_half_life
+from styletryon.training.feeding import Examples, cross_pose_sources, read
+from styletryon.training.logging import ProgressLine
+from styletryon.training.loop import BaseTrainer
+from styletryon.training.precision import Precision, prefers_bf16
+from styletryon.training.randomness import stream
+from styletryon.training.schedule import Schedule
 from styletryon.training.sheets import held_out_sheet
-from styletryon.training.trainer import _foreground_psnr, _load_optimizer
+from styletryon.training.validation import foreground_psnr, held_out_examples
 
 _SHOWN = 12  # pictures on a sheet
-_HELD_OUT = 32  # pictures on which a run is judged while it goes on
+_SAMPLE_EVERY = 1000  # steps from one measurement of held-out pictures to the next
 _SPREAD = 4096  # random z that tell the spread of w
 _CHANNELS = (8, 12, 16, 24, 48, 96, 128, 160, 160)  # from 1024 pixels of height downwards
 
@@ -102,10 +104,10 @@ class EncoderTrainingConfig:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, which counts from 0."""
-        done = min(step / self.steps, 1.0)
-        fall = 0.5 + 0.5 * math.cos(math.pi * done) if self.schedule == "cosine" else 1.0 - done
-        warm = min(1.0, (step + 1) / max(self.warmup, 1))
-        return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * fall)
+        schedule = Schedule(
+            self.steps * self.batch_size, self.batch_size, self.warmup, self.schedule, final_rate=self.final_rate
+        )
+        return schedule.rate(self.learning_rate, step * self.batch_size)
 
 
 def encoder_config(generator: GeneratorConfig) -> EncoderConfig:
@@ -120,7 +122,7 @@ def encoder_config(generator: GeneratorConfig) -> EncoderConfig:
 
 
 @final
-class EncoderTrainer:
+class EncoderTrainer(BaseTrainer):
     """Trains an image encoder for a generator whose weights stay as they are.
 
     Pictures are reconstructed through the generator; beside them the encoder learns the known w of the generator's own
@@ -134,14 +136,13 @@ class EncoderTrainer:
         out: Folder for checkpoints, log, samples and the finished model.
         encoder: The encoder's numbers. None for those of the generator's encoder, or of the bundled one if it has none.
         fresh: Whether to start anew where the generator has an encoder of these numbers. Otherwise it is trained on.
-        held_out: Pictures to judge by; None for none.
+        held_out: Pictures to validate on; None for none.
         device: "cpu" or "cuda".
         bf16: Whether networks run in bfloat16 where it is safe.
 
     Attributes:
         generator: The generator without an encoder, frozen.
         encoder: The encoder being trained.
-        average: The exponential moving average of its weights: what is saved.
         continued: Whether the training began with the generator's own encoder.
         step: Steps done.
 
@@ -165,12 +166,12 @@ class EncoderTrainer:
         own = generator.encoder
         numbers = encoder or (encoder_config(generator.config) if own is None else own.config)
         _check_fit(generator, numbers, dataset)
+        super().__init__(out)
         self.config = config
         self.dataset = dataset
         self.held_out = held_out
-        self.out = Path(out)
         self.device = torch.device(device)
-        self.bf16 = bf16
+        self._precision = Precision("bf16" if bf16 else "fp32", self.device)
         self.generator = copy.deepcopy(generator).to(self.device).eval().requires_grad_(False)
         self.generator.encoder = None
         self._fingerprint = self.generator.fingerprint
@@ -178,93 +179,39 @@ class EncoderTrainer:
         self.continued = own is not None and own.config == numbers and not fresh
         self.encoder = copy.deepcopy(own) if own is not None and self.continued else self._new_encoder(numbers)
         self.encoder = self.encoder.to(self.device).to(memory_format=torch.channels_last).train().requires_grad_(True)
-        self.average = copy.deepcopy(self.encoder).eval().requires_grad_(False)
+        self._ema = WeightAverage(self.encoder)
         # One pass over the weights instead of seven.
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=1.0, betas=(0.9, 0.99), fused=True)
-        self.step = 0
-        self.checkpoints = CheckpointFolder(self.out / "checkpoints")
 
     @property
-    def pictures(self) -> int:
-        """Pictures of the data set seen."""
-        return self.step * self.config.batch_size
+    def average(self) -> ImageEncoder:
+        """The exponential moving average of the encoder: what is saved."""
+        return self._ema.model
 
-    # ------------------------------------------------------------------ the loop
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks that are trained, by name."""
+        return {"encoder": self.encoder}
 
-    def train(
-        self,
-        *,
-        minutes: float | None = None,
-        steps: int | None = None,
-        progress: ProgressLine | None = None,
-        log_every: int = 100,
-        judge_every: int = 1000,
-        save_minutes: float = 5.0,
-    ) -> bool:
-        """Go on until the run is complete, time or steps are up, or the user interrupts.
+    @property
+    def total_pictures(self) -> int:
+        """Pictures of the data set seen in the whole run."""
+        return self.config.steps * self.config.batch_size
 
-        A checkpoint stands at the end in every case. An interrupt (Ctrl-C, SIGTERM) ends the step in hand first.
-
-        Args:
-            minutes: Stop after this long; None for no limit.
-            steps: Stop after this many steps more; None for no limit.
-            progress: Where progress is shown; None for nowhere.
-            log_every: Steps from one line of the log to the next.
-            judge_every: Steps from one look at held-out pictures to the next; a multiple of `log_every`.
-            save_minutes: Minutes from one checkpoint to the next.
-
-        Returns:
-            Whether the run is complete; the finished model then stands in `out / "model"`.
-
-        Raises:
-            TrainingDivergedError: If a loss is not finite; the checkpoint before it still stands.
-            KeyboardInterrupt: After an interrupt, once the checkpoint is written.
-        """
-        log = MetricsLog(self.out / "metrics.jsonl", resume=self.step)
-        self._write_settings()
-        last = self.config.steps if steps is None else min(self.step + steps, self.config.steps)
-        started = saved = time.monotonic()
-        recent: list[dict[str, Tensor]] = []
-        with interrupts() as interrupted:
-            while self.step < last:
-                recent.append(self.train_step())
-                now = time.monotonic()
-                if self.step % log_every == 0:
-                    means = self._mean(recent)
-                    recent.clear()
-                    judged = self.judge() if self.step % judge_every == 0 else {}
-                    log.append(self.step, {"pictures": self.pictures, **means, **judged})
-                    if judged:
-                        self.draw_samples(self.out / "samples" / f"step-{self.step:07d}.png")
-                    if progress is not None:
-                        progress.update(self.step, pictures=self.pictures, losses=means)
-                if now - saved > 60 * save_minutes:
-                    self._mean(recent)
-                    self.save()
-                    saved = now
-                if interrupted() or (minutes is not None and now - started > 60 * minutes):
-                    break
-            self._mean(recent)
-            self.save()
-            complete = self.step >= self.config.steps
-            if complete:
-                self.finish()
-            if interrupted():
-                raise KeyboardInterrupt
-        return complete
+    # ------------------------------------------------------------------ a step
 
     def train_step(self) -> dict[str, Tensor]:
         """Do one step; return its losses."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
-        rng = self._rng(0)
+        rng = stream(self.config.seed, self.step, 0)
         target, source = self._batches(rng)
         known = self._imagine(target.pose, rng)
         images, pose = source.images, source.pose
         if known is not None:
             images = torch.cat([images, known.images])
             pose = Pose(torch.cat([pose.keypoints, known.pose.keypoints]), pose.size)
-        with self._autocast():
+        with self._precision.autocast():
             codes = self.encoder(images, pose)
             drawing = self.generator.synthesize(self.generator.affine(codes[: len(source.pose)]), target.pose)
         losses = objectives.reconstruction(drawing, target.images, target.labels, target.pose)
@@ -274,29 +221,22 @@ class EncoderTrainer:
         torch.autograd.backward(list(losses.values()))
         self.optimizer.step()
         self.step += 1
-        self._update_average()
+        self.pictures += self.config.batch_size
+        decay = decay_of_half_life(self.config.ema, seen=self.pictures, batch_size=self.config.batch_size)
+        self._ema.update(self.encoder, decay)
         return {name: loss.detach() for name, loss in losses.items()}
 
     # ------------------------------------------------------------------ pictures and drawings
 
-    def _batches(self, rng: torch.Generator) -> tuple[_Examples, _Examples]:
+    def _batches(self, rng: torch.Generator) -> tuple[Examples, Examples]:
         """Return what is drawn, and the pictures to read: mostly the same people and clothes in other poses."""
         config = self.config
-        indices = batch_indices(len(self.dataset), config.batch_size, config.seed, self.step)
-        sources = indices
-        if self.dataset.has_partners:
-            draw = np.random.default_rng([config.seed, self.step])
-            partners = self.dataset.partners(indices, draw)
-            sources = np.where(draw.random(len(indices)) < config.cross_pose, partners, indices)
-        change = draw_change(len(indices), Augmentation(flip=config.flip), generator=rng)
-        examples = []
-        for chosen in (indices, sources):
-            batch = self.dataset.batch(chosen)
-            images = change.images(from_uint8(batch.images))
-            pose = Pose(change.keypoints(batch.keypoints, self.dataset.size), self.dataset.size)
-            labels = change.labels(batch.labels)
-            examples.append(_Examples(images.to(self.device), labels.to(self.device), pose.to(self.device)))
-        return examples[0], examples[1]
+        targets = batch_indices(len(self.dataset), config.batch_size, config.seed, self.step)
+        draw = np.random.default_rng([config.seed, self.step])
+        sources = cross_pose_sources(self.dataset, targets, config.cross_pose, draw)
+        change = draw_change(len(targets), Augmentation(flip=config.flip), generator=rng)
+        target, source = (read(self.dataset, chosen, change).to(self.device) for chosen in (targets, sources))
+        return target, source
 
     @torch.no_grad()
     def _imagine(self, pose: Pose, rng: torch.Generator) -> _Known | None:
@@ -306,7 +246,7 @@ class EncoderTrainer:
             return None
         z = torch.randn(count, self.generator.z_dim, generator=rng).to(self.device)
         w = self.generator.mapping(z).float()
-        with self._autocast():
+        with self._precision.autocast():
             drawing = self.generator.synthesize(self.generator.affine(w), pose[:count])
         return _Known(drawing.image.float().clamp(-1, 1), pose[:count], w)
 
@@ -331,52 +271,36 @@ class EncoderTrainer:
                 encoder.out.bias.copy_(self.generator.w_mean)
         return encoder
 
-    def _rng(self, *purpose: int) -> torch.Generator:
-        seed = np.random.SeedSequence([self.config.seed, self.step, *purpose]).generate_state(2)
-        return torch.Generator().manual_seed(int(seed[0]) << 31 ^ int(seed[1]))
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
-
-    def _update_average(self) -> None:
-        # A short memory at the start, so that the average is not held back by the random weights.
-        half_life = min(self.config.ema, 0.05 * self.pictures)
-        keep = 0.5 ** (self.config.batch_size / max(half_life, 1e-6))
-        with torch.no_grad():
-            weights = [weight.detach() for weight in self.encoder.parameters()]
-            torch._foreach_lerp_(list(self.average.parameters()), weights, 1 - keep)
-
-    # ------------------------------------------------------------------ looking at it
+    # ------------------------------------------------------------------ validation
 
     @torch.no_grad()
-    def judge(self) -> dict[str, float]:
-        """Reconstruct held-out pictures; return the PSNR in dB over the person and over the frame."""
+    def validate(self) -> dict[str, float]:
+        """Reconstruct held-out pictures.
+
+        Returns:
+            `val_fg_psnr` over the person and `val_frame_psnr` over the frame, in dB; nothing without such pictures.
+        """
         if self.held_out is None:
             return {}
-        batch = self._held_out_batch(self.held_out)
-        drawing = self._reconstruct(batch)
-        images = from_uint8(batch.images.to(self.device))
-        labels = batch.labels.to(self.device)
+        examples = held_out_examples(self.held_out, self.device)
+        drawing = self._reconstruct(examples.images, examples.pose)
         return {
-            "val_fg_psnr": _foreground_psnr(drawing, images, labels),
-            "val_frame_psnr": _foreground_psnr(drawing, images, torch.ones_like(labels)),
+            "val_fg_psnr": foreground_psnr(drawing, examples.images, examples.labels),
+            "val_frame_psnr": foreground_psnr(drawing, examples.images, torch.ones_like(examples.labels)),
         }
 
     @torch.no_grad()
-    def draw_samples(self, path: Path) -> None:
+    def draw_samples(self) -> None:
         """Write a sheet: held-out pictures, what the generator draws from the encoder's guesses, and labels of both."""
         dataset = self.dataset if self.held_out is None else self.held_out
         batch = dataset.batch(np.arange(min(_SHOWN, len(dataset))))
-        save_image(held_out_sheet(batch, self._reconstruct(batch)), path)
+        drawing = self._reconstruct(from_uint8(batch.images.to(self.device)), batch.pose.to(self.device))
+        save_image(held_out_sheet(batch, drawing), self.out / "samples" / f"step-{self.step:07d}.png")
 
-    def _held_out_batch(self, dataset: FolderDataset) -> Batch:
-        return dataset.batch(np.arange(min(_HELD_OUT, len(dataset))))
+    def _reconstruct(self, images: Tensor, pose: Pose) -> GeneratorOutput:
+        return self.generator.synthesize(self.generator.affine(self.average(images, pose)), pose)
 
-    def _reconstruct(self, batch: Batch) -> GeneratorOutput:
-        images = from_uint8(batch.images.to(self.device))
-        return self.generator.synthesize(self.generator.affine(self.average(images, batch.pose)), batch.pose)
-
-    # ------------------------------------------------------------------ keeping it
+    # ------------------------------------------------------------------ checkpoints and model
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on, but for the generator and the data."""
@@ -405,30 +329,11 @@ class EncoderTrainer:
                 )
             self.encoder.load_state_dict(state["encoder"])
             self.average.load_state_dict(state["average"])
-            _load_optimizer(self.optimizer, state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             self.step = int(state["step"])
+            self.pictures = self.step * self.config.batch_size
         except (KeyError, AttributeError, RuntimeError, TypeError) as error:
             raise CheckpointError(f"expected that of an encoder's training: {error}", argument="checkpoint") from error
-
-    def save(self) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            SaveError: If it cannot be written; the earlier ones still stand.
-        """
-        self.checkpoints.save(self.step, self.state())
-
-    def resume(self) -> bool:
-        """Go on from the newest whole checkpoint in `out`; return whether there was one.
-
-        Raises:
-            CheckpointError: If every checkpoint is damaged, or belongs to another run.
-        """
-        found = self.checkpoints.latest()
-        if found is None:
-            return False
-        self.load(found[1])
-        return True
 
     def model(self) -> PoseStyleGAN2:
         """Return the generator, bit for bit as it came, with the encoder as it stands, on the CPU."""
@@ -448,29 +353,9 @@ class EncoderTrainer:
             "generator": self._fingerprint,
         }
 
-    def _write_settings(self) -> None:
+    def save_settings(self) -> None:
+        """Write the settings: `out / "encoder.json"`."""
         write_text(self.out / "encoder.json", json.dumps(self._settings(), indent=2) + "\n")
-
-    def _mean(self, recent: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-        """Return the mean of each loss over the last steps, or raise if one is not finite."""
-        names = recent[0] if recent else ()
-        means = {name: float(torch.stack([losses[name] for losses in recent]).mean()) for name in names}
-        wrong = [name for name, value in means.items() if not math.isfinite(value)]
-        if wrong:
-            raise TrainingDivergedError(
-                f"the loss {', '.join(wrong)} is not finite at step {self.step}; the checkpoints in "
-                f"{self.checkpoints.path} are from before; start again with a lower learning_rate",
-                argument="training",
-            )
-        return means
-
-
-class _Examples(NamedTuple):
-    """Pictures in [-1, 1] with labels and poses, on the device."""
-
-    images: Tensor
-    labels: Tensor
-    pose: Pose
 
 
 class _Known(NamedTuple):
@@ -568,6 +453,6 @@ def train_encoder(
             f"{os.fspath(out)!r} holds a run already; pass resume=True or choose another folder", argument="out"
         )
     if not progress:
-        return trainer.train(minutes=minutes)
+        return trainer.train(minutes=minutes, sample_every=_SAMPLE_EVERY)
     with ProgressLine(settings.steps, start=trainer.step) as line:
-        return trainer.train(minutes=minutes, progress=line)
+        return trainer.train(minutes=minutes, progress=line, sample_every=_SAMPLE_EVERY)

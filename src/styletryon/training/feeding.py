@@ -164,9 +164,7 @@ class Feeder:
         sources, rows, tryons = targets, np.zeros(0, np.int64), None
         if config.encoder is not None:
             draw = np.random.default_rng([config.seed, step])
-            if self._dataset.has_partners:
-                partners = self._dataset.partners(targets, draw)
-                sources = np.where(draw.random(size) < config.cross_pose, partners, targets)
+            sources = cross_pose_sources(self._dataset, targets, config.cross_pose, draw)
             rows = _spread(round(config.tryons * size), size)
             if len(rows):
                 tryons = self._dataset.tryons(len(rows), draw)
@@ -188,6 +186,23 @@ class Feeder:
 
     def _examples(self, indices: _Rows, own: _Rows, change: Change) -> Examples:
         return read(self._dataset, indices[own], change.of(own))
+
+
+def cross_pose_sources(
+    dataset: FolderDataset | JoinedDataset, targets: _Rows, probability: float, draw: np.random.Generator
+) -> _Rows:
+    """Return the pictures that are read for those that are drawn: some show the same style in another pose.
+
+    Args:
+        dataset: The pictures.
+        targets: `(B,)` numbers of what is drawn.
+        probability: That a picture is of another pose, where the data set has such.
+        draw: Source of random numbers.
+    """
+    if not dataset.has_partners:
+        return targets
+    partners = dataset.partners(targets, draw)
+    return np.where(draw.random(len(targets)) < probability, partners, targets)
 
 
 def read(dataset: FolderDataset | JoinedDataset, indices: _Rows, change: Change | None = None) -> Examples:

@@ -16,7 +16,7 @@ from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.sheets import sheet_files
 
 if TYPE_CHECKING:
-    from styletryon.training.trainer import Trainer
+    from styletryon.training.loop import BaseTrainer
 
 
 class TensorBoardCallback(TrainingCallback):
@@ -44,26 +44,26 @@ class TensorBoardCallback(TrainingCallback):
         self._folder = folder
         self._writer: Any = None
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: BaseTrainer) -> None:
         """Open the events."""
         folder = trainer.out / "tensorboard" if self._folder is None else Path(self._folder)
         self._writer = self._make(str(folder), purge_step=trainer.step + 1)
 
-    def on_log(self, trainer: Trainer, row: Mapping[str, float | int | str]) -> None:
+    def on_log(self, trainer: BaseTrainer, row: Mapping[str, float | int | str]) -> None:
         """Write the numbers of a row."""
         for name, value in row.items():
             if name != "step" and isinstance(value, (int, float)) and math.isfinite(value):
                 self._writer.add_scalar(name, value, trainer.step)
         self._writer.flush()
 
-    def on_sample(self, trainer: Trainer) -> None:
+    def on_sample(self, trainer: BaseTrainer) -> None:
         """Write the sample sheets of the step."""
         for kind, file in sheet_files(trainer.out, trainer.step).items():
             if file.is_file():
                 with Image.open(file) as sheet:
                     self._writer.add_image(kind, np.asarray(sheet), trainer.step, dataformats="HWC")
 
-    def on_end(self, trainer: Trainer, complete: bool) -> None:
+    def on_end(self, trainer: BaseTrainer, complete: bool) -> None:
         """Close the events."""
         if self._writer is not None:
             self._writer.close()
