@@ -51,7 +51,7 @@ def _add_train(commands: Commands) -> None:
     parser.add_argument("--compile", action="store_true", help="compile drawing and encoding with torch.compile")
     parser.add_argument("--workers", type=int, help="threads that read batches ahead (default: 2 on cuda, else 0)")
     parser.add_argument("--no-cache", action="store_true", help="read pictures when needed instead of all at the start")
-    parser.add_argument("--quiet", action="store_true", help="no progress line")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument(
         "--tensorboard", action="store_true", help="write events into OUT/tensorboard (styletryon[tensorboard])"
     )
@@ -124,7 +124,7 @@ def _add_train_encoder(commands: Commands) -> None:
     parser.add_argument("--seed", default=0, type=int, help="default: %(default)s")
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"], help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
-    parser.add_argument("--quiet", action="store_true", help="no progress line")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _train_encoder(arguments: argparse.Namespace) -> None:

@@ -28,7 +28,6 @@ from styletryon.training.augmentation import Augmentation, draw_change
 from styletryon.training.checkpoints import load_optimizer
 from styletryon.training.ema import WeightAverage, decay_of_half_life
 from styletryon.training.feeding import Examples, cross_pose_sources, read
-from styletryon.training.logging import ProgressLine
 from styletryon.training.loop import BaseTrainer
 from styletryon.training.precision import Precision, prefers_bf16
 from styletryon.training.randomness import stream
@@ -413,7 +412,7 @@ def train_encoder(
         minutes: Stop after this long, with a checkpoint.
         device: "cpu" or "cuda".
         precision: "bf16", "fp32", or "auto" for what is faster here.
-        progress: Whether a progress line is shown on standard error.
+        progress: Whether a progress bar is shown on standard error.
 
     Returns:
         Whether the run is complete; the generator with its encoder then stands in `out/model`.
@@ -452,7 +451,4 @@ def train_encoder(
         raise ConfigError(
             f"{os.fspath(out)!r} holds a run already; pass resume=True or choose another folder", argument="out"
         )
-    if not progress:
-        return trainer.train(minutes=minutes, sample_every=_SAMPLE_EVERY)
-    with ProgressLine(settings.steps, start=trainer.step) as line:
-        return trainer.train(minutes=minutes, progress=line, sample_every=_SAMPLE_EVERY)
+    return trainer.train(minutes=minutes, progress=progress, sample_every=_SAMPLE_EVERY)

@@ -1,4 +1,4 @@
-"""What a training leaves to look at: a log of numbers, and a line of progress."""
+"""The log of a training, and its progress bar."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import json
 import math
 import os
 import sys
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -22,7 +20,7 @@ from styletryon.errors import DataError, SaveError
 
 LOG_NAME = "metrics.jsonl"
 
-_REFRESH = 0.2  # Seconds between two refreshes of the line on a terminal.
+_LIVE, _ELSEWHERE = 0.2, 30.0  # seconds from one refresh of the bar to the next
 
 
 class MetricsLog:
@@ -94,101 +92,42 @@ def read_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return _read(Path(path))[0]
 
 
-class ProgressLine:
-    """One line that says how a training goes: rewritten in place on a terminal, now and then a new one elsewhere.
+class ProgressBar:
+    """A bar on standard error that says how far a training is, by tqdm: pictures, speed, time left and losses.
+
+    On a terminal it is rewritten in place five times a second, elsewhere twice a minute.
 
     Args:
-        total: Steps of the whole training.
-        start: Steps that were done before.
-        stream: Where to write. Default: standard error, as it is at this moment.
-        interval: Seconds between two lines where the stream is no terminal.
-        clock: Returns the time in seconds.
+        total: Pictures of the whole training.
+        seen: Pictures that were seen before.
     """
 
-    def __init__(
-        self,
-        total: int,
-        *,
-        start: int = 0,
-        stream: TextIO | None = None,
-        interval: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.total = total
-        self._stream = sys.stderr if stream is None else stream
-        self._live = bool(getattr(self._stream, "isatty", lambda: False)())
-        self._pause = _REFRESH if self._live else interval
-        self._clock = clock
-        self._shown_at = -math.inf
-        self._shown = ""
-        self._pending = ""
-        # (time, step, pictures) of the last updates: the speed is that of the last minute, not since the start.
-        self._trace: deque[tuple[float, int, int]] = deque([(clock(), start, -1)])
+    def __init__(self, total: int, *, seen: int = 0) -> None:
+        from tqdm import tqdm  # here, because importing the library shall not import it
 
-    def update(self, step: int, *, pictures: int, losses: Mapping[str, float] | None = None) -> None:
-        """Say how far it is.
+        pause = _LIVE if sys.stderr.isatty() else _ELSEWHERE
+        self._bar = tqdm(
+            total=total, initial=seen, unit="img", unit_scale=True, dynamic_ncols=True,
+            mininterval=pause, maxinterval=max(pause, 10.0), miniters=1,
+        )  # fmt: skip
 
-        Args:
-            step: Steps done.
-            pictures: Pictures seen, those before `start` included.
-            losses: Name -> value, the few that matter.
-        """
-        now = self._clock()
-        if self._trace[0][2] < 0:  # How many pictures the steps before `start` saw is known only from the first update.
-            began, first, _ = self._trace[0]
-            share = first / step if step else 0.0
-            self._trace[0] = (began, first, round(pictures * share))
-        self._trace.append((now, step, pictures))
-        while len(self._trace) > 2 and (now - self._trace[0][0] > 60 or len(self._trace) > 512):
-            self._trace.popleft()
-        self._pending = self._text(step, pictures, losses or {})
-        if now - self._shown_at >= self._pause:
-            self._show(now)
+    def update(self, seen: int) -> None:
+        """Say how many pictures were seen, those before the start included."""
+        self._guard(lambda: self._bar.update(seen - self._bar.n))
+
+    def show(self, losses: Mapping[str, float]) -> None:
+        """Show the losses from the next refresh on."""
+        self._bar.set_postfix(losses, refresh=False)
 
     def close(self) -> None:
-        """Write the last state, if it was not written, and end the line."""
-        if self._pending and self._pending != self._shown:
-            self._show(self._clock())
-        if self._live and self._shown:
-            self._write("\n")
-        self._pending = self._shown = ""
+        """Write the last state and end the line."""
+        self._guard(self._bar.close)
 
-    def __enter__(self) -> ProgressLine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _text(self, step: int, pictures: int, losses: Mapping[str, float]) -> str:
-        began, first, seen = self._trace[0]
-        now = self._trace[-1][0]
-        seconds = max(now - began, 1e-9)
-        pace, speed = (step - first) / seconds, (pictures - seen) / seconds
-        left = _duration((self.total - step) / pace) if pace > 0 else "?"
-        share = step / self.total if self.total else 1.0
-        parts = [
-            f"step {step}/{self.total} {share:4.0%}",
-            f"{_count(pictures)} pictures",
-            f"{speed:.1f} img/s",
-            f"{left} left",
-        ]
-        if losses:
-            parts.append(" ".join(f"{name} {value:.3g}" for name, value in losses.items()))
-        return " | ".join(parts)
-
-    def _show(self, now: float) -> None:
-        if self._live:
-            self._write("\r" + self._pending.ljust(len(self._shown)))
-        else:
-            self._write(self._pending + "\n")
-        self._shown, self._shown_at = self._pending, now
-
-    def _write(self, text: str) -> None:
+    def _guard(self, write: Callable[[], object]) -> None:
         try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):  # A closed terminal is no reason to stop a training.
-            self._pause = math.inf
+            write()
+        except OSError:  # A closed terminal is no reason to stop a training.
+            self._bar.disable = True
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
@@ -238,18 +177,3 @@ def _plain(value: float | int | str | bool | Tensor | None) -> float | int | str
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False)
-
-
-def _count(number: int) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if number >= limit:
-            return f"{number / (1e3 if unit == 'k' else limit):.1f}{unit}"
-    return str(number)
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    days, hours = divmod(hours, 24)
-    clock = f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
-    return f"{days}d {clock}" if days else clock

@@ -21,7 +21,7 @@ from styletryon.training.checkpoints import CheckpointFolder, load_state
 from styletryon.training.distributed import Group
 from styletryon.training.divergence import Losses, Watch, means
 from styletryon.training.interrupts import interrupts
-from styletryon.training.logging import LOG_NAME, MetricsLog, ProgressLine
+from styletryon.training.logging import LOG_NAME, MetricsLog, ProgressBar
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class BaseTrainer(ABC):
         *,
         minutes: float | None = None,
         steps: int | None = None,
-        progress: ProgressLine | None = None,
+        progress: bool = False,
         callbacks: Iterable[TrainingCallback] = (),
         log_every: int = 100,
         save_minutes: float = 5.0,
@@ -147,7 +147,7 @@ class BaseTrainer(ABC):
         Args:
             minutes: Stop after this long, but not before a step is done; None for no limit.
             steps: Stop after this many steps more; None for no limit.
-            progress: Where progress is shown; None for nowhere.
+            progress: Whether a progress bar is shown on standard error; of several processes by the first alone.
             callbacks: What else is told of it; of several processes in the first alone.
             log_every: Steps from one line of the log to the next.
             save_minutes: Minutes from one checkpoint to the next; 0 saves after every step.
@@ -168,7 +168,8 @@ class BaseTrainer(ABC):
         if self.group.first:
             log = MetricsLog(self.out / LOG_NAME, resume=self.step)
             self.save_settings()
-        run = _Run(hooks, log, progress, Losses(), Watch(skips=self.skips_steps), _Clock(self.pictures))
+        bar = ProgressBar(self.total_pictures, seen=self.pictures) if progress and self.group.first else None
+        run = _Run(hooks, log, bar, Losses(), Watch(skips=self.skips_steps), _Clock(self.pictures))
         first_step = self.step
         last_step = None if steps is None else first_step + steps
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -185,6 +186,8 @@ class BaseTrainer(ABC):
                     if save:
                         self._keep(run, when_suspicious=False)
                     run.losses.add(self.step + 1, self.train_step())
+                    if bar is not None:
+                        bar.update(self.pictures)
                     if self.step % log_every == 0:
                         self._check(run)
                         self._log(run, sample=self.step % sample_every < log_every)
@@ -197,6 +200,8 @@ class BaseTrainer(ABC):
                     raise KeyboardInterrupt
         finally:
             self.close()
+            if bar is not None:
+                bar.close()
             hooks.call(lambda callback: callback.on_end(self, complete))
         if hooks.error is not None:
             raise hooks.error
@@ -234,8 +239,8 @@ class BaseTrainer(ABC):
             self.draw_samples()
             run.hooks.call(lambda callback: callback.on_sample(self))
         run.log.append(self.step, row)
-        if run.progress is not None:
-            run.progress.update(self.step, pictures=self.pictures, losses=losses)
+        if run.bar is not None:
+            run.bar.show(losses)
         told = {"step": self.step, **row}
         run.hooks.call(lambda callback: callback.on_log(self, told))
 
@@ -317,7 +322,7 @@ class _Run(NamedTuple):
 
     hooks: Callbacks
     log: MetricsLog | None
-    progress: ProgressLine | None
+    bar: ProgressBar | None
     losses: Losses
     watch: Watch
     clock: _Clock

@@ -16,7 +16,6 @@ from styletryon.training import distributed
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import TrainingConfig
 from styletryon.training.curves import CurvesCallback
-from styletryon.training.logging import ProgressLine
 from styletryon.training.precision import choose
 from styletryon.training.trainer import Trainer
 
@@ -67,7 +66,7 @@ def train(
         compile: Whether drawing and encoding are compiled; where that fails, the log says why.
         workers: Threads that read the next batches meanwhile. None for 2 on a CUDA device, else none.
         cache: Whether all pictures are kept in memory, at the generator's size; else they are read when needed.
-        progress: Whether a progress line is shown on standard error.
+        progress: Whether a progress bar is shown on standard error.
         callbacks: What else is told how it goes; see `TrainingCallback`. The curves are drawn in any case.
         log_every: Steps from one line of the log to the next, at least 1.
         sample_every: Steps from one measurement with sample sheets to the next, at least 1.
@@ -103,15 +102,10 @@ def train(
             compile=compile, keep=keep, workers=workers,
         )  # fmt: skip
         _begin(trainer, resume=resume, start=start)
-        steps = -(-config.pictures // config.batch_size)
-        shown: contextlib.AbstractContextManager[ProgressLine | None] = contextlib.nullcontext()
-        if progress and trainer.rank == 0:
-            shown = ProgressLine(steps, start=trainer.step)
-        with shown as line:
-            return trainer.train(
-                minutes=minutes, save_minutes=save_minutes, progress=line, callbacks=(CurvesCallback(), *callbacks),
-                log_every=log_every, sample_every=sample_every,
-            )  # fmt: skip
+        return trainer.train(
+            minutes=minutes, save_minutes=save_minutes, progress=progress, callbacks=(CurvesCallback(), *callbacks),
+            log_every=log_every, sample_every=sample_every,
+        )  # fmt: skip
     finally:
         if joined:
             distributed.leave()
