@@ -190,7 +190,7 @@ class TestTryOn:
     ) -> None:
         (tmp_path / "file").write_text("mine")
         assert try_on(pictures, model, tmp_path / "file" / "tryon.png") == 2
-        assert "cannot write" in capsys.readouterr().err
+        assert "--out: expected a folder that can be made" in capsys.readouterr().err
         assert (tmp_path / "file").read_text() == "mine"
 
     def test_debug_shows_the_traceback(self, pictures: Path, model: str, tmp_path: Path) -> None:
@@ -373,9 +373,14 @@ class TestEvaluate:
         assert cli.main(["evaluate", "--model", model, *options]) == 2
         assert reason in capsys.readouterr().err
 
-    def test_every_kind_reaches_its_function(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_every_kind_reaches_its_function(
+        self, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from styletryon import metrics
 
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "d").mkdir()
+        (tmp_path / "p.csv").touch()
         called: dict[str, Any] = {}
 
         def remember(name: str) -> Callable[..., metrics.EvaluationReport]:
@@ -414,7 +419,7 @@ class TestEvaluate:
         person, garment, table = pictures / "person.png", pictures / "garment.png", tmp_path / "pairs.csv"
         table.write_text(f"person,garment,region\n{person},{garment},top\n{person},c.png,top\n")
         options = ["--model", model, "--preset", "fast", "--methods", "noop", "--pairs-table", str(table)]
-        assert cli.main(["evaluate", *options]) == 0
+        assert cli.main(["evaluate", *options]) == 1
         printed = capsys.readouterr().out
         assert "rows left out: 1" in printed
         assert "line 3: garment c.png: " in printed
@@ -520,12 +525,15 @@ class TestInfo:
         assert rows["device"].strip()
 
 
-def test_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_ends_with_130(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(styletryon, "try_on", interrupted)
-    assert cli.main(["try-on", "a.png", "b.png", "-o", "c.png"]) == 130
+    person, garment = str(pictures / "person.png"), str(pictures / "garment.png")
+    assert cli.main(["try-on", person, garment, "-o", str(pictures / "c.png")]) == 130
     captured = capsys.readouterr()
     assert captured.err.startswith("styletryon try-on: stopped")
     assert captured.err.count("\n") == 1

@@ -36,7 +36,7 @@ def find_target(path: str | os.PathLike[str], *, argument: str = "path") -> Path
     try:
         target = Path(os.path.realpath(text))
         mode = target.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         mode = None
     except (OSError, ValueError) as error:
         raise _cannot_write(text, error, argument) from error
@@ -50,6 +50,45 @@ def find_target(path: str | os.PathLike[str], *, argument: str = "path") -> Path
             argument=argument,
         )
     return target
+
+
+def check_writable(path: str | os.PathLike[str], *, argument: str = "path") -> None:
+    """Complain where a file cannot be written, as far as that can be known without writing it.
+
+    Args:
+        path: Where the file shall stand. Its folders may be missing.
+        argument: The argument's name for error messages.
+
+    Raises:
+        SaveError: If no file may stand there, its folder cannot be made, or it may not be written to.
+    """
+    check_folder(find_target(path, argument=argument).parent, argument=argument)
+
+
+def check_folder(path: str | os.PathLike[str], *, argument: str = "out") -> None:
+    """Complain where a folder cannot be made or written to, as far as that can be known without making it.
+
+    Args:
+        path: The folder, which may be missing.
+        argument: The argument's name for error messages.
+
+    Raises:
+        SaveError: If something else stands there or on the way there, or it may not be written to.
+    """
+    folder = Path(os.path.realpath(path))
+    standing = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not standing.is_dir():
+        raise SaveError(
+            f"expected a folder that can be made, got {os.fspath(path)!r}, but {str(standing)!r} is a file; choose "
+            "another name",
+            argument=argument,
+        )
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise SaveError(
+            f"expected a folder that can be written to, got {os.fspath(path)!r}, but {str(standing)!r} may not be "
+            "changed; choose another folder",
+            argument=argument,
+        )
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[Path], None]) -> Path:

@@ -2,6 +2,7 @@
 
 .. code-block:: text
 
+    address    where it can be served, known before anything is loaded
     wardrobe   the rendered people that it comes with
     room       what is computed: dressing, redrawing, poses; knows nothing of a browser
     visits     what is remembered of each visitor, and for how long
@@ -15,12 +16,11 @@ Nothing here imports Gradio before `serve` is called.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from styletryon._lazy import lazy_names
-from styletryon.errors import DependencyError
+from styletryon.app.address import check_can_serve
 
 if TYPE_CHECKING:
     from styletryon.app.room import Fitting, FittingRoom
@@ -50,11 +50,7 @@ def serve(room: FittingRoom, *, host: str = "127.0.0.1", port: int = 7860, folde
         ConfigError: If the server cannot listen there.
         SaveError: If the folder cannot be cleared and made.
     """
-    if importlib.util.find_spec("gradio") is None:
-        raise DependencyError(
-            'the fitting room needs it, but it is not installed; run pip install "styletryon[app]"',
-            argument="gradio",
-        )
+    check_can_serve(host, port)
     from styletryon.app.server import Server
 
     return Server(room, host=host, port=port, folder=folder)

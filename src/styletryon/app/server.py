@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 from pathlib import Path
 from typing import final
 
+from styletryon.app.address import check_can_serve
 from styletryon.app.guard import MAX_UPLOAD, Guard
 from styletryon.app.page import CSS, THEME, build
 from styletryon.app.room import FittingRoom
 from styletryon.app.visits import Visits
-from styletryon.errors import ConfigError, SaveError
+from styletryon.errors import SaveError
 
 MAX_WAITING = 64
 """How many requests may wait for their turn; more are told to come back."""
@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, room: FittingRoom, *, host: str, port: int, folder: Path) -> None:
         # First of all, because the folder of a server that runs at this port must not be cleared.
-        _check_free(host, port)
+        check_can_serve(host, port)
         _clear(folder)
         self.folder = folder
         self.visits = Visits(folder / "visits")
@@ -76,22 +76,6 @@ class Server:
         self._closed.set()
         self.blocks.close(verbose=False)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _check_free(host: str, port: int) -> None:
-    if not 0 < port < 65536:
-        raise ConfigError(f"expected 1 to 65535, got {port}", argument="port")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, UnicodeError) as error:
-            raise ConfigError(
-                f"expected an address and a free port of this machine, got {host!r} and {port} ({error}); "
-                "choose another port",
-                argument="host, port",
-            ) from error
 
 
 def _clear(folder: Path) -> None:

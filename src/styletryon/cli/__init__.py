@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 
 from styletryon._version import __version__
 from styletryon.cli import app, batch, data, evaluation, info, training, tryon
-from styletryon.cli._common import use_threads
-from styletryon.errors import StyleTryOnError
+from styletryon.errors import ProcessGroupError, StyleTryOnError, TrainingDivergedError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,20 +19,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name. Default: those of the process.
 
     Returns:
-        The exit status: 0; 2 for input that cannot be used; 130 when stopped with Ctrl-C.
+        The exit status: 0 if all is done; 1 if some of it failed; 2 for wrong use and for input that cannot be used;
+        130 when stopped with Ctrl-C.
     """
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    run: Callable[[argparse.Namespace], None] = arguments.run
+    run: Callable[[argparse.Namespace], int | None] = arguments.run
     try:
-        use_threads(arguments)
-        run(arguments)
+        status = run(arguments) or 0
         sys.stdout.flush()
+        return status
     except StyleTryOnError as error:
         if arguments.debug:
             raise
         _complain(f"styletryon {arguments.command}: {' '.join(str(error).split())}")
-        return 2
+        return 1 if isinstance(error, (ProcessGroupError, TrainingDivergedError)) else 2
     except BrokenPipeError:
         # The reader (`| head`) has gone; Python would complain once more while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="styletryon",
         description="Virtual try-on by style-interpolation optimisation: the person in the other's garment.",
+        epilog="Exit status: 0 all done, 1 some of it failed, 2 wrong use or input that cannot be used, 130 stopped.",
     )
     parser.add_argument("--version", action="version", version=f"styletryon {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -18,7 +18,7 @@ from styletryon.tryon.presets import PRESETS
 Commands = Any  # argparse keeps the class of `add_subparsers` to itself
 
 
-def add_command(commands: Commands, name: str, run: Callable[[argparse.Namespace], None], text: str) -> Any:
+def add_command(commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> Any:
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=run)
@@ -31,16 +31,12 @@ def use_threads(arguments: argparse.Namespace) -> None:
     Threads wait for each other after every operation. Where another program holds one of the cores, a small network is
     many times slower on all cores than on one, so the commands that draw leave half of them alone.
     """
-    if not hasattr(arguments, "threads"):
-        return
-    import torch
-
-    threads = arguments.threads
-    if threads is None:
-        threads = max(1, torch.get_num_threads() // 2)
-    if threads < 1:
+    threads: int | None = arguments.threads
+    if threads is not None and threads < 1:
         raise RangeError(f"expected at least 1, got {threads}", argument="--threads")
-    torch.set_num_threads(threads)
+    import torch  # here, so that a command that cannot be done says so before
+
+    torch.set_num_threads(threads or max(1, torch.get_num_threads() // 2))
 
 
 def add_model_options(parser: Any) -> None:

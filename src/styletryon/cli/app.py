@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from threading import Event
 
-from styletryon.cli._common import Commands, add_command, add_model_options
+from styletryon.app.address import check_can_serve
+from styletryon.cli._common import Commands, add_command, add_model_options, use_threads
 
 
 def add_commands(commands: Commands) -> None:
@@ -28,6 +29,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _app(arguments: argparse.Namespace) -> None:
+    check_can_serve(arguments.host, arguments.port)
+    use_threads(arguments)
     # A folder per port, so that the next start clears away what a killed one left behind.
     folder = Path(tempfile.gettempdir()) / f"styletryon-app-{getpass.getuser()}-{arguments.port}"
     # This process is the command's own; Gradio reads these when it is imported and when pages are built.

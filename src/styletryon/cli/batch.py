@@ -5,9 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from styletryon.cli._common import Commands, Stages, add_command, add_try_on_options, wants_progress, write_json
+from styletryon.cli._common import (
+    Commands,
+    Stages,
+    add_command,
+    add_try_on_options,
+    use_threads,
+    wants_progress,
+    write_json,
+)
+from styletryon.cli._paths import Results, check_inputs, check_outputs
 
 
 def add_commands(commands: Commands) -> None:
@@ -23,7 +33,10 @@ def add_commands(commands: Commands) -> None:
     add_try_on_options(parser)
 
 
-def _try_on_batch(arguments: argparse.Namespace) -> None:
+def _try_on_batch(arguments: argparse.Namespace) -> int:
+    check_inputs({"table": arguments.table})
+    check_outputs(folders={"--out": arguments.out})
+    use_threads(arguments)
     from styletryon.batch import try_on_table
 
     # As torchrun sets them, on one machine or several; the processes share nothing but the folder.
@@ -44,11 +57,13 @@ def _try_on_batch(arguments: argparse.Namespace) -> None:
             world_size=world_size,
             progress=lambda done, total: stages("rows", done, total),
         )
+    results = Results(arguments.command)
     if rank == 0 or summary.waiting == 0:
-        write_json(asdict(summary), arguments.out / "summary.json")
+        results.write(arguments.out / "summary.json", partial(write_json, asdict(summary)))
     if not arguments.quiet:
         print(summary.table())
         print(arguments.out)
+    return 1 if summary.failed else results.status
 
 
 def _own_device() -> str | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import styletryon
-from styletryon.cli._common import Commands, Stages, add_command, size, wants_progress
+from styletryon.cli._common import Commands, Stages, add_command, size, use_threads, wants_progress
+from styletryon.cli._paths import check_inputs, check_outputs
 from styletryon.errors import DataError
 
 
@@ -33,6 +34,7 @@ def _add_paperdoll(commands: Commands) -> None:
 
 
 def _paperdoll(arguments: argparse.Namespace) -> None:
+    check_outputs(folders={"out": arguments.out})
     from styletryon.data import paperdoll
 
     with Stages(shown=wants_progress(arguments)) as stages:
@@ -71,6 +73,10 @@ def _add_prepare(commands: Commands) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
+    check_inputs({"photos": arguments.photos, "--labels": arguments.labels})
+    keypoints = None if arguments.keypoints is None else _read_keypoints(arguments.keypoints)
+    check_outputs(folders={"out": arguments.out})
+    use_threads(arguments)
     from styletryon.data import prepare
 
     names = ("size", "background", "labels", "strict", "keep_side", "val", "seed", "workers")
@@ -79,7 +85,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         result = prepare(
             arguments.photos,
             arguments.out,
-            keypoints=None if arguments.keypoints is None else _read_keypoints(arguments.keypoints),
+            keypoints=keypoints,
             parser=lambda image, pose: styletryon.estimate_labels(image, pose=pose),
             progress=stages,
             **options,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import styletryon
-from styletryon.cli._common import Commands, Stages, add_command, add_try_on_options, wants_progress
+from styletryon.cli._common import Commands, Stages, add_command, add_try_on_options, use_threads, wants_progress
+from styletryon.cli._paths import Results, check_inputs, check_outputs
 from styletryon.errors import ConfigError
 from styletryon.labels import region_name
 
@@ -57,16 +58,22 @@ def _add_evaluate(commands: Commands) -> None:
     add_try_on_options(parser)
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _evaluate(arguments: argparse.Namespace) -> int:
     region_name(arguments.region)  # before anything is loaded: a benchmark has no other regions
     what = _what(arguments)
     given = _given(arguments, what)
+    tables = {"--pairs-table": arguments.pairs_table, "--feature-weights": arguments.feature_weights}
+    check_inputs({"--data": arguments.data, **tables})
+    check_outputs(files={"--json": arguments.json}, inputs=tables)
+    use_threads(arguments)
     model = styletryon.load_model(arguments.model, device=arguments.device)
     with Stages(shown=wants_progress(arguments)) as stages:
         report = _measure(what, model, {**given, "progress": stages}, arguments)
-    if arguments.json is not None:
-        report.save(arguments.json)
     print(report.table())
+    results = Results(arguments.command)
+    if arguments.json is not None:
+        results.write(arguments.json, report.save)
+    return 1 if report.settings.get("faults") else results.status
 
 
 def _what(arguments: argparse.Namespace) -> str:

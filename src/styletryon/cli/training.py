@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from styletryon.cli._common import Commands, add_command
+from styletryon.cli._common import Commands, add_command, use_threads
+from styletryon.cli._paths import check_inputs, check_outputs
 
 if TYPE_CHECKING:
     from styletryon.training import TrainingConfig
@@ -68,6 +69,9 @@ def _add_train(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    check_inputs({"data": arguments.data, "--config": arguments.config})
+    check_outputs(folders={"--out": arguments.out})
+    use_threads(arguments)
     import torch
 
     from styletryon import training
@@ -128,6 +132,9 @@ def _add_train_encoder(commands: Commands) -> None:
 
 
 def _train_encoder(arguments: argparse.Namespace) -> None:
+    check_inputs({"data": arguments.data})
+    check_outputs(folders={"--out": arguments.out})
+    use_threads(arguments)
     import torch
 
     from styletryon import training
@@ -161,6 +168,7 @@ def _add_curves(commands: Commands) -> None:
 
 
 def _curves(arguments: argparse.Namespace) -> None:
+    check_outputs(pictures={"--out": arguments.out})
     from styletryon import training
 
     print(training.save_curves(arguments.folder, arguments.out))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from styletryon.cli._common import (
     add_model_options,
     add_try_on_options,
     summary,
+    use_threads,
     wants_progress,
     write_json,
 )
+from styletryon.cli._paths import Results, check_inputs, check_outputs
 from styletryon.errors import RangeError
 from styletryon.tryon.presets import PRESETS
 
@@ -48,7 +51,9 @@ def _add_demo(commands: Commands) -> None:
     add_try_on_options(parser)
 
 
-def _demo(arguments: argparse.Namespace) -> None:
+def _demo(arguments: argparse.Namespace) -> int:
+    check_outputs(folders={"out": arguments.out})
+    use_threads(arguments)
     import torch
 
     from styletryon.data import paperdoll
@@ -67,13 +72,15 @@ def _demo(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         progress=wants_progress(arguments),
     )
-    result.save(arguments.out / "tryon.png")
-    photo.save_image(result.figure(), arguments.out / "figure.png")
-    write_json(result.report, arguments.out / "report.json")
+    results = Results(arguments.command)
+    results.write(arguments.out / "tryon.png", result.save)
+    results.write(arguments.out / "figure.png", partial(photo.save_image, result.figure()))
+    results.write(arguments.out / "report.json", partial(write_json, result.report))
     if not arguments.quiet:
         print(summary(result))
         for name in ("tryon.png", "figure.png", "report.json"):
             print(arguments.out / name)
+    return results.status
 
 
 def _add_try_on(commands: Commands) -> None:
@@ -99,14 +106,22 @@ def _add_try_on(commands: Commands) -> None:
     add_try_on_options(parser)
 
 
-def _try_on(arguments: argparse.Namespace) -> None:
+def _try_on(arguments: argparse.Namespace) -> int:
+    person = _Given(arguments.person, "person", arguments.person_pose, "--person-pose")
+    garment = _Given(arguments.garment, "garment", arguments.garment_pose, "--garment-pose")
+    check_outputs(
+        pictures={"--out": arguments.out, "--figure": arguments.figure},
+        files={"--report": arguments.report},
+        inputs=person.files | garment.files,
+    )
+    use_threads(arguments)
     result = styletryon.try_on(
-        arguments.person,
-        arguments.garment,
+        person.image,
+        garment.image,
         region=arguments.region,
         model=arguments.model,
-        person_pose=_read_pose(arguments.person_pose, arguments.person, "--person-pose"),
-        garment_pose=_read_pose(arguments.garment_pose, arguments.garment, "--garment-pose"),
+        person_pose=person.pose(),
+        garment_pose=garment.pose(),
         person_box=arguments.person_box,
         garment_box=arguments.garment_box,
         preset=arguments.preset,
@@ -116,14 +131,16 @@ def _try_on(arguments: argparse.Namespace) -> None:
         composite=not arguments.no_composite,
         detail=not arguments.no_detail,
     )
-    result.save(arguments.out)
+    results = Results(arguments.command)
+    written = results.write(arguments.out, result.save)
     if arguments.figure is not None:
-        photo.save_image(result.figure(), arguments.figure)
+        results.write(arguments.figure, partial(photo.save_image, result.figure()))
     if arguments.report is not None:
-        write_json(result.report, arguments.report)
+        results.write(arguments.report, partial(write_json, result.report))
     if not arguments.quiet:
         print(summary(result))
-        print(arguments.out)
+        print(written)
+    return results.status
 
 
 def _box(text: str) -> tuple[float, ...]:
@@ -136,13 +153,34 @@ def _box(text: str) -> tuple[float, ...]:
     return edges
 
 
-def _read_pose(file: Path | None, picture: Path, option: str) -> Pose | None:
-    if file is None:
-        return None
-    from styletryon.pose.reading import read_pose
+class _Given:
+    """A picture and its keypoints as a command names them; looked at without torch.
 
-    shown = photo.read_image(picture, name=option.removeprefix("--").removesuffix("-pose"))
-    return read_pose(file, (shown.height, shown.width), entry=picture.stem, argument=option)
+    Args:
+        path: Of the picture.
+        name: What errors call it.
+        pose: A file of keypoints, or None.
+        option: What errors call that.
+
+    Raises:
+        ImageError: If the picture cannot be read.
+        DataError: If there is no such file of keypoints.
+    """
+
+    def __init__(self, path: Path, name: str, pose: Path | None, option: str) -> None:
+        self.files = {name: path, option: pose}
+        self.image = photo.read_image(path, name=name)
+        check_inputs({option: pose})
+        self._entry, self._pose, self._option = path.stem, pose, option
+
+    def pose(self) -> Pose | None:
+        """Return the pose in the picture's pixels; None where no keypoints are given."""
+        if self._pose is None:
+            return None
+        from styletryon.pose import read_pose
+
+        size = (self.image.height, self.image.width)
+        return read_pose(self._pose, size, entry=self._entry, argument=self._option)
 
 
 def _add_project(commands: Commands) -> None:
@@ -162,11 +200,18 @@ def _add_project(commands: Commands) -> None:
     add_model_options(parser)
 
 
-def _project(arguments: argparse.Namespace) -> None:
+def _project(arguments: argparse.Namespace) -> int:
+    given = _Given(arguments.picture, "picture", arguments.pose, "--pose")
+    check_outputs(
+        pictures={"--drawing": arguments.drawing},
+        files={"--out": arguments.out, "--report": arguments.report},
+        inputs=given.files,
+    )
+    use_threads(arguments)
     model = styletryon.load_model(arguments.model, device=arguments.device)
     latent = styletryon.project(
-        arguments.picture,
-        pose=_read_pose(arguments.pose, arguments.picture, "--pose"),
+        given.image,
+        pose=given.pose(),
         box=arguments.box,
         model=model,
         preset=arguments.preset,
@@ -174,14 +219,16 @@ def _project(arguments: argparse.Namespace) -> None:
         progress=wants_progress(arguments),
         tune=arguments.tune,
     )
-    latent.save(arguments.out)
+    results = Results(arguments.command)
+    written = results.write(arguments.out, latent.save)
     if arguments.drawing is not None:
-        photo.save_image(photo.to_pil(model.draw(latent).image), arguments.drawing)
+        results.write(arguments.drawing, partial(photo.save_image, photo.to_pil(model.draw(latent).image)))
     if arguments.report is not None:
-        write_json(latent.report, arguments.report)
+        results.write(arguments.report, partial(write_json, latent.report))
     if not arguments.quiet:
         print(", ".join(f"{name} {value:.3g}" for name, value in latent.report.items()))
-        print(arguments.out)
+        print(written)
+    return results.status
 
 
 def _add_generate(commands: Commands) -> None:
@@ -195,23 +242,25 @@ def _add_generate(commands: Commands) -> None:
     add_model_options(parser)
 
 
-def _generate(arguments: argparse.Namespace) -> None:
+def _generate(arguments: argparse.Namespace) -> int:
     if arguments.count < 1:
         raise RangeError(f"expected at least 1, got {arguments.count}", argument="--count")
+    in_a_folder = arguments.out.is_dir() or not arguments.out.suffix
+    check_outputs(**{"folders" if in_a_folder else "pictures": {"--out": arguments.out}})
+    use_threads(arguments)
     model = styletryon.load_model(arguments.model, device=arguments.device)
     pictures = []
+    results = Results(arguments.command)
     for seed in range(arguments.seed, arguments.seed + arguments.count):
         latent = styletryon.generate(seed=seed, model=model, truncation=arguments.truncation)
         picture = photo.to_pil(model.draw(latent).image)
-        if arguments.out.suffix:
-            pictures.append(picture)
+        if in_a_folder:
+            print(results.write(arguments.out / f"{seed:06d}.png", partial(photo.save_image, picture)))
         else:
-            path = arguments.out / f"{seed:06d}.png"
-            photo.save_image(picture, path)
-            print(path)
+            pictures.append(picture)
     if pictures:
-        photo.save_image(_side_by_side(pictures), arguments.out)
-        print(arguments.out)
+        print(results.write(arguments.out, partial(photo.save_image, _side_by_side(pictures))))
+    return results.status
 
 
 def _side_by_side(pictures: Sequence[Any]) -> Any:

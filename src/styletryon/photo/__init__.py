@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         resize,
         resize_plane,
     )
-    from styletryon.photo.saving import save_image
+    from styletryon.photo.saving import FORMATS, check_ending, save_image
     from styletryon.photo.sheets import contact_sheet
 else:
     __getattr__, __dir__ = lazy_names(
@@ -71,12 +71,13 @@ else:
                 "resize",
                 "resize_plane",
             ),
-            "saving": ("save_image",),
+            "saving": ("FORMATS", "check_ending", "save_image"),
             "sheets": ("contact_sheet",),
         },
     )
 
 __all__ = [
+    "FORMATS",
     "MAX_ASPECT",
     "MAX_PIXELS",
     "MIN_SCORE",
@@ -88,6 +89,7 @@ __all__ = [
     "ImageLike",
     "Photograph",
     "border_colour",
+    "check_ending",
     "contact_sheet",
     "crop",
     "crop_labels",
