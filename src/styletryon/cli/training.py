@@ -69,7 +69,9 @@ def _add_train(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    check_inputs({"data": arguments.data, "--config": arguments.config})
+    for data in arguments.data:
+        check_inputs({"data": data})
+    check_inputs({"--config": arguments.config})
     check_outputs(folders={"--out": arguments.out})
     use_threads(arguments)
     import torch
