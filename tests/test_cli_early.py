@@ -53,7 +53,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "own picture": (["try-on", "one.png", "two.png", "-o", "./one.png"], "--out: expected another file than that of"),
     "two in one": (["try-on", "one.png", "two.png", "-o", "a.png", "--figure", "a.png"], "--figure: expected another"),
     "own latent": (["project", "one.png", "-o", "one.png"], "--out: expected another file than that of picture"),
-    "pose": (["try-on", "one.png", "two.png", "-o", "a.png", "--garment-pose", "no.json"], "--garment-pose: no such file"),
+    "pose": (["try-on", "one.png", "two.png", "-o", "a.png", "--garment-pose", "no.json"], "--garment-pose: no such"),
     "threads": (["try-on", "one.png", "two.png", "-o", "a.png", "--threads", "0"], "--threads: expected at least 1"),
     "count": (["generate", "-o", "a.png", "--count", "0"], "--count: expected at least 1"),
     "port": (["app", "--port", "70000"], "port: expected 1 to 65535, got 70000"),
