@@ -167,7 +167,7 @@ def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) 
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=4.0)
     whole, _ = compose(Photograph(photo, frame), before, after)
-    monkeypatch.setattr("styletryon.compositing.composer.WORK_PIXELS", 6000)
+    monkeypatch.setattr("styletryon.compositing.layout.WORK_PIXELS", 6000)
     coarse, mask = compose(Photograph(photo, frame), before, after)
     assert coarse.size == photo.size
     apart = np.abs(np.asarray(whole).astype(int) - np.asarray(coarse).astype(int))

@@ -23,7 +23,7 @@ from styletryon.tryon.optimizer import TryOnBatch
 
 if TYPE_CHECKING:
     from styletryon.compositing.composer import Composer
-    from styletryon.compositing.warping import WarpedGarment
+    from styletryon.compositing.correspondence import WarpedGarment
 
 
 def change_mask(
@@ -110,7 +110,7 @@ class TryOnResult:
                 as the generator drew it.
             detail: Whether cloth is shown as the garment's photograph shows it, where both pictures are photographs
                 whose poses and labels are known, and person's pixels are put back; see
-                `styletryon.compositing.warping`.
+                `styletryon.compositing.correspondence`.
             composer: What `styletryon.tryon.result.make_composer` made for this person and region; that it has shown
                 them before saves time. Default: a new one.
 
@@ -236,7 +236,7 @@ def _cloth(
     worn: GeneratorOutput,
 ) -> WarpedGarment | None:
     """Lay the garment of a photograph on a drawing, if it is known where it is."""
-    from styletryon.compositing.warping import find_worn, warp_garment
+    from styletryon.compositing.correspondence import find_worn, warp_garment
 
     if garment is None or garment.labels is None:
         return None

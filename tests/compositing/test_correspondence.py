@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from styletryon.compositing.composer import Composer
-from styletryon.compositing.warping import WORK_PIXELS, WarpedGarment, find_worn, warp_garment
+from styletryon.compositing.correspondence import WarpedGarment, find_worn, warp_garment
+from styletryon.compositing.planes import WORK_PIXELS
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.photo import Frame, Photograph

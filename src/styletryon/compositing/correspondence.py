@@ -1,4 +1,4 @@
-"""Cloth as its photograph shows it: the garment's own pixels, laid where the generator drew the garment.
+"""Correspondence: which pixel of the garment's photograph each pixel of the drawn garment shows.
 
 A generator draws nothing finer than its own pixels, each of which may cover thirty of a photograph's. What it draws
 says which cloth goes where, in which outline and light; the garment's photograph knows the weave, the buttons and the
@@ -20,14 +20,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from styletryon.compositing.planes import WORK_PIXELS, Plane
 from styletryon.labels import GARMENTS, Label, replaced_classes
 from styletryon.photo import Frame, Photograph, crop, crop_labels, matte, to_pil, to_unit
-
-Plane = NDArray[np.float32]
-"""`(h, w)` float32."""
-
-WORK_PIXELS = 1 << 20
-"""The most pixels of a photograph that are looked at; of a larger one they are made smaller."""
 
 _BONES = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
 _TRUNK = (5, 6, 11, 12)
