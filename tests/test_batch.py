@@ -148,7 +148,7 @@ def test_bad_rows_say_why_and_stop_nobody(photos: Path, tmp_path: Path) -> None:
     assert summary.waiting == 0
     reasons = {outcome.line: outcome.reason for outcome in summary.failed}
     expected = {3: "broken.png", 4: "missing.png", 5: "hat", 6: "inside the output folder", 7: r".png, .jpg",
-                8: "no person", 9: "missing.json", 10: "broken.png", 13: "which line 12 writes"}  # fmt: skip
+                8: "person: expected", 9: "missing.json", 10: "broken.png", 13: "which line 12 writes"}  # fmt: skip
     for line, text in expected.items():
         assert text in reasons[line], (line, reasons)
     assert {outcome.line for outcome in summary.outcomes if outcome.status == "done"} >= {2, 12}
@@ -235,10 +235,10 @@ def test_other_settings_do_not_mix(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "expected a heading with person and garment"),
+        ("", "expected the columns person, garment, and perhaps region, out"),
         ("person,garment\n", "expected rows"),
-        ("person\na.png\n", "expected a heading"),
-        ("person,garment,colour\na,b,c\n", "expected a heading"),
+        ("person\na.png\n", "expected the columns person, garment"),
+        ("person,garment,colour\na,b,c\n", "expected the columns person, garment"),
     ],
 )
 def test_tables_that_are_none(tmp_path: Path, text: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""What the optimisation loops share: steps that can be replayed as a CUDA graph, and an Adam that lets them.
+"""Parts of the optimisation loops: steps that can be replayed as a CUDA graph, and an Adam that lets them.
 
 A step that can be replayed is a function of nothing that returns nothing. All that it reads and writes lies in tensors
 that stay where they are, and it never looks at their values: a replay repeats its kernels on the same memory and runs

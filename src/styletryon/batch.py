@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -30,8 +29,8 @@ from torch import Tensor
 from styletryon._files import append_line, shortened, write_text
 from styletryon._photographs import called, helpful_labels, is_dress, make_projector, prepare, project_prepared
 from styletryon.api import KnownGenerator, ModelLike, load_model
+from styletryon.data.pairs import PairRow, read_pairs
 from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
-from styletryon.labels import resolve_region
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.photo import Frame, Photograph, read_image, save_image
@@ -46,7 +45,6 @@ Progress = Callable[[int, int], None]
 _Pair = tuple["BatchRow", Latent, Latent]
 """A row, its person and its garment's wearer."""
 
-_COLUMNS = ("person", "garment", "region", "out", "person_pose", "garment_pose")
 _HELD_PIXELS = 100_000_000  # of photographs that are kept in memory
 
 
@@ -136,9 +134,8 @@ class BatchSummary:
 def read_table(path: str | os.PathLike[str], *, region: str = "top") -> tuple[BatchRow, ...]:
     """Read a table of try-ons.
 
-    The file is CSV with a heading. Columns `person` and `garment` are needed; `region`, `out`, `person_pose` and
-    `garment_pose` are optional. Names of files are relative to the table's folder. A row with a fault is kept, with
-    the reason.
+    The file is CSV with a heading, see `styletryon.data.pairs`. Columns `person` and `garment` are needed; `region`,
+    `out`, `person_pose` and `garment_pose` are optional. A row with a fault is kept, with the reason.
 
     Args:
         path: The table.
@@ -148,45 +145,25 @@ def read_table(path: str | os.PathLike[str], *, region: str = "top") -> tuple[Ba
         DataError: If the table cannot be read, has no rows, or lacks a column or has one that is unknown.
     """
     path = Path(path)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            heading = [(name or "").strip() for name in reader.fieldnames or ()]
-            missing, unknown = {"person", "garment"} - set(heading), set(heading) - set(_COLUMNS)
-            if missing or unknown:
-                raise DataError(
-                    f"expected a heading with person and garment out of {', '.join(_COLUMNS)} in "
-                    f"{str(path)!r}, got {', '.join(heading) or 'nothing'}",
-                    argument="table",
-                )
-            reader.fieldnames = heading
-            rows = [_read_row(reader.line_num, cells, path.parent, region) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"expected a CSV file, got {str(path)!r} ({error})", argument="table") from error
+    rows = [_batch_row(row, path.parent) for row in read_pairs(path, region=region, out=True)]
     if not rows:
         raise DataError(f"expected rows below the heading of {str(path)!r}, got none", argument="table")
     return tuple(_without_doubles(rows))
 
 
-def _read_row(line: int, cells: Mapping[str | None, Any], folder: Path, region: str) -> BatchRow:
-    values = {name: str(cells.get(name) or "").strip() for name in _COLUMNS}
-    faults = ["more cells than the heading has"] if cells.get(None) else []
-    faults += [f"no {name} is given" for name in ("person", "garment") if not values[name]]
-    chosen = values["region"] or region
-    try:
-        resolve_region(chosen)
-    except StyleTryOnError as error:
-        faults.append(str(error))
+def _batch_row(row: PairRow, folder: Path) -> BatchRow:
+    faults = [row.fault] if row.fault else []
     # The longest name, of 255 bytes, holds two of them.
-    stems = [shortened(re.sub(r"[^\w.-]+", "_", Path(values[name]).stem), 100) for name in ("person", "garment")]
-    out = values["out"] or f"{line:06d}-{stems[0]}-{stems[1]}.png"
+    stems = [shortened(re.sub(r"[^\w.-]+", "_", Path(name).stem), 100) for name in (row.person, row.garment)]
+    out = row.out or f"{row.line:06d}-{stems[0]}-{stems[1]}.png"
     if Path(out).is_absolute() or ".." in Path(out).parts:
         faults.append(f"out: expected a name inside the output folder, got {out!r}")
     elif Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         faults.append(f"out: expected a name that ends in .png, .jpg or .webp, got {out!r}")
-    poses = {name: folder / values[name] if values[name] else None for name in ("person_pose", "garment_pose")}
-    return BatchRow(line, folder / values["person"], folder / values["garment"], chosen, out, fault="; ".join(faults),
-                    **poses)  # fmt: skip
+    poses = (folder / pose if pose else None for pose in (row.person_pose, row.garment_pose))
+    return BatchRow(
+        row.line, folder / row.person, folder / row.garment, row.region, out, *poses, fault="; ".join(faults)
+    )
 
 
 def _without_doubles(rows: Sequence[BatchRow]) -> Iterator[BatchRow]:

@@ -1,4 +1,4 @@
-"""What is known of a picture in a generator's own terms: style codes, pose, noise, and where they came from."""
+"""A picture in a generator's own terms: style codes, pose, noise, and where they came from."""
 
 from __future__ import annotations
 

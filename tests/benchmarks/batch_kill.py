@@ -44,7 +44,7 @@ BAD: Mapping[str, tuple[Mapping[str, str], str]] = {
     "unknown region": ({"region": "hat"}, "region: expected .*hat"),
     "garment not shown": ({"region": "other"}, "region: the garment picture shows no other"),
     "truncated file": ({"garment": "truncated.jpg"}, "truncated.jpg: .* is damaged or incomplete"),
-    "empty cell": ({"person": ""}, "no person is given"),
+    "empty cell": ({"person": ""}, "person: expected a value"),
     "name outside the folder": ({"out": "../escape.png"}, "out: expected a name inside the output folder"),
     "missing pose": ({"person_pose": "nowhere.json"}, "nowhere.json: No such file"),
     "pose of another kind": ({"garment_pose": "text.json"}, "text.json: expected .* numbers in COCO order"),

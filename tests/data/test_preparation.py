@@ -594,7 +594,7 @@ def test_labels_follow_the_matte() -> None:
 
 
 def test_a_zip_bomb(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("styletryon.data.source._LARGEST", 100_000)
+    monkeypatch.setattr("styletryon.data.files._LARGEST", 100_000)
     archive = tmp_path / "photos.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
         for path in sorted(data.rglob("*")):

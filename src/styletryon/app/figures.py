@@ -1,4 +1,4 @@
-"""What explains a try-on: pictures, and pieces of the page."""
+"""Pictures and pieces of the page that explain a try-on."""
 
 from __future__ import annotations
 

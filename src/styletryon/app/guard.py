@@ -1,4 +1,4 @@
-"""What the server refuses, and what it keeps from the page: nothing may lead a browser to another machine."""
+"""Requests that the server refuses, and a page that leads no browser to another machine."""
 
 from __future__ import annotations
 

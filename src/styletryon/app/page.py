@@ -1,4 +1,4 @@
-"""What a visitor of the fitting room sees. Needs Gradio."""
+"""The page of the fitting room. Needs Gradio."""
 
 from __future__ import annotations
 

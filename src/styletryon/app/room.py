@@ -1,4 +1,4 @@
-"""What the fitting room computes. It knows nothing of browsers and visitors."""
+"""The computing of the fitting room. It knows nothing of browsers and visitors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fitting room remembers of its visitors: a bounded number of visits for a bounded time."""
+"""Visits to the fitting room: a bounded number, remembered for a bounded time."""
 
 from __future__ import annotations
 

@@ -29,17 +29,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon.data.source import Source, open_source
+from styletryon.data.files import Files, open_files
 from styletryon.errors import DataError, ImageError, RangeError
 from styletryon.labels import NUM_LABELS, REGIONS
-from styletryon.photo import Frame, crop_labels, read_image, resize
+from styletryon.photo import Box, Frame, crop_labels, read_image, resize
 from styletryon.pose import NUM_KEYPOINTS, Pose
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _THREADS = min(8, os.cpu_count() or 1)  # Decoding releases the interpreter's lock.
 
 Indices = Sequence[int] | npt.NDArray[np.int64]
-Box = tuple[float, float, float, float]
 
 
 class Framed(Protocol):
@@ -153,17 +152,17 @@ class FolderDataset:
         self.size = (int(size[0]), int(size[1]))
         self.split = split
         self._frame = frame
-        self._source = open_source(path)
+        self._files = open_files(path)
         self.path = Path(path)
         self.ids = self._read_split()
-        self._files = self._find_files()
+        self._picture_files = self._find_files()
         self._photo_keypoints = self._read_keypoints()
         self._groups = self._read_styles()
         self._tryons = self._read_tryons()
         self.background = self._read_background()
         self._cache = self._read_all(np.arange(len(self.ids))) if cache else None
         if cache:
-            self._source.close()
+            self._files.close()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -223,17 +222,17 @@ class FolderDataset:
 
     @property
     def has_partners(self) -> bool:
-        """Whether any picture has a partner other than itself."""
+        """True if a picture has a partner other than itself."""
         return bool((self._groups[2] > 1).any())
 
     @property
     def has_tryons(self) -> bool:
-        """Whether any picture is known to show a person of this split in the clothes of another."""
+        """True if a picture is known to show a person of this split in the clothes of another."""
         return self.num_tryons > 0
 
     @property
     def num_tryons(self) -> int:
-        """How many pictures are known to."""
+        """Number of pictures that are known to show a try-on."""
         return len(self._tryons.truths)
 
     def drawn(self, batch_size: int, seed: int, step: int) -> npt.NDArray[np.int64]:
@@ -252,7 +251,7 @@ class FolderDataset:
         """
         if not self.has_tryons:
             raise DataError(
-                f"expected try-ons of split {self.split!r}, got none", argument=self._source.name('tryons.json')
+                f"expected try-ons of split {self.split!r}, got none", argument=self._files.name('tryons.json')
             )
         known = self._tryons
         chosen = rng.integers(0, len(known.truths), count)
@@ -277,9 +276,9 @@ class FolderDataset:
         return chosen
 
     def _read_split(self) -> tuple[str, ...]:
-        splits = self._source.read_json("split.json")
+        splits = self._files.read_json("split.json")
         if not isinstance(splits, dict) or not all(isinstance(names, list) for names in splits.values()):
-            raise DataError("expected an object of split name -> list of IDs", argument=self._source.name('split.json'))
+            raise DataError("expected an object of split name -> list of IDs", argument=self._files.name('split.json'))
         if self.split not in splits:
             known = ", ".join(repr(name) for name in splits)
             raise DataError(f"expected one of {known or 'none'} as in split.json, got {self.split!r}", argument="split")
@@ -291,29 +290,29 @@ class FolderDataset:
         if len(set(ids)) != len(ids):
             double = next(name for name in ids if ids.count(name) > 1)
             raise DataError(
-                f"ID {double!r} stands twice in split {self.split!r}", argument=self._source.name('split.json')
+                f"ID {double!r} stands twice in split {self.split!r}", argument=self._files.name('split.json')
             )
         return ids
 
     def _find_files(self) -> list[tuple[str, str]]:
-        images, labels = self._source.list("images"), self._source.list("labels")
+        images, labels = self._files.list("images"), self._files.list("labels")
         files = []
         for name in self.ids:
             found = [f"{name}{suffix}" for suffix in _SUFFIXES if f"{name}{suffix}" in images]
             if len(found) != 1:
-                expected = self._source.name(f"images/{name}.png")
+                expected = self._files.name(f"images/{name}.png")
                 fault = "there is none" if not found else f"there are {' and '.join(found)}"
                 raise DataError(f"ID {name!r}: expected one picture, {expected} or .jpg, but {fault}")
             if f"{name}.png" not in labels:
                 raise DataError(
-                    f"ID {name!r}: expected labels in {self._source.name(f'labels/{name}.png')}; no such file"
+                    f"ID {name!r}: expected labels in {self._files.name(f'labels/{name}.png')}; no such file"
                 )
             files.append((f"images/{found[0]}", f"labels/{name}.png"))
         return files
 
     def _read_keypoints(self) -> npt.NDArray[np.float32]:
-        file = self._source.name("keypoints.json")
-        table = self._source.read_json("keypoints.json")
+        file = self._files.name("keypoints.json")
+        table = self._files.read_json("keypoints.json")
         if not isinstance(table, dict):
             raise DataError(
                 f"expected an object of ID -> 17 x [x, y, score], got {type(table).__name__}", argument=file
@@ -345,9 +344,9 @@ class FolderDataset:
 
     def _read_styles(self) -> tuple[npt.NDArray[np.int64], ...]:
         """Return the pictures sorted by style, and for each its style's start and count there and its place within."""
-        styles: Any = self._source.read_json("styles.json") if self._source.has("styles.json") else {}
+        styles: Any = self._files.read_json("styles.json") if self._files.has("styles.json") else {}
         if not isinstance(styles, dict):
-            raise DataError("expected an object of ID -> style", argument=self._source.name('styles.json'))
+            raise DataError("expected an object of ID -> style", argument=self._files.name('styles.json'))
         # A picture that is not listed is a style of its own; the tag keeps it apart from every listed style.
         keys = [("style", str(styles[name])) if name in styles else ("alone", name) for name in self.ids]
         numbers: dict[tuple[str, str], int] = {}
@@ -361,22 +360,22 @@ class FolderDataset:
 
     def _read_background(self) -> tuple[int, ...]:
         """Return the colour that `styletryon prepare` put behind all people; () if they keep their own, or unknown."""
-        known: Any = self._source.read_json("prepared.json") if self._source.has("prepared.json") else {}
+        known: Any = self._files.read_json("prepared.json") if self._files.has("prepared.json") else {}
         try:
             colour = tuple(int(part) for part in known["settings"]["background"] or ()) if known else ()
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                "expected what styletryon prepare writes", argument=self._source.name('prepared.json')
+                "expected what styletryon prepare writes", argument=self._files.name('prepared.json')
             ) from error
         return colour
 
     def _read_tryons(self) -> TryOnIndices:
         """Return the try-ons of the split; people and garments are an example of their style."""
-        table: Any = self._source.read_json("tryons.json") if self._source.has("tryons.json") else {}
-        file = self._source.name("tryons.json")
+        table: Any = self._files.read_json("tryons.json") if self._files.has("tryons.json") else {}
+        file = self._files.name("tryons.json")
         if not isinstance(table, dict):
             raise DataError("expected an object of ID -> person, garment and region", argument=file)
-        styles: Any = self._source.read_json("styles.json") if table else {}
+        styles: Any = self._files.read_json("styles.json") if table else {}
         numbers = {name: index for index, name in enumerate(self.ids)}
         examples = {str(styles[name]): index for name, index in numbers.items() if name in styles}
         found = []
@@ -421,18 +420,18 @@ class FolderDataset:
         return torch.from_numpy(images), torch.from_numpy(labels), torch.from_numpy(keypoints)
 
     def _read_one(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        name, (image_file, label_file) = self.ids[index], self._files[index]
-        image = _decode(self._source, image_file, name, _to_rgb)
-        labels = read_labels(self._source, label_file, name)
+        name, (image_file, label_file) = self.ids[index], self._picture_files[index]
+        image = _decode(self._files, image_file, name, _to_rgb)
+        labels = read_labels(self._files, label_file, name)
         if image.size != labels.size:
             raise DataError(
-                f"ID {name!r}: expected {self._source.name(label_file)} to have the picture's {image.size[0]}x"
+                f"ID {name!r}: expected {self._files.name(label_file)} to have the picture's {image.size[0]}x"
                 f"{image.size[1]} pixels (width x height), got {labels.size[0]}x{labels.size[1]}"
             )
         highest = int(np.asarray(labels).max())
         if highest >= NUM_LABELS:
             raise DataError(
-                f"ID {name!r}: expected classes 0..{NUM_LABELS - 1} in {self._source.name(label_file)}, got {highest}"
+                f"ID {name!r}: expected classes 0..{NUM_LABELS - 1} in {self._files.name(label_file)}, got {highest}"
             )
         points = self._photo_keypoints[index]
         box = self._box(points, image.size)
@@ -499,7 +498,7 @@ def epoch_order(length: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 
 
 class BatchSource(Protocol):
-    """What `endless_batches` needs of a data set; `FolderDataset` is one."""
+    """The part of a data set that `endless_batches` needs; `FolderDataset` has it."""
 
     def __len__(self) -> int: ...
 
@@ -534,21 +533,21 @@ def endless_batches(
     return map(read, count(start))
 
 
-def _decode(source: Source, file: str, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    content = source.read(file)
+def _decode(files: Files, file: str, name: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    content = files.read(file)
     try:
         with Image.open(io.BytesIO(content)) as image:
             return convert(image)
     except (DataError, ImageError) as error:
-        raise DataError(f"ID {name!r}: {source.name(file)}: {error}") from error
+        raise DataError(f"ID {name!r}: {files.name(file)}: {error}") from error
     # What Pillow's decoders raise on broken files, as far as it is known.
     except (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError) as error:
-        raise DataError(f"ID {name!r}: {source.name(file)} cannot be read as a picture: {error}") from error
+        raise DataError(f"ID {name!r}: {files.name(file)} cannot be read as a picture: {error}") from error
 
 
-def read_labels(source: Source, file: str, name: str) -> Image.Image:
+def read_labels(files: Files, file: str, name: str) -> Image.Image:
     """Read a picture of label classes as one of mode "L" that holds the classes; raises DataError."""
-    return _decode(source, file, name, _to_labels)
+    return _decode(files, file, name, _to_labels)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

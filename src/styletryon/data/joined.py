@@ -66,12 +66,12 @@ class JoinedDataset:
 
     @property
     def has_partners(self) -> bool:
-        """Whether any picture of any part has a partner other than itself."""
+        """True if a picture of some part has a partner other than itself."""
         return any(part.has_partners for part in self.parts)
 
     @property
     def has_tryons(self) -> bool:
-        """Whether any part has try-ons of known truth."""
+        """True if a part has try-ons of known truth."""
         return any(part.has_tryons for part in self.parts)
 
     def batch(self, indices: Indices) -> Batch:

@@ -1,4 +1,4 @@
-"""What a feature network is, and the distance between two pictures that it sees."""
+"""The contract of a feature network, and the distance between two pictures that it sees."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _DAMAGES = (
     OSError, EOFError, RuntimeError, zipfile.BadZipFile, ValueError, TypeError, LookupError, AttributeError,
     struct.error,
 )  # fmt: skip
-"""What a file that is not what it says may lead to, anywhere between its first byte and the generator."""
+"""Errors that a damaged or mislabelled file leads to, between its first byte and the generator."""
 
 _DTYPES = {
     "Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16,

@@ -1,4 +1,4 @@
-"""How other projects name and shape the weights of a StyleGAN2, and ours from theirs."""
+"""Names and shapes of the weights of a StyleGAN2 in other projects, and ours made from theirs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w
 
 
 def is_hub_name(source: object) -> bool:
-    """Whether a text is a name of the hub, "user/name" or "user/name@revision", and no path to anything here."""
+    """Tell whether a text is a name of the hub, "user/name" or "user/name@revision", and no path to anything here."""
     return isinstance(source, str) and _NAME.fullmatch(source) is not None and not Path(source).exists()
 
 

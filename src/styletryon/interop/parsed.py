@@ -53,7 +53,7 @@ class ParsedGenerator(nn.Module):
 
     @property
     def capturable(self) -> bool:
-        """Whether both say that a CUDA graph may replay them."""
+        """True if both say that a CUDA graph may replay them."""
         return all(bool(getattr(part, "capturable", False)) for part in (self.generator, self.labels_from))
 
     @property
@@ -119,7 +119,7 @@ class ParsedGenerator(nn.Module):
         return self.w_mean + truncation * (w - self.w_mean)
 
     def shares(self, classes: Collection[int]) -> Styles | None:
-        """What the generator has learnt of label classes."""
+        """Shares of label classes, as the generator has learnt them."""
         return self.generator.shares(classes)
 
     def synthesize(

@@ -1,4 +1,4 @@
-"""What a try-on is measured against: the person, in the garment as the generator redraws it in the person's pose."""
+"""Targets of a try-on: the person, in the garment as the generator redraws it in the person's pose."""
 
 from __future__ import annotations
 

@@ -19,13 +19,10 @@ from styletryon.metrics.networks import fingerprint
 from styletryon.metrics.report import versions
 from styletryon.metrics.scoring import Picture, score_keypoints
 from styletryon.photo import from_uint8, to_pil
-from styletryon.pose import BodyEstimator, Pose
+from styletryon.pose import BodyEstimator, Pose, PoseEstimator
 
 Progress = Callable[[str, int, int], None]
 """Is called with the name of a stage, how much of it is done, and of how much."""
-
-PoseEstimator = Callable[[Any], Pose]
-"""Finds the pose in a PIL image, in that image's pixels."""
 
 Values = dict[str, dict[str, list[float]]]
 """Method -> measure -> one number per pair."""

@@ -12,7 +12,6 @@ from styletryon.generator import Generator
 from styletryon.labels import REGIONS, region_name
 from styletryon.latent import Latent
 from styletryon.metrics._shared import (
-    PoseEstimator,
     Progress,
     Values,
     append,
@@ -29,7 +28,7 @@ from styletryon.metrics.rendered_pairs import Pair, pair_seeds, render_pair
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_pair
 from styletryon.photo import to_pil
-from styletryon.pose import Pose
+from styletryon.pose import Pose, PoseEstimator
 
 COMPARISONS = (
     ("oracle", "best_q"),

@@ -16,7 +16,6 @@ from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.features import FeatureNetwork
 from styletryon.generator import Generator
 from styletryon.metrics._shared import (
-    PoseEstimator,
     PoseJudge,
     Progress,
     Values,
@@ -36,6 +35,7 @@ from styletryon.metrics.networks import SetNetwork, find_set_network
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, pictures, score_labels, score_reconstruction
 from styletryon.photo import frame_person, from_uint8
+from styletryon.pose import PoseEstimator
 
 GENERATOR_METRICS = ("fid", "kid", "reconstruction", "pose")
 """The measures that `evaluate_generator` knows."""

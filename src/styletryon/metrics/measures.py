@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from styletryon.errors import RangeError, ShapeError
 from styletryon.labels import Label
@@ -118,12 +119,8 @@ def erode(mask: Array, radius: int) -> Mask:
     Returns:
         `(H, W)` bool.
     """
-    kept = np.asarray(mask, dtype=bool)
-    for axis in (0, 1):
-        padded = np.pad(kept, [(radius, radius) if a == axis else (0, 0) for a in (0, 1)])
-        length = kept.shape[axis]
-        kept = np.logical_and.reduce([padded.take(range(s, s + length), axis) for s in range(2 * radius + 1)])
-    return np.asarray(kept, dtype=bool)
+    inside = np.asarray(mask, dtype=bool)
+    return np.asarray(ndimage.minimum_filter(inside, size=2 * radius + 1, mode="constant", cval=0))
 
 
 # ------------------------------------------------------------------------------------------------------ fidelity

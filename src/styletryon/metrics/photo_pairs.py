@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from styletryon.data.folder import Batch, FolderDataset
+from styletryon.data.pairs import PairRow, read_pairs
 from styletryon.errors import DataError
 from styletryon.features import FeatureNetwork
 from styletryon.generator import Generator
-from styletryon.labels import REGIONS, region_name
+from styletryon.labels import REGIONS, region_name, resolve_region
 from styletryon.latent import Latent
 from styletryon.metrics import measures
 from styletryon.metrics._shared import (
-    PoseEstimator,
     Progress,
     Values,
     append,
@@ -38,11 +38,11 @@ from styletryon.metrics.distances import Array, kernel_distance
 from styletryon.metrics.measures import Statistic
 from styletryon.metrics.methods import METHODS, PHOTO_METHODS, Bench, Losses, ProjectedPairs, Variants
 from styletryon.metrics.networks import SetNetwork, find_set_network
-from styletryon.metrics.pairs_table import Photograph, PhotographReader, RowFault, TableRow, read_table
+from styletryon.metrics.pairs_table import PhotographReader, RowFault
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_cycle, score_photographs
-from styletryon.photo import frame_person, from_uint8, to_uint8
-from styletryon.pose import BodyEstimator, Pose
+from styletryon.photo import Photograph, frame_person, from_uint8, to_uint8
+from styletryon.pose import BodyEstimator, Pose, PoseEstimator
 
 COMPARISONS = (("ours", "noop_photo"), ("ours", "noop"), ("ours", "swap"))
 
@@ -226,7 +226,7 @@ def evaluate_table(
     Args:
         model: The generator.
         table: A CSV file with the columns person, garment, region, and perhaps person_pose and garment_pose; see
-            `styletryon.metrics.pairs_table`. Rows that cannot be used are counted in the report, with the reason.
+            `styletryon.data.pairs`. Rows that cannot be used are counted in the report, with the reason.
         seed: Of the bootstrap.
         methods: Names out of `PHOTO_METHODS`, or of groups, of which the methods that need a truth are left out.
         preset: Preset of the projection and the optimisation.
@@ -248,24 +248,24 @@ def evaluate_table(
         WeightsUnavailableError: If the weights of the network are not at hand.
     """
     check_counts(batch_size=batch_size)
-    rows, faults = read_table(table)
-    every = frozenset(label for row in rows for label in REGIONS[row.region])
+    rows = read_pairs(table)
+    every = frozenset(label for row in rows if not row.fault for label in resolve_region(row.region))
     chosen = check_methods(methods, PHOTO_METHODS, model, every or REGIONS["top"])
     run = _Run(chosen, find_set_network(features), cycle=cycle)
     started = time.perf_counter()
     report_progress = progress if progress is not None else silent
     estimate = BodyEstimator.from_pretrained() if estimate_pose is None else estimate_pose
     reader = PhotographReader(Path(table).parent, model.image_size, estimate)
-    usable = _usable(rows, faults, reader, table)
+    usable, faults = _usable(rows, reader, table)
     benches = []
-    done: list[TableRow] = []
+    done: list[PairRow] = []
     for region in dict.fromkeys(row.region for row, _ in usable):
         benches.append(Bench(model, region=region, preset=preset, losses=losses, batch_size=batch_size))
         for part in batches([entry for entry in usable if entry[0].region == region], batch_size):
             run.add(benches[-1], *(_join([pair[side] for _, pair in part]) for side in (0, 1)))
             done += [row for row, _ in part]
             report_progress("pairs", len(done), len(usable))
-    distinct = list({id(photo): photo.image for _, pair in usable for photo in pair}.values())
+    distinct = list({id(photo): photo.crop for _, pair in usable for photo in pair}.values())
     real = [run.network(torch.stack(part).to(model.w_mean.device)) for part in batches(distinct, batch_size)]
     account = {
         **settings(model, pairs=len(done), seed=seed, preset=preset, batch_size=batch_size),
@@ -273,7 +273,7 @@ def evaluate_table(
         "table": Path(table).name,
         "poses": "given, or estimated by " + ("the bundled network" if estimate_pose is None else repr(estimate_pose)),
         "rows": [{name: getattr(row, name) for name in ("line", "person", "garment", "region")} for row in done],
-        "faults": [asdict(fault) for fault in sorted(faults, key=lambda fault: fault.line)],
+        "faults": [asdict(fault) for fault in faults],
         "seconds": time.perf_counter() - started,
     }
     return run.report("table", account, np.concatenate(real), seed)
@@ -323,19 +323,19 @@ def _side(batch: Batch) -> _Side:
 
 
 def _join(photographs: Sequence[Photograph]) -> _Side:
-    keypoints = torch.cat([photo.pose.keypoints for photo in photographs])
+    poses = [photo.frame_pose for photo in photographs if photo.frame_pose is not None]
     return _Side(
-        torch.stack([photo.image for photo in photographs]),
-        Pose(keypoints, photographs[0].pose.size),
-        mask=torch.stack([photo.mask for photo in photographs]),
+        torch.stack([photo.crop for photo in photographs]),
+        Pose(torch.cat([pose.keypoints for pose in poses]), poses[0].size),
+        mask=torch.stack([photo.inside for photo in photographs]),
     )
 
 
 def _usable(
-    rows: Sequence[TableRow], faults: list[RowFault], reader: PhotographReader, table: str | PathLike[str]
-) -> list[tuple[TableRow, tuple[Photograph, Photograph]]]:
-    """Read the photographs of the rows; the reasons of those that cannot be read join the faults."""
-    usable = []
+    rows: Sequence[PairRow], reader: PhotographReader, table: str | PathLike[str]
+) -> tuple[list[tuple[PairRow, tuple[Photograph, Photograph]]], list[RowFault]]:
+    """Read the photographs of the rows; return those that can be used, and the faults of the others."""
+    usable, faults = [], []
     for row in rows:
         pair = reader.pair(row)
         if isinstance(pair, RowFault):
@@ -345,7 +345,7 @@ def _usable(
     if not usable:
         told = "; ".join(f"line {fault.line}: {fault.reason}" for fault in faults[:3]) or "it has none"
         raise DataError(f"expected a row that can be used in {table}, got {told}", argument="table")
-    return usable
+    return usable, faults
 
 
 def _account(benches: Sequence[Bench]) -> dict[str, Any]:

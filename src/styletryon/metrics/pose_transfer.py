@@ -16,7 +16,6 @@ from styletryon.errors import DataError, RangeError
 from styletryon.generator import Generator
 from styletryon.metrics import measures
 from styletryon.metrics._shared import (
-    PoseEstimator,
     PoseJudge,
     Progress,
     Values,
@@ -36,7 +35,7 @@ from styletryon.metrics.rendered_pairs import FIRST_EVALUATION_SEED, SEEDS_PER_S
 from styletryon.metrics.report import EvaluationReport, compare, summarise
 from styletryon.metrics.scoring import Picture, score_labels
 from styletryon.photo import frame_person, from_uint8
-from styletryon.pose import Pose
+from styletryon.pose import Pose, PoseEstimator
 
 COMPARISONS = (("own_pose", "new_pose"), ("new_pose", "photo"), ("new_pose", "truth"))
 

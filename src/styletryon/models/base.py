@@ -1,4 +1,4 @@
-"""What all generators of ours have in common: the way from z over w to style codes, and what they say of themselves."""
+"""The common part of our generators: the way from z over w to style codes, and their account of themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kernel computes a call, on which grid, with which arguments: pure functions from tensors to a `Launch`.
+"""The kernel that computes a call, its grid and its arguments: pure functions from tensors to a `Launch`.
 
 Nothing here touches a GPU. The kernels are in ``csrc``: one translation unit per op and dtype, so that a program
 compiles only what it uses. All of them read and write dense memory in one of two orders: planes (NCHW, the pixels of a

@@ -18,6 +18,7 @@ from styletryon.errors import (
     RangeError,
 )
 from styletryon.pose import Pose
+from styletryon.pose._photo import Box
 
 MIN_SCORE = 0.2
 """A keypoint of this score or less counts as missing when a person is framed."""
@@ -33,7 +34,7 @@ class Frame:
         size: Height and width of the model's picture.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     photo_size: tuple[int, int]
     size: tuple[int, int]
 
@@ -205,9 +206,6 @@ def _reach(points: NDArray[Any], seen: NDArray[Any]) -> list[float]:
         elif seen[shoulder]:
             reach.append(float(points[shoulder, 0]))
     return reach
-
-
-Box = tuple[float, float, float, float]
 
 
 def check_photo(photo: Image.Image, frame: Frame) -> None:

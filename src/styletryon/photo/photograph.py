@@ -1,4 +1,4 @@
-"""What is known of a photograph before it is projected."""
+"""A photograph and all that is known of it before it is projected."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ Labels = npt.NDArray[np.uint8]
 class PoseEstimator(Protocol):
     """Anything that finds the pose of the main person in a picture."""
 
-    def __call__(self, image: Image.Image) -> Pose:
+    def __call__(self, image: Image.Image, /) -> Pose:
         """Find the pose.
 
         Args:

@@ -1,4 +1,4 @@
-"""How much time projection and try-on may take: one table."""
+"""Presets: the time that projection and try-on may take, one table."""
 
 from __future__ import annotations
 

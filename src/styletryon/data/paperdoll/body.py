@@ -185,7 +185,7 @@ def limb_profile(radii: tuple[float, ...], scale: float, ease: float = 0.0) -> P
 
 
 def shoulder_joint(limb: Limb, torso: Torso, side: float) -> Array:
-    """Where the drawn upper arm begins: a little inside the joint, so that the shoulder slopes."""
+    """Start of the drawn upper arm: a little inside the joint, so that the shoulder slopes."""
     return np.asarray(limb.root - torso.frame.across * side * 0.010 + torso.down * 0.010)
 
 
@@ -402,7 +402,7 @@ def _hair_cover(hair: Hair, size: float) -> Cover:
 
 
 def wears_hat(figure: Figure) -> bool:
-    """Whether something sits on the hair."""
+    """True if something sits on the hair."""
     accessory = figure.outfit.accessory
     return accessory is not None and accessory.kind in ("cap", "beanie")
 
@@ -546,7 +546,7 @@ def _halo(figure: Figure, skeleton: Skeleton, frame: Frame) -> Cone:
 
 
 def thumb_way(limb: Limb, side: float, pose: str) -> NDArray[np.float64]:
-    """Which way (3,) the thumb of an arm points: to the front and inwards, upwards where the forearm lies across."""
+    """Direction (3,) of the thumb of an arm: to the front and inwards, upwards where the forearm lies across."""
     ways = {"hip": (0.25, -0.9, 0.35), "folded": (0.0, -1.0, 0.2), "low": (0.5, -0.4, 0.7), "head": (0.2, 0.9, 0.2)}
     ways |= {"wave": (-1.0, 0.0, 0.35), "chest": (-0.4, -0.7, 0.3), "carry": (-0.9, -0.3, 0.3)}
     x, y, z = ways.get(pose, (-0.62, 0.0, 0.78))

@@ -50,7 +50,7 @@ Relief = Callable[[Points], tuple[F32, F32]]
 
 @dataclass(frozen=True)
 class Folds:
-    """How a surface is creased: strength by place along the axis, texture scale along and around, offset."""
+    """The creases of a surface: strength by place along the axis, texture scale along and around, offset."""
 
     strength: Sequence[float]
     along: float
@@ -214,7 +214,7 @@ class _Sections(NamedTuple):
 
     @property
     def reach(self) -> float:
-        """How far the surface can be from the axis in the picture."""
+        """Largest distance of the surface from the axis in the picture."""
         reach = float(self.width.max())
         return reach if self.side is None else reach + float(np.abs(self.side).max())
 
@@ -319,7 +319,7 @@ def _ramp(start: float, stop: float, count: int) -> F32:
 
 
 def _growth(cone: Cone, sections: _Sections, per_metre: np.float32) -> F32:
-    """How fast a cone's surface rises along its axis, a table; rounded ends begin and stop flat."""
+    """Slope of a cone's surface along its axis, a table; rounded ends begin and stop flat."""
     width, depth = sections.width, sections.depth
     growth = np.gradient(depth) * per_metre
     if cone.depth is not None:
@@ -447,7 +447,7 @@ class Canvas:
         return t, s
 
     def _hits(self, cone: Cone, axis: _Axis, sections: _Sections) -> _Spots:
-        """Where the lines of sight of the pixels meet the cone."""
+        """Points where the lines of sight of the pixels meet the cone."""
         rows, columns = window = self._window(cone, axis, sections)
         t, s = self._along_and_across(cone, axis, window)
         end = np.float32(axis.flat)

@@ -1,4 +1,4 @@
-"""What a drawn person is made of: frozen values, one class for each factor.
+"""The factors of a drawn person: frozen values, one class for each.
 
 Lengths are metres, angles radians, colours sRGB triples in [0, 1]. "Left" is always the person's own left. Everything
 is hashable and compares by value, so two figures are the same picture exactly when they are equal.
@@ -208,7 +208,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Look:
-    """Who the person is."""
+    """The person: body, face, hair and skin."""
 
     body: Body
     skin: Skin

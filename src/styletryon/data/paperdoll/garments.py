@@ -68,7 +68,7 @@ def _armhole(x: F32, y: F32, shoulder: float) -> F32:
 
 
 def under_ease(figure: Figure, torso: Torso) -> tuple[float, ...]:
-    """How far what is worn below the waist stands off the bare torso, at each of its places."""
+    """Distance of what is worn below the waist from the bare torso, at each of its places."""
     bottom, body = figure.outfit.bottom, figure.look.body
     out = max(figure.stance.left_leg.thigh[0], figure.stance.right_leg.thigh[0], 0.0)
     eases = []

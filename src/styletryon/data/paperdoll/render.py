@@ -43,7 +43,7 @@ def restyle(figure: Figure, **factors: Any) -> Figure:
 
 
 def wears(figure: Figure, region: str) -> bool:
-    """Whether a figure wears a garment of the named region of its own ("top", "bottom", "dress" or "full")."""
+    """Tells whether a figure has a garment of its own in a region ("top", "bottom", "dress" or "full")."""
     region = region_name(region)
     return region == "full" or (figure.outfit.dress is not None) == (region == "dress")
 
@@ -84,7 +84,7 @@ def dress(person: Figure, garment: Figure, region: str = "top") -> Figure:
 
 
 def _leg_cover(figure: Figure) -> float:
-    """How far down the legs (0 hip, 1 knee, 2 ankle) no skin or tights can show."""
+    """Place on the legs (0 hip, 1 knee, 2 ankle) above which no skin or tights can show."""
     outfit = figure.outfit
     worn = outfit.dress if outfit.dress is not None else outfit.bottom
     return (

@@ -1,4 +1,4 @@
-"""What leaves a photograph out: its pose, its labels, or a twin."""
+"""Reasons to leave a photograph out: its pose, its labels, or a twin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from styletryon.pose import Pose
 
 
 class Reason(str, Enum):
-    """Why a photograph is not in the data set. The first ones are failures, which the next run tries again."""
+    """Reasons why a photograph is not in the data set. The first are failures, which the next run tries again."""
 
     UNREADABLE = "unreadable"
     NO_LABELS = "no labels"
@@ -39,16 +39,16 @@ FAILURES = frozenset(
 )
 
 LEAST_KEYPOINTS = 8
-"""How many of the 15 keypoints from head to knee must have been found."""
+"""Number of the 15 keypoints from head to knee that must have been found."""
 
 MOST_ENLARGED = 2.0
-"""How many pixels of the data set may show one pixel of the photograph, along a side."""
+"""Largest number of pixels of the data set that show one pixel of the photograph, along a side."""
 
 LEAST_TURN = 0.25
 """Shoulders closer together than this share of the trunk's length are seen from the side."""
 
 MOST_BEYOND = {"top": 0.08, "left": 0.2, "right": 0.2, "bottom": 0.25}
-"""How far beyond an edge that cuts the person the frame may reach, as a share of it. `strict` allows a hundredth."""
+"""Share of the frame that may lie beyond an edge that cuts the person. `strict` allows a hundredth."""
 
 TWIN_DISTANCE = 16.0
 """Two prepared pictures whose thumbnails differ by less (root mean square of 8-bit values) are twins."""

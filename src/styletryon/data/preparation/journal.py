@@ -1,4 +1,4 @@
-"""What is done, written down as it is done, so that a run that was stopped goes on where it stood."""
+"""A journal of what is done, so that a run that was stopped goes on where it stood."""
 
 from __future__ import annotations
 

@@ -31,13 +31,10 @@ from styletryon.photo import (
     decode_image,
     save_image,
 )
-from styletryon.pose import Pose
+from styletryon.pose import Pose, PoseEstimator
 
 Parser = Callable[[Image.Image, Pose], Any]
 """Finds label classes: takes an RGB picture and its pose, returns `(H, W)` integers 0..11 of the picture's size."""
-
-PoseFinder = Callable[[Image.Image], Pose]
-"""Finds the pose of the main person in an RGB picture, or raises `PersonNotFoundError`."""
 
 FrameChooser = Callable[[Pose, tuple[int, int], tuple[int, int]], Frame]
 """Chooses the part of a photograph to show from its pose, its size and the model's; `photo.frame_person` is one."""
@@ -48,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photograph.
+    """The outcome for one photograph.
 
     Attributes:
         source: Its name in the folder or zip.
@@ -74,20 +71,20 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether the next run tries this photograph again."""
+        """True if the next run tries this photograph again."""
         return self.reason in {reason.value for reason in FAILURES}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How photographs are prepared; everything in it changes what is written."""
+    """Settings of the preparation; everything in them changes what is written."""
 
     size: tuple[int, int]
     background: Colour | None
     strict: bool
     keep_side: bool
     frame: FrameChooser
-    pose: PoseFinder
+    pose: PoseEstimator
     pose_source: str
     parser: Parser | None
 
@@ -202,4 +199,4 @@ def _check(refusal: tuple[Reason, str] | None) -> None:
         raise _LeftOut(*refusal)
 
 
-__all__ = ["FrameChooser", "Outcome", "Parser", "PhotographPreparer", "PoseFinder", "Settings"]
+__all__ = ["FrameChooser", "Outcome", "Parser", "PhotographPreparer", "Settings"]

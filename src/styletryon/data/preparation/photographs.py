@@ -1,4 +1,4 @@
-"""Which photographs there are, and what is known about each: keypoints, labels, style and split."""
+"""The photographs that were given, with their keypoints, labels, styles and splits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from styletryon.data.source import Source, open_source
+from styletryon.data.files import Files, open_files
 from styletryon.errors import DataError, PoseError
 from styletryon.pose import NUM_KEYPOINTS
 
@@ -65,16 +65,16 @@ class Photographs:
         keypoints: Mapping[str, Any] | None = None,
         known: Mapping[str, str] | None = None,
     ) -> None:
-        self.files: Source = open_source(path)
+        self.files: Files = open_files(path)
         names = [name for name in self.files.walk() if not _hidden(name)]
         folders = {name.split("/")[0] for name in names if "/" in name}
         self.is_data_set = "images" in folders and (
             "labels" in folders or "keypoints.json" in names or "split.json" in names
         )
-        self.label_files: Source | None = None
+        self.label_files: Files | None = None
         label_names: dict[str, str] = {}
         if labels is not None:
-            self.label_files = open_source(labels)
+            self.label_files = open_files(labels)
             label_names = {_stem(name): name for name in self.label_files.walk() if name.lower().endswith(".png")}
         elif self.is_data_set:
             self.label_files = self.files

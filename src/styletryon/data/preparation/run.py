@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from styletryon._files import write_text
+from styletryon.data.files import open_files
 from styletryon.data.folder import read_labels
 from styletryon.data.preparation.gates import Reason, find_twins, thumbnail
 from styletryon.data.preparation.journal import Journal
@@ -24,14 +25,12 @@ from styletryon.data.preparation.one import (
     Outcome,
     Parser,
     PhotographPreparer,
-    PoseFinder,
     Settings,
 )
 from styletryon.data.preparation.photographs import Given, Photographs
-from styletryon.data.source import open_source
 from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.photo import MIN_SIDE, Colour, decode_image, frame_person
-from styletryon.pose import BodyEstimator, Pose
+from styletryon.pose import BodyEstimator, Pose, PoseEstimator
 
 _VAL = 0.1
 _COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0)}
@@ -43,7 +42,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Preparation:
-    """What `prepare` did.
+    """The result of `prepare`.
 
     Attributes:
         outcomes: What became of each photograph, sorted by name.
@@ -83,7 +82,7 @@ def prepare(
     background: str | Colour = "white",
     labels: str | os.PathLike[str] | None = None,
     keypoints: Mapping[str, Any] | None = None,
-    pose: PoseFinder | None = None,
+    pose: PoseEstimator | None = None,
     parser: Parser | None = None,
     frame: FrameChooser = frame_person,
     strict: bool = False,
@@ -274,7 +273,7 @@ class _Run:
         ]
 
     def _look(self, one: Given) -> bytes:
-        files = open_source(self.place)
+        files = open_files(self.place)
         labels = read_labels(files, f"labels/{one.id}.png", one.id)
         return thumbnail(decode_image(files.read(f"images/{one.id}.png"), name=one.id), labels)
 

@@ -1,4 +1,4 @@
-"""Where the files of a data set lie: in a folder or in a zip of it."""
+"""The files of a data set, in a folder or in a zip of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from styletryon.errors import DataError
 
 _LARGEST = 1 << 30  # Bytes of a file in a zip, unpacked: a few kilobytes can claim to be terabytes.
 
-class Source(ABC):
+class Files(ABC):
     """The files of a data set, wherever they lie. Names inside it use forward slashes."""
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class Source(ABC):
             raise DataError(f"expected JSON, got {error}", argument=self.name(file)) from error
 
 
-class _Folder(Source):
+class _Folder(Files):
     def has(self, file: str) -> bool:
         return (self.path / file).is_file()
 
@@ -93,7 +93,7 @@ class _Folder(Source):
         """Nothing is open."""
 
 
-class _Zip(Source):
+class _Zip(Files):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
@@ -145,7 +145,7 @@ class _Zip(Source):
         self._zip.close()
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
+def open_files(path: str | os.PathLike[str]) -> Files:
     """Open a folder or a zip; raises DataError where there is neither."""
     place = Path(path)
     if place.is_dir():
