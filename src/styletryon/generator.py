@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from styletryon._reprs import one_line
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.latent import Latent, Styles
 from styletryon.pose import Pose
@@ -29,6 +30,8 @@ class GeneratorOutput:
     image: Tensor
     logits: Tensor
     activations: tuple[Tensor, ...] | None = None
+
+    __repr__ = one_line
 
     @property
     def probabilities(self) -> Tensor:

@@ -79,6 +79,17 @@ class Latent:
     def __len__(self) -> int:
         return len(self.pose)
 
+    def __repr__(self) -> str:
+        height, width = self.pose.size
+        parts = [f"{len(self)} {'person' if len(self) == 1 else 'people'}", f"{width}x{height}"]
+        parts.append(f"{len(self.styles)} layers on {self.device}")
+        parts += [f"model {self.model}"] if self.model else []
+        with_it = {"noise": self.noise, "photograph": self.photograph, "anchor": self.anchor, "tuning": self.tuning}
+        parts += [name for name, item in with_it.items() if item is not None]
+        if "reconstruction_psnr" in self.report:
+            parts.append(f"{self.report['reconstruction_psnr']:.1f} dB")
+        return f"Latent({', '.join(parts)})"
+
     def __getitem__(self, index: int | slice) -> Latent:
         if isinstance(index, int) and not -len(self) <= index < len(self):
             # Iteration ends by this error; an empty batch instead would let it go on for ever.

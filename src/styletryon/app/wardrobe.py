@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from PIL import Image
 
+from styletryon._reprs import one_line
 from styletryon.data import paperdoll
 from styletryon.errors import RangeError
 from styletryon.photo import decode_image
@@ -40,6 +41,8 @@ class Choice:
     picture: Image.Image
     key: str
     pose: Pose | None = None
+
+    __repr__ = one_line
 
 
 @lru_cache(maxsize=len(SEEDS))

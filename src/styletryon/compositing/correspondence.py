@@ -20,6 +20,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from styletryon._reprs import one_line
 from styletryon.compositing.planes import WORK_PIXELS, Plane
 from styletryon.labels import GARMENTS, Label, replaced_classes
 from styletryon.photo import Frame, Photograph, crop, crop_labels, matte, to_pil, to_unit
@@ -57,6 +58,8 @@ class WarpedGarment:
     planes: Tensor
     frame: Frame
     places: Tensor
+
+    __repr__ = one_line
 
     def look_up(self, x: Plane, y: Plane) -> tuple[NDArray[np.float32], Plane]:
         """Return the colours `(..., 3)` at places of `planes`, and how much of the garment is seen there."""

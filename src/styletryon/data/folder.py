@@ -29,6 +29,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from styletryon._reprs import one_line
 from styletryon.data.files import Files, open_files
 from styletryon.errors import DataError, ImageError, RangeError
 from styletryon.labels import NUM_LABELS, REGIONS
@@ -65,6 +66,8 @@ class Item:
     labels: Tensor
     keypoints: Tensor
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -81,6 +84,8 @@ class Batch:
     labels: Tensor
     keypoints: Tensor
     indices: npt.NDArray[np.int64]
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return self.images.shape[0]

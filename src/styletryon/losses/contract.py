@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from styletryon._reprs import one_line
 from styletryon.errors import LossError
 from styletryon.features import FeatureNetwork
 from styletryon.generator import GeneratorOutput
@@ -88,6 +89,8 @@ class TryOnTargets:
     shares: Styles | None = None
     _features: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
+    __repr__ = one_line
+
     def __len__(self) -> int:
         return len(self.person.image)
 
@@ -154,6 +157,8 @@ class TryOnState:
     styles: Styles
     drawing: GeneratorOutput
     _features: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
+
+    __repr__ = one_line
 
     @property
     def image(self) -> Tensor:

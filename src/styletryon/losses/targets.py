@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from styletryon._reprs import one_line
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights
 from styletryon.features.base import is_deep
 from styletryon.labels import IDENTITY, Label
@@ -49,6 +50,8 @@ class TargetPicture:
     weight: Tensor
     known: Tensor
     garment: Tensor
+
+    __repr__ = one_line
 
 
 def target_picture(
@@ -121,6 +124,8 @@ class TargetPart:
     mask: Tensor
     total: Tensor
     deep: bool = False
+
+    __repr__ = one_line
 
 
 def target_part(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from styletryon._reprs import one_line
 from styletryon.data.paperdoll import Figure, Rendering, dress, render, sample_figure, wears
 from styletryon.data.paperdoll.factors import Cloth
 from styletryon.errors import ConfigError, RangeError
@@ -54,6 +55,8 @@ class Pair:
     truth: Rendering
     plain: Array | None
     pattern_mask: Mask
+
+    __repr__ = one_line
 
     @property
     def patterned(self) -> bool:

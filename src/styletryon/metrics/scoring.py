@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from styletryon._reprs import one_line
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
@@ -39,6 +40,8 @@ class Picture:
 
     image: Array
     labels: Array
+
+    __repr__ = one_line
 
 
 def pictures(drawing: GeneratorOutput) -> list[Picture]:

@@ -74,6 +74,12 @@ class Pose:
     def __len__(self) -> int:
         return self.keypoints.shape[0]
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        people = f"{len(self)} {'person' if len(self) == 1 else 'people'}"
+        known = f"{int((self.keypoints[..., 2] > 0).sum())} of {self.keypoints[..., 2].numel()} keypoints"
+        return f"Pose({people}, {width}x{height}, {known})"
+
     def __getitem__(self, index: int | slice) -> Pose:
         part = self.keypoints[index]
         return replace(self, keypoints=part)

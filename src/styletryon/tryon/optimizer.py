@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from styletryon._graphs import Adam, Repeated, replace_rows
+from styletryon._reprs import one_line
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
 from styletryon.features import frozen
 from styletryon.generator import Generator, GeneratorOutput, adapt, draw_in
@@ -68,6 +69,8 @@ class TryOnProgress:
     first: int
     count: int
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True, eq=False)
 class TryOnBatch:
@@ -101,6 +104,8 @@ class TryOnBatch:
     status: tuple[TryOnStatus, ...]
     seconds: float
     layer_names: tuple[str, ...] = field(default=())
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return len(self.status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,6 +91,17 @@ class TryOnResult:
     mask: Tensor
     person_image: Image.Image
     garment_image: Image.Image
+
+    def __repr__(self) -> str:
+        told = {"status": "{}", "seconds": "{:.1f} s", "outside_change": "{:.2g} changed outside"}
+        parts = [text.format(self.report[name]) for name, text in told.items() if name in self.report]
+        return f"TryOnResult({', '.join([f'{self.image.width}x{self.image.height}', *parts])})"
+
+    def _repr_png_(self) -> bytes:
+        """The picture as a notebook shows it."""
+        stream = io.BytesIO()
+        self.save(stream)
+        return stream.getvalue()
 
     @classmethod
     def from_batch(

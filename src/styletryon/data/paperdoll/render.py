@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from styletryon._reprs import one_line
 from styletryon.data.paperdoll import body, garments
 from styletryon.data.paperdoll.canvas import Canvas, Cone
 from styletryon.data.paperdoll.factors import Figure
@@ -35,6 +36,8 @@ class Rendering:
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     keypoints: NDArray[np.float32]
+
+    __repr__ = one_line
 
 
 def restyle(figure: Figure, **factors: Any) -> Figure:
