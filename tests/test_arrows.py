@@ -33,7 +33,7 @@ ORDER = (
     ("latent",),
     ("photo",),
     ("pose",),
-    ("labels", "_files", "_weights"),
+    ("labels", "_arguments", "_files", "_weights"),
     ("errors", "_deprecated", "_graphs", "_lazy", "_reprs", "_version"),
 )
 """The parts of the package, the highest first: a part may import those in the rows below it, and no other."""

@@ -251,7 +251,7 @@ def test_tables_that_are_none(tmp_path: Path, text: str, said: str) -> None:
 
 @pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"rank": 1}, {"world_size": 0}, {"rank": -1}])
 def test_numbers_that_make_no_sense(photos: Path, tmp_path: Path, numbers: dict[str, int]) -> None:
-    with pytest.raises(RangeError, match=r"^batch_size, rank, world_size: "):
+    with pytest.raises(RangeError, match=rf"^{next(iter(numbers))}: "):
         run(write(photos, [pair(0, 1)], "numbers.csv"), tmp_path, **numbers)
 
 

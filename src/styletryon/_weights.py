@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from styletryon.errors import CheckpointError, CheckpointNotFoundError
 
@@ -54,6 +56,41 @@ def read_state(path: Path, names: str) -> Mapping[str, Any]:
     if not isinstance(state, Mapping):
         raise CheckpointError(f"expected a state dict in {path}, got a {type(state).__name__}", argument="weights")
     return state
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Let networks be built whose weights follow from a file.
+
+    What they would draw at random is left undrawn, so that the global random state stays where it is. They are built in
+    float32 on the CPU and can take part in gradients, whatever default dtype, default device or inference mode the
+    calling thread has set.
+    """
+    with torch.inference_mode(False), torch.device("cpu"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Undoes random values and default dtypes of the tensors that are made under it, on this thread alone."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name, seeded = getattr(func, "__name__", ""), kwargs.get("generator") is not None
+        if name in _FILLS and not seeded:
+            return args[0] if args else kwargs["tensor"]
+        made = (torch.empty if name in _DRAWS and not seeded else func)(*args, **kwargs)
+        if name in _FACTORIES and kwargs.get("dtype") is None and made.is_floating_point():
+            return made.to(torch.float32)
+        return made
+
+
+_FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_"})
+"""Methods, and functions of `torch.nn.init`, that fill a tensor at random."""
+
+_DRAWS = frozenset({"rand", "randn"})
+_FACTORIES = _DRAWS | {"empty", "zeros", "ones", "full", "tensor", "as_tensor", "eye", "linspace", "arange"}
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Any], argument: str) -> None:

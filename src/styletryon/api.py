@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from styletryon._arguments import find_device, number, seeded
 from styletryon._photographs import (
     body_estimator,
     check_box,
@@ -24,7 +25,7 @@ from styletryon._photographs import (
     prepare,
     project_prepared,
 )
-from styletryon.errors import ConfigError, RangeError, ShapeError
+from styletryon.errors import ShapeError
 from styletryon.interop import ParsedGenerator, fetch_model
 from styletryon.interop.hub import is_hub_name
 from styletryon.labels import Region, resolve_region
@@ -192,14 +193,14 @@ def generate(
         >>> len(styletryon.generate(seed=3))
         1
     """
-    if not 0 <= truncation <= 1:
-        raise RangeError(f"expected a number in [0, 1], got {truncation}", argument="truncation")
+    truncation = number(truncation, "truncation", least=0, most=1)
     generator = load_model("default" if model is None else model, device=device)
-    rng = torch.Generator().manual_seed(seed)  # on the CPU, so that a seed is the same person on every device
+    rng = seeded(seed)
     poses = _usual_poses(generator.image_size)
-    choice = int(torch.randint(len(poses), (1,), generator=rng))
+    choice = int(torch.randint(len(poses), (1,), generator=rng, device="cpu"))
     fitted = poses[choice : choice + 1] if pose is None else fit_pose(pose, generator.image_size, "pose")
-    z = torch.randn(len(fitted), generator.z_dim, generator=rng).to(generator.device)
+    z = torch.randn(len(fitted), generator.z_dim, generator=rng, dtype=torch.float32, device="cpu")
+    z = z.to(generator.device)
     with torch.no_grad():
         styles = generator.affine(generator.truncate(generator.mapping(z), truncation))
     return Latent(styles, fitted.to(generator.device), model=generator.fingerprint)
@@ -290,12 +291,13 @@ def load_model(source: ModelLike = "default", *, device: torch.device | str | No
         WeightsUnavailableError: If a model of the hub cannot be had.
     """
     if isinstance(source, (PoseStyleGAN2, UnconditionalStyleGAN2, ParsedGenerator)):
-        target = source.device if device is None else _find_device(device)
-        return source if source.device == target else copy.deepcopy(source).to(target)
+        target = source.device if device is None else find_device(device)
+        with torch.inference_mode(False):
+            return source if source.device == target else copy.deepcopy(source).to(target)
     folder = (fetch_model(str(source)) if is_hub_name(source) else storage.find(source)).resolve()
     # A folder that was written anew since is another model.
     written = tuple(path.stat().st_mtime_ns for path in sorted(folder.iterdir()) if path.suffix in _MODEL_FILES)
-    return _load(folder, written, _find_device(device))
+    return _load(folder, written, find_device(device))
 
 
 _MODEL_FILES = (".json", ".safetensors")
@@ -304,31 +306,20 @@ _MODEL_FILES = (".json", ".safetensors")
 @lru_cache(maxsize=4)
 def _load(folder: Path, written: tuple[int, ...], device: torch.device) -> PoseStyleGAN2:
     del written
-    return PoseStyleGAN2.from_pretrained(folder).to(device)
-
-
-def _find_device(device: torch.device | str | None) -> torch.device:
-    """Return a device with its index, so that equal devices compare equal."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"expected one that this machine has, got {str(device)!r} ({reason})", argument="device"
-        ) from error
+    with torch.inference_mode(False):
+        return PoseStyleGAN2.from_pretrained(folder).to(device)
 
 
 @lru_cache(maxsize=4)
 def _usual_poses(size: tuple[int, int]) -> Pose:
     """The bundled poses in the pixels of a picture of `size`: as high, and centred across."""
     data = json.loads((storage.BUNDLED / "poses.json").read_text(encoding="utf-8"))
-    points = torch.tensor(data["poses"], dtype=torch.float32)
-    height, width = data["size"]
-    points[..., :2] *= size[0] / height
-    points[..., 0] += (size[1] - width * size[0] / height) / 2
-    return Pose(points, size)
+    with torch.inference_mode(False):  # it is kept: no later call may meet tensors of this one's mode
+        points = torch.tensor(data["poses"], dtype=torch.float32, device="cpu")
+        height, width = data["size"]
+        points[..., :2] *= size[0] / height
+        points[..., 0] += (size[1] - width * size[0] / height) / 2
+        return Pose(points, size)
 
 
 def _as_latent(

@@ -26,11 +26,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from styletryon._arguments import check_seed, whole
 from styletryon._files import append_line, shortened, write_text
 from styletryon._photographs import called, helpful_labels, is_dress, make_projector, prepare, project_prepared
 from styletryon.api import KnownGenerator, ModelLike, load_model
 from styletryon.data.pairs import PairRow, read_pairs
-from styletryon.errors import ConfigError, DataError, RangeError, StyleTryOnError
+from styletryon.errors import ConfigError, DataError, StyleTryOnError
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.photo import Frame, Photograph, read_image, save_image
@@ -222,12 +223,8 @@ def try_on_table(
         RangeError: If a number makes no sense.
         SaveError: If the folder cannot be written to.
     """
-    if batch_size < 1 or world_size < 1 or not 0 <= rank < world_size:
-        raise RangeError(
-            "expected at least 1, a rank in [0, world_size) and at least 1, got "
-            f"{batch_size}, {rank} and {world_size}",
-            argument="batch_size, rank, world_size",
-        )
+    batch_size, world_size = whole(batch_size, "batch_size", least=1), whole(world_size, "world_size", least=1)
+    rank, seed = whole(rank, "rank", least=0, most=world_size - 1), check_seed(seed)
     rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else tuple(table)
     generator = load_model("default" if model is None else model, device=device)
     folder = Path(out)

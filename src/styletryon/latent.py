@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from styletryon._arguments import find_device, whole
 from styletryon._deprecated import deprecated_argument, warn_renamed
 from styletryon._files import write_atomically
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError, StyleTryOnError
@@ -91,10 +92,14 @@ class Latent:
         return f"Latent({', '.join(parts)})"
 
     def __getitem__(self, index: int | slice) -> Latent:
-        if isinstance(index, int) and not -len(self) <= index < len(self):
-            # Iteration ends by this error; an empty batch instead would let it go on for ever.
-            raise IndexError(f"index: expected a person among {len(self)}, got {index}")
-        part = slice(index, index + 1 or None) if isinstance(index, int) else index
+        if isinstance(index, slice):
+            part = index
+        else:
+            place = whole(index, "index", kind=ShapeError)
+            if not -len(self) <= place < len(self):
+                # Iteration ends by this error; an empty batch instead would let it go on for ever.
+                raise IndexError(f"index: expected a person among {len(self)}, got {place}")
+            part = slice(place, place + 1 or None)
         pose = self.pose[part]
         return replace(
             self,
@@ -119,14 +124,31 @@ class Latent:
         return self.styles[0].device
 
     def to(self, device: torch.device | str) -> Latent:
-        """Return the latent with its tensors on a device."""
+        """Return the latent with its tensors on a device.
+
+        Raises:
+            ConfigError: If there is no such device.
+        """
+        found = find_device(device)
+        return self._map(lambda tensor: tensor.to(found))
+
+    def differentiable(self) -> Latent:
+        """Return the latent with tensors that can take part in gradients: those of inference mode are copied."""
+        tuning = (self.tuning or {}).values()
+        tensors = (*self.styles, *(self.noise or ()), *(self.anchor or ()), *tuning, self.pose.keypoints)
+        if not any(tensor.is_inference() for tensor in tensors):
+            return self
+        with torch.inference_mode(False):
+            return self._map(lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Latent:
         return replace(
             self,
-            styles=tuple(style.to(device) for style in self.styles),
-            pose=self.pose.to(device),
-            noise=None if self.noise is None else tuple(noise.to(device) for noise in self.noise),
-            anchor=None if self.anchor is None else tuple(style.to(device) for style in self.anchor),
-            tuning=None if self.tuning is None else {name: item.to(device) for name, item in self.tuning.items()},
+            styles=tuple(change(style) for style in self.styles),
+            pose=replace(self.pose, keypoints=change(self.pose.keypoints)),
+            noise=None if self.noise is None else tuple(change(noise) for noise in self.noise),
+            anchor=None if self.anchor is None else tuple(change(style) for style in self.anchor),
+            tuning=None if self.tuning is None else {name: change(item) for name, item in self.tuning.items()},
         )
 
     @property
@@ -204,6 +226,7 @@ class Latent:
         Raises:
             CheckpointNotFoundError: If there is no such file.
             CheckpointError: If the file is damaged or holds something else.
+            ConfigError: If there is no such device.
 
         Example:
             >>> import tempfile, torch
@@ -215,7 +238,7 @@ class Latent:
             ...     Latent.load(f"{folder}/person.safetensors").model
             'tiny'
         """
-        path = Path(path)
+        path, device = Path(path), find_device(device)
         if not path.is_file():
             raise CheckpointNotFoundError(
                 f"expected a file that Latent.save wrote, got {str(path)!r}: no such file",

@@ -241,7 +241,7 @@ def test_nobody_is_found_in_pictures_of_nobody(bundled: BodyEstimator, kind: str
 def test_estimator_refuses_what_is_no_picture(bundled: BodyEstimator) -> None:
     with pytest.raises(ImageError, match="image: expected a PIL image, got ndarray"):
         bundled(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
-    with pytest.raises(RangeError, match="least_score: expected a number in"):
+    with pytest.raises(RangeError, match="least_score: expected a finite number in"):
         BodyEstimator(BodyNetwork(TINY), least_score=1.5)
     assert issubclass(PersonNotFoundError, PoseError)
 

@@ -202,7 +202,7 @@ def test_settings_are_checked(drawer: FakeGenerator) -> None:
         LatentProjector(drawer, start="here")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="the generator has none"):
         LatentProjector(drawer, start="encoder")
-    with pytest.raises(ConfigError, match="steps >= 0"):
+    with pytest.raises(ConfigError, match="steps: expected a whole number of at least 0"):
         LatentProjector(drawer, steps=-1)
 
 

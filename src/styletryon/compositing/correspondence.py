@@ -87,6 +87,13 @@ def warp_garment(
     """
     if person.pose is None or garment.pose is None:
         return None
+    with torch.inference_mode(False):  # places are found by gradients, whatever the caller's mode
+        return _warp(person, garment, drawn.detach().clone(), shown.detach().clone(), worn)
+
+
+def _warp(
+    person: Source, garment: Source, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
+) -> WarpedGarment | None:
     frame, other = _whole_frame(person), _whole_frame(garment)
     start = _skinned(_in_frame(person), _in_frame(garment), frame.size)
     if start is None:
@@ -207,7 +214,7 @@ def _agree(start: Tensor, source: Tensor, wanted: Tensor, shown: Tensor) -> tupl
     """
     rows, area, outline = shown.shape[0], shown.sum().clamp_min(1.0), _soft(shown)
     grid = (round(_GRID[0] * start.shape[0] / rows), _GRID[1])
-    moves = torch.zeros(1, 2, *grid, requires_grad=True)
+    moves = start.new_zeros(1, 2, *grid).requires_grad_()
     extent = start.new_tensor([2 / source.shape[2], 2 / source.shape[1]])
 
     def places() -> Tensor:

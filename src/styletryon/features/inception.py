@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from styletryon._weights import read_state
+from styletryon._weights import read_state, unfilled
 from styletryon.errors import WeightsUnavailableError
 from styletryon.features._weights import find_cached, load_state
 
@@ -77,12 +77,13 @@ def _build() -> nn.Sequential:
         raise WeightsUnavailableError(
             "torchvision is missing; pip install torchvision", argument="InceptionV3Features"
         ) from error
-    with torch.device("meta"):
+    with unfilled(), torch.device("meta"):
         whole = inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=False)
     layers = nn.Sequential()
     for name in _LAYERS:
         layers.add_module(name, getattr(whole, name))
-    return layers.to_empty(device="cpu")
+    with torch.inference_mode(False):
+        return layers.to_empty(device="cpu")
 
 
 def _fill(network: nn.Module) -> None:

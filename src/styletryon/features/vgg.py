@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from styletryon._weights import read_state
+from styletryon._weights import read_state, unfilled
 from styletryon.errors import ConfigError, WeightsUnavailableError
 from styletryon.features._weights import load_state
 
@@ -72,8 +72,9 @@ class VGG16Features(nn.Module):
         self._taps = frozenset(_LAYERS[layer] for layer in self.layers)
         self.network = _build(_LAYERS[self.layers[-1]] + 1)
         _fill(self.network, weights)
-        self.register_buffer("_mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        with unfilled():
+            self.register_buffer("_mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer("_deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -113,10 +114,11 @@ def _build(depth: int) -> nn.Sequential:
         raise WeightsUnavailableError(
             "torchvision is missing; pip install torchvision", argument="VGG16Features"
         ) from error
-    with torch.device("meta"):
+    with unfilled(), torch.device("meta"):
         layers = vgg16(weights=None, init_weights=False).features[:depth]
     network = nn.Sequential(*(nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in layers))
-    return network.to_empty(device="cpu")
+    with torch.inference_mode(False):
+        return network.to_empty(device="cpu")
 
 
 def _fill(network: nn.Sequential, weights: str | os.PathLike[str] | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from styletryon._weights import unfilled
 from styletryon.errors import CheckpointError, ConfigError
 from styletryon.interop._checkpoints import StoredTensor
 from styletryon.interop._pickles import Record
@@ -56,7 +57,8 @@ def build(layout: Layout) -> UnconditionalStyleGAN2:
             f"expected the weights of a StyleGAN2; {layout.config} needs more than the {held} numbers that there are"
         )
     with torch.inference_mode(False), torch.no_grad():
-        model = UnconditionalStyleGAN2(layout.config)
+        with unfilled():
+            model = UnconditionalStyleGAN2(layout.config)
         own = model.state_dict()
         missing = [
             theirs for ours, theirs in layout.names.items()
@@ -72,7 +74,7 @@ def build(layout: Layout) -> UnconditionalStyleGAN2:
         model.load_state_dict(own)
         if "w_mean" not in layout.names or layout.names["w_mean"] not in layout.weights:
             rng = torch.Generator().manual_seed(0)
-            z = torch.randn(_MEAN_SAMPLES, model.z_dim, generator=rng)
+            z = torch.randn(_MEAN_SAMPLES, model.z_dim, generator=rng, dtype=torch.float32, device="cpu")
             model.w_mean.copy_(model.mapping(z).mean(dim=0))
     return model.eval().requires_grad_(False)
 
@@ -340,7 +342,8 @@ def _adapt_lucidrains(own: dict[str, Tensor], config: StyleGAN2Config, weights: 
     own[f"synthesis.blocks.{len(config.channels) - 1}.rgb_bias"] -= 1.0
     rng = torch.Generator().manual_seed(0)
     for name in [name for name in own if name.endswith(".noise")]:
-        own[name] = torch.rand(own[name].shape, generator=rng)  # its files hold no noise, which is uniform
+        # Its files hold no noise, which is uniform.
+        own[name] = torch.rand(own[name].shape, generator=rng, dtype=torch.float32, device="cpu")
 
 
 _LUCIDRAINS_RATE = 0.1

@@ -151,8 +151,8 @@ def _draw(styles: tuple[Tensor, ...]) -> GeneratorOutput:
     """A drawing that depends smoothly on the styles and shows a head, a torso, arms and legs."""
     rng = torch.Generator().manual_seed(1)
     height, width = _SIZE
-    down = torch.linspace(-1, 1, height)[:, None].expand(height, width)
-    across = torch.linspace(-1, 1, width)[None, :].expand(height, width)
+    down = torch.linspace(-1, 1, height, dtype=torch.float32, device="cpu")[:, None].expand(height, width)
+    across = torch.linspace(-1, 1, width, dtype=torch.float32, device="cpu")[None, :].expand(height, width)
     length = 0.1 + 0.3 * torch.tanh(styles[0][:, 0])[:, None, None]
     likely = {
         Label.BACKGROUND: 6 * (across.abs() - 0.6).expand(len(styles[0]), -1, -1),
@@ -162,28 +162,32 @@ def _draw(styles: tuple[Tensor, ...]) -> GeneratorOutput:
         Label.TOP: 3 - 8 * (down - length + 0.3).abs(),
         Label.BOTTOM: 8 * (down - length),
     }
-    blank = torch.full((len(styles[0]), height, width), -8.0)
+    blank = torch.full((len(styles[0]), height, width), -8.0, dtype=torch.float32, device="cpu")
     logits = torch.stack([likely.get(Label(k), blank) for k in range(NUM_LABELS)], dim=1)
     codes = torch.cat(styles, dim=1)
     basis = functional.interpolate(
-        torch.randn(1, codes.shape[1] * 3, 8, 6, generator=rng), _SIZE, mode="bilinear", align_corners=False
+        _normal(rng, 1, codes.shape[1] * 3, 8, 6), _SIZE, mode="bilinear", align_corners=False
     )
     image = torch.tanh(torch.einsum("bc,cdhw->bdhw", codes, basis.view(codes.shape[1], 3, *_SIZE)) * 0.5)
     return GeneratorOutput(image, logits)
+
+
+def _normal(rng: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=rng, dtype=torch.float32, device="cpu")
 
 
 def _make_targets() -> TryOnTargets:
     rng = torch.Generator().manual_seed(2)
 
     def styles() -> tuple[Tensor, ...]:
-        return tuple(torch.randn(_PAIRS, channels, generator=rng) for channels in _CHANNELS)
+        return tuple(_normal(rng, _PAIRS, channels) for channels in _CHANNELS)
 
     person, garment = styles(), styles()
     drawings = (_draw(person), _draw(garment))
     attributions = []
     for drawing in drawings:
         onehot = functional.one_hot(drawing.labels.long(), NUM_LABELS).permute(0, 3, 1, 2)
-        activations = [torch.randn(_PAIRS, channels, 8, 6, generator=rng) for channels in _CHANNELS]
+        activations = [_normal(rng, _PAIRS, channels, 8, 6) for channels in _CHANNELS]
         attributions.append(tuple(channel_attribution(activations, onehot)))
     mirrored = GeneratorOutput(drawings[1].image.flip(3), drawings[1].logits.flip(3))
     region = frozenset({Label.TOP, Label.OUTERWEAR})
@@ -193,8 +197,9 @@ def _make_targets() -> TryOnTargets:
 def make_state(targets: TryOnTargets, seed: int, pair: int | None = None) -> TryOnState:
     """A made-up step of a made-up try-on; of one `pair`, the same as that pair's in the whole batch."""
     rng = torch.Generator().manual_seed(100 + seed)
+    chosen = slice(None) if pair is None else slice(pair, pair + 1)
     coefficients = tuple(
-        torch.rand(_PAIRS, channels, generator=rng)[slice(None) if pair is None else slice(pair, pair + 1)]
+        torch.rand(_PAIRS, channels, generator=rng, dtype=torch.float32, device="cpu")[chosen]
         .clone()
         .requires_grad_()
         for channels in _CHANNELS

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from styletryon._weights import unfilled
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.generator import GeneratorOutput, adapt
 from styletryon.latent import Latent, Styles
@@ -230,9 +231,9 @@ class PoseStyleGAN2(StyleGenerator):
         generator, encoder = configs["generator"], configs["encoder"]
         if not isinstance(generator, GeneratorConfig) or not (encoder is None or isinstance(encoder, EncoderConfig)):
             raise ConfigError("expected the numbers of a generator", argument=str(folder / 'config.json'))
-        with torch.inference_mode(False):  # weights made inside it could never be differentiated through
+        with unfilled():
             model = cls(generator, encoder)
-            storage.load_weights(folder, model)
+        storage.load_weights(folder, model)
         return model.eval().requires_grad_(False)
 
     @classmethod

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from styletryon._weights import unfilled
 from styletryon.errors import CheckpointError
 from styletryon.generator import GeneratorOutput
 from styletryon.latent import Latent, Styles
@@ -118,7 +119,7 @@ class UnconditionalStyleGAN2(StyleGenerator):
             raise CheckpointError(
                 "expected the numbers of an UnconditionalStyleGAN2", argument=str(path / "config.json")
             )
-        with torch.inference_mode(False):  # weights made inside it could never be differentiated through
+        with unfilled():
             model = cls(config)
-            storage.load_weights(path, model)
+        storage.load_weights(path, model)
         return model.eval().requires_grad_(False)

@@ -50,7 +50,7 @@ def as_box(box: Sequence[float], photo: Image.Image) -> Box:
 
 def within(points: Tensor, photo: Image.Image) -> Tensor:
     """Move keypoints that are outside a photograph to its edge, and say by score 0 that they are not in it."""
-    limit = torch.tensor([photo.width, photo.height], dtype=points.dtype)
+    limit = points.new_tensor([photo.width, photo.height])
     inside = ((points[:, :2] >= 0) & (points[:, :2] <= limit)).all(1)
     place = torch.minimum(points[:, :2].clamp(min=0), limit)
     return torch.cat([place, (points[:, 2] * inside).clamp(0, 1)[:, None]], dim=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from styletryon._arguments import find_device, whole
 from styletryon.errors import PoseError
 
 KEYPOINT_NAMES = (
@@ -45,7 +46,10 @@ class Pose:
         try:
             # A tensor keeps its graph; anything else is copied, so that the pose cannot change behind its back.
             given = self.keypoints
-            points = given.to(torch.float32) if isinstance(given, Tensor) else torch.tensor(given, dtype=torch.float32)
+            if isinstance(given, Tensor):
+                points = given.to(torch.float32)
+            else:
+                points = torch.tensor(given, dtype=torch.float32, device="cpu")
         except (TypeError, ValueError, RuntimeError) as error:
             raise PoseError(
                 f"expected (17, 3) or (B, 17, 3) numbers in COCO order ({error})", argument="keypoints"
@@ -81,12 +85,20 @@ class Pose:
         return f"Pose({people}, {width}x{height}, {known})"
 
     def __getitem__(self, index: int | slice) -> Pose:
-        part = self.keypoints[index]
-        return replace(self, keypoints=part)
+        if not isinstance(index, slice):
+            place = whole(index, "index", kind=PoseError)
+            if not -len(self) <= place < len(self):
+                raise IndexError(f"index: expected a person among {len(self)}, got {place}")
+            index = slice(place, place + 1 or None)
+        return replace(self, keypoints=self.keypoints[index])
 
     def to(self, device: torch.device | str) -> Pose:
-        """Return the pose with its keypoints on a device."""
-        return replace(self, keypoints=self.keypoints.to(device))
+        """Return the pose with its keypoints on a device.
+
+        Raises:
+            ConfigError: If there is no such device.
+        """
+        return replace(self, keypoints=self.keypoints.to(find_device(device)))
 
     def resized(self, size: tuple[int, int]) -> Pose:
         """Return the pose in the pixels of the same picture scaled to `size` (height, width)."""

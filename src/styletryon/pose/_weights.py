@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from styletryon._weights import load_strictly, read_tensors
+from styletryon._weights import load_strictly, read_tensors, unfilled
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError
 from styletryon.pose.network import BodyConfig, BodyNetwork
 
@@ -38,7 +38,9 @@ def load_body_network(folder: Path) -> BodyNetwork:
     if not isinstance(settings, dict) or settings.pop("class", None) != "BodyNetwork":
         raise CheckpointError(f"expected the class BodyNetwork in {settings_path}, got another", argument="folder")
     try:
-        network = BodyNetwork(BodyConfig.from_dict(settings))
+        config = BodyConfig.from_dict(settings)
+        with unfilled():
+            network = BodyNetwork(config)
     except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{settings_path} describes no BodyNetwork: {error}", argument="folder") from error
     load_strictly(network, read_tensors(tensors_path, "folder"), f"folder: {tensors_path}")

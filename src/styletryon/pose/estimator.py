@@ -20,7 +20,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon.errors import PersonNotFoundError, PoseError, RangeError
+from styletryon._arguments import number
+from styletryon.errors import PersonNotFoundError, PoseError
 from styletryon.pose._photo import Box, as_box, as_rgb, cut, within
 from styletryon.pose._pose import FLIP_ORDER, Pose
 from styletryon.pose._weights import load_body_network
@@ -81,14 +82,10 @@ class BodyEstimator:
         flip: bool = True,
         least_score: float = LEAST_SCORE,
     ) -> None:
-        if not 0 <= least_score <= 1:
-            raise RangeError(
-                f"expected a number in [0, 1], got {least_score}; try {LEAST_SCORE}", argument="least_score"
-            )
         self.network = network.eval()
         self.refine = refine
         self.flip = flip
-        self.least_score = least_score
+        self.least_score = number(least_score, "least_score", least=0, most=1)
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str] | None = None) -> BodyEstimator:
@@ -105,8 +102,7 @@ class BodyEstimator:
             CheckpointError: If the files do not fit each other or this version.
         """
         place = Path(folder) if folder is not None else Path(__file__).parent.parent / "weights"
-        with torch.inference_mode(False):
-            return cls(load_body_network(place))
+        return cls(load_body_network(place))
 
     @torch.inference_mode()
     def __call__(self, image: Image.Image, *, box: Sequence[float] | None = None) -> Pose:
@@ -291,8 +287,8 @@ def _limit(maps: Tensor, scores: Tensor, frame: Box, limits: Box) -> tuple[Tenso
     """Clear heatmaps beyond the limits; a keypoint scores the less, the more of its heatmap was there."""
     height, width = maps.shape[1:]
     left, top, right, bottom = frame
-    x = left + (torch.arange(width, device=maps.device) + 0.5) * ((right - left) / width)
-    y = top + (torch.arange(height, device=maps.device) + 0.5) * ((bottom - top) / height)
+    x = left + (torch.arange(width, device=maps.device, dtype=torch.float32) + 0.5) * ((right - left) / width)
+    y = top + (torch.arange(height, device=maps.device, dtype=torch.float32) + 0.5) * ((bottom - top) / height)
     inside = ((y >= limits[1]) & (y <= limits[3]))[:, None] & ((x >= limits[0]) & (x <= limits[2]))
     left_over = maps * inside
     return left_over + 1e-12 * inside, scores * left_over.sum((1, 2))
@@ -322,13 +318,13 @@ def _spread(found: _Found, photo: Image.Image) -> Labels:
 
 def _between(first: int, last: int, low: float, high: float, count: int) -> Tensor:
     """Linear interpolation as a matrix: pixels `first` to `last` out of `count` samples that fill [low, high]."""
-    place = (torch.arange(first, last) + 0.5 - low) * (count / (high - low)) - 0.5
-    return (1 - (place[:, None] - torch.arange(count)).abs()).clamp(min=0) + _edge(place, count)
+    place = (torch.arange(first, last, dtype=torch.float32, device="cpu") + 0.5 - low) * (count / (high - low)) - 0.5
+    return (1 - (place[:, None] - torch.arange(count, device="cpu")).abs()).clamp(min=0) + _edge(place, count)
 
 
 def _edge(place: Tensor, count: int) -> Tensor:
     """What is beyond the centres of the outermost samples takes their value."""
-    weights = torch.zeros(len(place), count)
+    weights = place.new_zeros(len(place), count)
     weights[:, 0] = (-place).clamp(0, 1)
     weights[:, -1] += (place - (count - 1)).clamp(0, 1)
     return weights
@@ -343,8 +339,8 @@ def _peaks(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     height, width = maps.shape[1:]
     peak = maps.flatten(1).argmax(-1)
     row, column = peak // width, peak % width
-    rows = torch.arange(height, device=maps.device)
-    columns = torch.arange(width, device=maps.device)
+    rows = torch.arange(height, device=maps.device, dtype=torch.float32)
+    columns = torch.arange(width, device=maps.device, dtype=torch.float32)
     near_row = ((rows - row[:, None]).abs() <= _WINDOW)[:, :, None]
     near_column = ((columns - column[:, None]).abs() <= _WINDOW)[:, None, :]
     near = maps * (near_row & near_column)

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from styletryon._weights import load_strictly, read_state
+from styletryon._arguments import find_device
+from styletryon._weights import load_strictly, read_state, unfilled
 from styletryon.errors import PersonNotFoundError, RangeError, WeightsUnavailableError
 from styletryon.pose._photo import as_box, as_rgb, within
 from styletryon.pose._pose import NUM_KEYPOINTS, Pose
@@ -51,7 +52,7 @@ class KeypointRCNNEstimator:
         if side < 1:
             raise RangeError(f"expected a positive number of pixels, got {side}; try 800", argument="side")
         self.least_score = least_score
-        self.device = torch.device(device or "cpu")
+        self.device = find_device(device or "cpu")
         state = _download_rcnn() if weights == "coco" else read_state(Path(weights), "'coco'")
         self.network = _rcnn(state, side).to(self.device)
 
@@ -82,7 +83,7 @@ class KeypointRCNNEstimator:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         rank = area * scores
         if wanted is not None:
-            rank = _overlap(boxes, torch.tensor(wanted))
+            rank = _overlap(boxes, boxes.new_tensor(wanted))
             sure = sure & (rank > 0)
         if not bool(sure.any()):
             best = float(scores.max()) if len(scores) else 0.0
@@ -108,7 +109,7 @@ def _rcnn(state: Mapping[str, Tensor], side: int) -> nn.Module:
             "torchvision is missing; pip install torchvision, or use BodyEstimator",
             argument="KeypointRCNNEstimator",
         ) from error
-    with torch.random.fork_rng(devices=[]):  # its layers draw values that are replaced at once
+    with unfilled():
         backbone = resnet_fpn_backbone(
             backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=0
         )

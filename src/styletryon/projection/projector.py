@@ -11,6 +11,7 @@ from typing import Literal, cast, final
 import torch
 from torch import Tensor
 
+from styletryon._arguments import check_seed, number, seeded, whole
 from styletryon._graphs import Adam, Repeated, replace_rows
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
@@ -143,18 +144,6 @@ class LatentProjector:
             raise ConfigError(f"expected 'encoder', 'mean' or None, got {start!r}", argument="start")
         if start == "encoder" and generator.encoder is None:
             raise ConfigError("'encoder' was asked for, but the generator has none; use start='mean'", argument="start")
-        if steps < 0 or learning_rate <= 0 or batch_size < 1:
-            raise ConfigError(
-                f"expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {steps}, "
-                f"{learning_rate} and {batch_size}",
-                argument="LatentProjector",
-            )
-        if tuning_steps < 0 or not tuning_rate > 0 or not locality_weight >= 0:
-            raise ConfigError(
-                "expected tuning_steps >= 0, tuning_rate > 0 and locality_weight >= 0, got "
-                f"{tuning_steps}, {tuning_rate} and {locality_weight}",
-                argument="LatentProjector",
-            )
         if tune and not hasattr(generator, "tuned"):
             raise ConfigError(
                 f"{type(generator).__name__} cannot be tuned; it needs what styletryon.generator.TunableGenerator says",
@@ -162,25 +151,25 @@ class LatentProjector:
             )
         self.generator = generator
         self.space: Space = space
-        self.steps = steps
-        self.learning_rate = learning_rate
+        self.steps = whole(steps, "steps", least=0, kind=ConfigError)
+        self.learning_rate = number(learning_rate, "learning_rate", above=0, kind=ConfigError)
         self.features: FeatureNetwork = features if features is not None else PixelFeatures()
         self.noise = noise
         self.start = start if start is not None else ("encoder" if generator.encoder is not None else "mean")
-        self.seed = seed
-        self.pixel_weight = pixel_weight
-        self.feature_weight = feature_weight
-        self.label_weight = label_weight
-        self.noise_weight = noise_weight
-        self.prior_weight = prior_weight
-        self.background = background
-        self.batch_size = batch_size
+        self.seed = check_seed(seed)
+        self.pixel_weight = number(pixel_weight, "pixel_weight", kind=ConfigError)
+        self.feature_weight = number(feature_weight, "feature_weight", kind=ConfigError)
+        self.label_weight = number(label_weight, "label_weight", kind=ConfigError)
+        self.noise_weight = number(noise_weight, "noise_weight", kind=ConfigError)
+        self.prior_weight = number(prior_weight, "prior_weight", kind=ConfigError)
+        self.background = number(background, "background", kind=ConfigError)
+        self.batch_size = whole(batch_size, "batch_size", least=1, kind=ConfigError)
         self.autocast = autocast
         self.graph = graph
         self.tunes = tune
-        self.tuning_steps = tuning_steps
-        self.tuning_rate = tuning_rate
-        self.locality_weight = locality_weight
+        self.tuning_steps = whole(tuning_steps, "tuning_steps", least=0, kind=ConfigError)
+        self.tuning_rate = number(tuning_rate, "tuning_rate", above=0, kind=ConfigError)
+        self.locality_weight = number(locality_weight, "locality_weight", least=0, kind=ConfigError)
 
     def project(
         self,
@@ -254,7 +243,7 @@ class LatentProjector:
                 loss that is not finite.
         """
         self._check(images, pose, labels, mask)
-        seed = self.seed if seed is None else seed
+        seed = self.seed if seed is None else check_seed(seed)
         latents: list[Latent] = []
         fingerprint = self.generator.fingerprint
         # The caller may have switched gradients off; tensors of inference mode could not take part in them.
@@ -264,9 +253,10 @@ class LatentProjector:
                 chunk = _Chunk(
                     self,
                     images[part].detach().float().clone(),
-                    pose[part].to(images.device),
-                    None if labels is None else labels[part].to(images.device).long(),
-                    None if mask is None else mask[part].to(images.device).float()[:, None],
+                    # Copies: what the caller made in inference mode could not take part in gradients.
+                    replace(pose[part], keypoints=pose.keypoints[part].detach().to(images.device).clone()),
+                    None if labels is None else labels[part].to(images.device).long().clone(),
+                    None if mask is None else mask[part].to(images.device).float()[:, None].clone(),
                     seed,
                     first,
                 )
@@ -341,6 +331,7 @@ class LatentProjector:
         with torch.inference_mode(False), frozen(self.generator, self.features):
             images = images.detach().float().clone()
             known = torch.ones_like(images[:, :1]) if mask is None else mask.to(images.device).float()[:, None].clone()
+            latent = latent.differentiable()
             plain = replace(latent, tuning=None, styles=tuple(style.clone() for style in latent.styles))
             tuned = replace(latent, tuning=tune_weights(generator, plain, images, known, settings, tell))
             report = {**latent.report, **_likeness(adapt(self.generator, tuned), tuned, images, known)}
@@ -512,7 +503,7 @@ class _Chunk:
             noise=tuple(layer[part].clone() for layer in self.best.noise) if self.settings.noise else None,
             anchor=None if anchor is None else tuple(style[part].clone() for style in anchor),
             report={
-                "reconstruction_psnr": 10 * float(torch.log10(torch.tensor(4 / square))),
+                "reconstruction_psnr": 10 * math.log10(4 / square),
                 "reconstruction_l1": float(self.best.absolutes[index]),
                 "projection_loss": float(self.best.loss[index]),
                 "projection_seconds": seconds,
@@ -545,8 +536,10 @@ class _Chunk:
         if space == "s":
             return [style.detach().float().clone() for style in self.generator.affine(w)]
         if space in ("z", "z+"):
-            rng = torch.Generator().manual_seed(self.seed)
-            z = torch.randn(_CANDIDATES, self.generator.z_dim, generator=rng).to(device)
+            rng = seeded(self.seed)
+            z = torch.randn(
+                _CANDIDATES, self.generator.z_dim, generator=rng, dtype=torch.float32, device="cpu"
+            ).to(device)
             w = z[torch.cdist(w, self.generator.mapping(z).float()).argmin(dim=1)]
         if space.endswith("+"):
             w = w[:, None].expand(-1, len(self.generator.style_channels), -1)
@@ -555,10 +548,12 @@ class _Chunk:
     def _first_noise(self) -> list[Tensor]:
         if not self.settings.noise:
             return []
-        rng = torch.Generator().manual_seed(self.seed)
+        rng = seeded(self.seed)
         # The same for each picture, so that none depends on its place in the batch.
         noise = [
-            torch.randn(1, 1, *shape, generator=rng).to(self.images.device).repeat(len(self.images), 1, 1, 1)
+            torch.randn(1, 1, *shape, generator=rng, dtype=torch.float32, device="cpu")
+            .to(self.images.device)
+            .repeat(len(self.images), 1, 1, 1)
             for shape in self.generator.noise_shapes
         ]
         renormalise(noise)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from styletryon._arguments import seeded
 from styletryon._graphs import Adam
 from styletryon.errors import RangeError
 from styletryon.features import FeatureNetwork, feature_distance, feature_weights
@@ -128,7 +129,7 @@ class _Objective:
         self.original = original
         # The encoded pose is the same for both: its weights do not move.
         self.draw_original, self.draw = draw_in(original, latent.pose), draw_in(copy, latent.pose)
-        self.random = torch.Generator().manual_seed(settings.seed)
+        self.random = seeded(settings.seed)
         with torch.no_grad():
             self.pivot = self.draw_original(latent.styles, noise=latent.noise)
             person = 1 - self.pivot.probabilities[:, int(Label.BACKGROUND)][:, None]
@@ -162,8 +163,10 @@ class _Objective:
     def _elsewhere(self) -> Styles:
         """Draw latents between the pivots and random ones."""
         count, device = len(self.latent), self.latent.device
-        z = torch.randn(count, self.original.z_dim, generator=self.random).to(device)
-        share = torch.rand(count, 1, generator=self.random).to(device)
+        z = torch.randn(
+            count, self.original.z_dim, generator=self.random, dtype=torch.float32, device="cpu"
+        ).to(device)
+        share = torch.rand(count, 1, generator=self.random, dtype=torch.float32, device="cpu").to(device)
         others = self.original.affine(self.original.mapping(z))
         return tuple(torch.lerp(own, other, share) for own, other in zip(self.latent.styles, others, strict=True))
 

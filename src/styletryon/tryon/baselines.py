@@ -67,7 +67,7 @@ def swap(channels: Sequence[int]) -> tuple[Tensor, ...]:
     Returns:
         One `(1, C_l)` of ones per layer.
     """
-    return tuple(torch.ones(1, count) for count in channels)
+    return tuple(torch.ones(1, count, dtype=torch.float32, device="cpu") for count in channels)
 
 
 def layer_split(channels: Sequence[int], layer: int) -> tuple[Tensor, ...]:
@@ -85,7 +85,7 @@ def layer_split(channels: Sequence[int], layer: int) -> tuple[Tensor, ...]:
     """
     if not 0 <= layer <= len(channels):
         raise RangeError(f"expected 0 to {len(channels)}, got {layer}", argument="layer")
-    return tuple(torch.full((1, count), float(index < layer)) for index, count in enumerate(channels))
+    return tuple(share * float(index < layer) for index, share in enumerate(swap(channels)))
 
 
 def greedy_query(attribution: Sequence[Tensor], budget: float = 0.1, rho: float = 0.0) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
+from styletryon._arguments import check_seed, number, seeded, whole
 from styletryon._graphs import Adam, Repeated, replace_rows
 from styletryon._reprs import one_line
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
@@ -189,19 +190,20 @@ class TryOnOptimizer:
                 argument="generator",
             )
         self.generator = generator
-        self.steps = chosen.steps if steps is None else steps
-        self.learning_rate = chosen.learning_rate if learning_rate is None else learning_rate
+        self.steps = whole(chosen.steps if steps is None else steps, "steps", least=0, kind=ConfigError)
+        rate = chosen.learning_rate if learning_rate is None else learning_rate
+        self.learning_rate = number(rate, "learning_rate", above=0, kind=ConfigError)
         if initial is None:
             initial = chosen.initial if generator.shares(()) is None else "shares"
         self.initial = initial
-        self.patience = chosen.patience if patience is None else patience
+        self.patience = whole(chosen.patience if patience is None else patience, "patience", least=0, kind=ConfigError)
         self.per = per
         self.bound = bound
-        self.time_limit = time_limit
-        self.tolerance = tolerance
-        self.batch_size = batch_size
+        self.time_limit = None if time_limit is None else number(time_limit, "time_limit", above=0, kind=ConfigError)
+        self.tolerance = number(tolerance, "tolerance", kind=ConfigError)
+        self.batch_size = whole(batch_size, "batch_size", least=1, kind=ConfigError)
         self.autocast = autocast
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.graph = graph
         self.weights, self.losses = _read_losses(defaults() if losses is None else losses)
         if per not in ("channel", "layer"):
@@ -210,16 +212,8 @@ class TryOnOptimizer:
             raise ConfigError(f"expected 'sigmoid' or 'clamp', got {bound!r}", argument="bound")
         if isinstance(initial, str) and initial not in _STARTS:
             raise ConfigError(f"expected a number or one of {', '.join(_STARTS)}, got {initial!r}", argument="initial")
-        if not isinstance(initial, str) and not 0 <= initial <= 1:
-            raise ConfigError(f"expected a number in [0, 1], got {initial}", argument="initial")
-        if not isinstance(self.steps, int) or self.steps < 0 or not self.learning_rate > 0 or batch_size < 1:
-            raise ConfigError(
-                f"expected steps >= 0, learning_rate > 0 and batch_size >= 1, got {self.steps}, "
-                f"{self.learning_rate} and {batch_size}",
-                argument="TryOnOptimizer",
-            )
-        if time_limit is not None and not time_limit > 0:
-            raise ConfigError(f"expected seconds > 0 or None, got {time_limit}", argument="time_limit")
+        if not isinstance(initial, str):
+            self.initial = number(initial, "initial", least=0, most=1, kind=ConfigError)
 
     def optimize(
         self,
@@ -294,9 +288,9 @@ class _Chunk:
         self.history: list[Tensor] = []  # (losses and total, b) of each step
         self.status = TryOnStatus.STEP_LIMIT
         # What a step writes stays where it is, so that a graph can write it too.
-        self.values = torch.zeros(len(settings.losses) + 1, count, device=device)
+        self.values = torch.zeros(len(settings.losses) + 1, count, dtype=torch.float32, device=device)
         self.number = torch.zeros((), dtype=torch.long, device=device)  # the step's, as kernels see it
-        self.best_total = torch.full((count,), torch.inf, device=device)
+        self.best_total = torch.full((count,), torch.inf, dtype=torch.float32, device=device)
         self.best_variable = self.variable.clone()
         self.best_step = torch.zeros(count, dtype=torch.long, device=device)
         self.best = (
@@ -304,7 +298,7 @@ class _Chunk:
             torch.zeros_like(self.targets.person.logits),
         )
         self.stale = torch.zeros(count, dtype=torch.long, device=device)
-        self.milestone = torch.full((count,), torch.inf, device=device)
+        self.milestone = torch.full((count,), torch.inf, dtype=torch.float32, device=device)
         self.converged = torch.zeros(count, dtype=torch.bool, device=device)
         self.broken = torch.zeros(count, dtype=torch.bool, device=device)
         self.prepared: dict[str, Any] = {}
@@ -371,11 +365,15 @@ class _Chunk:
         elif initial == "attribution":
             layers = inside
         elif initial == "random":
-            rng = torch.Generator().manual_seed(settings.seed)
+            rng = seeded(settings.seed)
             # The same for each pair, so that none depends on its place in the batch.
-            layers = [torch.rand(1, size, generator=rng).to(device).expand(count, -1) for size in self.sizes]
+            layers = [
+                torch.rand(1, size, generator=rng, dtype=torch.float32, device="cpu").to(device).expand(count, -1)
+                for size in self.sizes
+            ]
         else:
-            layers = [torch.full((count, size), float(initial), device=device) for size in self.sizes]
+            start = torch.full((), float(initial), dtype=torch.float32, device=device)
+            layers = [start.expand(count, size) for size in self.sizes]
         if settings.per == "layer":
             q = torch.cat([layer.mean(dim=1, keepdim=True) for layer in layers], dim=1)
         else:
@@ -504,7 +502,7 @@ def _join(
     columns = []
     for chunk in chunks:
         taken = torch.stack(chunk.history, dim=1).cpu()  # (losses and total, steps, b)
-        missing = torch.full((len(taken), length - len(chunk.history), taken.shape[2]), torch.nan)
+        missing = taken.new_full((len(taken), length - len(chunk.history), taken.shape[2]), torch.nan)
         columns.append(torch.cat([taken, missing], dim=1))
     history = dict(zip([*settings.losses, "total"], torch.cat(columns, dim=2).unbind(), strict=True))
     return TryOnBatch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from styletryon.errors import ConfigError
+from styletryon._arguments import choice
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,4 @@ def find_preset(name: str) -> Preset:
     Raises:
         ConfigError: If the name is unknown.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"expected one of {', '.join(map(repr, PRESETS))}, got {name!r}", argument="preset")
-    return PRESETS[name]
+    return PRESETS[choice(name, "preset", PRESETS)]

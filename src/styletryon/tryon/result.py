@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from styletryon._arguments import whole
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import IDENTITY, Label
 from styletryon.latent import Latent
@@ -198,8 +199,12 @@ class TryOnResult:
 
         Returns:
             A new picture.
+
+        Raises:
+            RangeError: If a number makes no sense.
         """
-        tall = self.image.height if height is None else height
+        tall = self.image.height if height is None else whole(height, "height", least=1)
+        gap = whole(gap, "gap", least=0)
         panels = [
             resize(panel, (tall, max(1, round(panel.width * tall / panel.height))), filter="lanczos")
             for panel in (self.person_image, self.garment_image, self.image)

@@ -60,6 +60,7 @@ def match_pairs(generator: Generator, person: Latent, garment: Latent) -> tuple[
                 f"pass {name}.to({str(device)!r})",
                 argument=name,
             )
+    person, garment = person.differentiable(), garment.differentiable()
     if len(person) == len(garment):
         return person, garment
     if len(person) == 1:
