@@ -62,7 +62,7 @@ def test_what_is_no_finite_number_is_refused_by_name(thing: object) -> None:
     with pytest.raises(RangeError, match=r"^rate: expected a finite number of at least 0, got "):
         number(thing, "rate", least=0)
     with pytest.raises(RangeError, match=r"^rate: expected a finite number above 0, got "):
-        number(0 if thing == -1 else thing, "rate", above=0)
+        number(0 if isinstance(thing, int) and thing < 0 else thing, "rate", above=0)
 
 
 @pytest.mark.parametrize("thing", ["c", "", None, 3, ["a"], {"a": 1}, np.zeros(3)])

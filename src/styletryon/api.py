@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -350,7 +352,7 @@ class _Progress:
     """One progress bar for the stages of a call, or none."""
 
     def __init__(self, shown: bool) -> None:
-        self.shown = shown
+        self.shown = shown and sys.stderr is not None  # a service has no console
         self._bar: Any = None
 
     def __enter__(self) -> _Progress:
@@ -358,7 +360,8 @@ class _Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError, ValueError):
+                self._bar.close()
 
     def stage(self, name: str) -> Callable[[ProjectionProgress | TryOnProgress], None] | None:
         """Begin a stage; what is returned is the callback that it is told by."""
@@ -367,12 +370,17 @@ class _Progress:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(unit="step", leave=False)
-        self._bar.reset()
-        self._bar.set_description(name)
+            with suppress(OSError, ValueError):  # a console that has gone costs no result
+                self._bar = tqdm(unit="step", leave=False)
+        if self._bar is None:
+            return None
+        with suppress(OSError, ValueError):
+            self._bar.reset()
+            self._bar.set_description(name)
 
         def tell(progress: ProjectionProgress | TryOnProgress) -> None:
-            self._bar.total = progress.steps
-            self._bar.update(progress.step - self._bar.n)
+            with suppress(OSError, ValueError):
+                self._bar.total = progress.steps
+                self._bar.update(progress.step - self._bar.n)
 
         return tell

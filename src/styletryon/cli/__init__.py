@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 
 from styletryon._version import __version__
 from styletryon.cli import app, batch, data, evaluation, info, training, tryon
+from styletryon.cli._console import usable_console
 from styletryon.errors import ProcessGroupError, StyleTryOnError, TrainingDivergedError
 
 
+@usable_console()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 

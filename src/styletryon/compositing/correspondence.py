@@ -92,7 +92,7 @@ def warp_garment(
 
 
 def _warp(
-    person: Source, garment: Source, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
+    person: Photograph, garment: Photograph, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
 ) -> WarpedGarment | None:
     frame, other = _whole_frame(person), _whole_frame(garment)
     start = _skinned(_in_frame(person), _in_frame(garment), frame.size)

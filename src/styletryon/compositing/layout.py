@@ -81,8 +81,8 @@ class Grid:
     def __init__(self, work: Frame, frame: Frame) -> None:
         height, width = work.size
         down, across = frame.scale
-        x = work.box[0] + (torch.arange(width, dtype=torch.float64) + 0.5) / work.scale[1]
-        y = work.box[1] + (torch.arange(height, dtype=torch.float64) + 0.5) / work.scale[0]
+        x = work.box[0] + (torch.arange(width, dtype=torch.float64, device="cpu") + 0.5) / work.scale[1]
+        y = work.box[1] + (torch.arange(height, dtype=torch.float64, device="cpu") + 0.5) / work.scale[0]
         u = (x - frame.box[0]) * across * 2 / frame.size[1] - 1
         v = (y - frame.box[1]) * down * 2 / frame.size[0] - 1
         self.places = torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1).float()[None]

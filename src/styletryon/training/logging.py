@@ -105,10 +105,11 @@ class ProgressBar:
     def __init__(self, total: int, *, seen: int = 0) -> None:
         from tqdm import tqdm  # here, because importing the library shall not import it
 
-        pause = _LIVE if sys.stderr.isatty() else _ELSEWHERE
+        there = sys.stderr is not None  # a service has no console
+        pause = _LIVE if there and sys.stderr.isatty() else _ELSEWHERE
         self._bar = tqdm(
             total=total, initial=seen, unit="img", unit_scale=True, dynamic_ncols=True,
-            mininterval=pause, maxinterval=max(pause, 10.0), miniters=1,
+            mininterval=pause, maxinterval=max(pause, 10.0), miniters=1, disable=not there,
         )  # fmt: skip
 
     def update(self, seen: int) -> None:
@@ -126,7 +127,7 @@ class ProgressBar:
     def _guard(self, write: Callable[[], object]) -> None:
         try:
             write()
-        except OSError:  # A closed terminal is no reason to stop a training.
+        except (OSError, ValueError):  # A closed terminal is no reason to stop a training.
             self._bar.disable = True
 
 
