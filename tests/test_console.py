@@ -17,8 +17,6 @@ from styletryon.training.logging import ProgressLine
 from tests._support.process import run_python
 from tests._support.tiny import tiny_generator
 
-ANYTHING = ",".join(str(number) for number in range(1, 12))
-
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -57,19 +55,18 @@ def test_progress_without_a_console_costs_no_result(
         line.update(1, pictures=1)
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp932", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_a_name_that_the_console_cannot_show_costs_no_result(encoding: str, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "出力ü.png"
-    arguments = ["try-on", photos / "40.png", photos / "41.png", "--model", photos / "model", "-o", out,
-                 "--preset", "fast", "--region", ANYTHING]  # fmt: skip
-    ended = run_python("-X", "utf8=0", "-m", "styletryon", *arguments, environment={"PYTHONIOENCODING": encoding})
+    out, environment = tmp_path / "出力.png", {"PYTHONIOENCODING": encoding}
+    ended = run_python("-m", "styletryon", "generate", "--model", photos / "model", "-o", out, environment=environment)
     assert ended.returncode == 0, ended.stderr
     assert out.is_file()
-    missing = [*arguments[:2], tmp_path / "無い.png", *arguments[3:]]
-    ended = run_python("-X", "utf8=0", "-m", "styletryon", *missing, environment={"PYTHONIOENCODING": encoding})
+    assert "\\u51fa\\u529b.png" in ended.stdout
+    arguments = ("try-on", tmp_path / "無い.png", tmp_path / "無い.png", "-o", out)
+    ended = run_python("-m", "styletryon", *arguments, environment=environment)
     assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr
     assert "no such file" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_the_command_line_runs_without_a_console(
