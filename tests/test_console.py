@@ -13,7 +13,7 @@ import styletryon
 from styletryon import cli
 from styletryon.cli._console import usable_console
 from styletryon.data import paperdoll
-from styletryon.training.logging import ProgressLine
+from styletryon.training.logging import ProgressBar
 from tests._support.process import run_python
 from tests._support.tiny import tiny_generator
 
@@ -51,8 +51,9 @@ def test_progress_without_a_console_costs_no_result(
         person, garment, model=photos / "model", region=range(1, 12), preset="fast", progress=True
     )
     assert result.image.size == (72, 96)
-    with ProgressLine(3) as line:
-        line.update(1, pictures=1)
+    bar = ProgressBar(3)
+    bar.update(1)
+    bar.close()
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])

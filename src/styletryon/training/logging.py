@@ -110,6 +110,7 @@ class ProgressBar:
         self._bar = tqdm(
             total=total, initial=seen, unit="img", unit_scale=True, dynamic_ncols=True,
             mininterval=pause, maxinterval=max(pause, 10.0), miniters=1, disable=not there,
+            delay=1e-3,  # nothing is written here, where no failure would be caught
         )  # fmt: skip
 
     def update(self, seen: int) -> None:
