@@ -105,13 +105,14 @@ class ProgressBar:
     def __init__(self, total: int, *, seen: int = 0) -> None:
         from tqdm import tqdm  # here, because importing the library shall not import it
 
-        there = sys.stderr is not None  # a service has no console
-        pause = _LIVE if there and sys.stderr.isatty() else _ELSEWHERE
-        self._bar = tqdm(
-            total=total, initial=seen, unit="img", unit_scale=True, dynamic_ncols=True,
-            mininterval=pause, maxinterval=max(pause, 10.0), miniters=1, disable=not there,
-            delay=1e-3,  # nothing is written here, where no failure would be caught
-        )  # fmt: skip
+        try:
+            pause = _LIVE if sys.stderr.isatty() else _ELSEWHERE
+            self._bar = tqdm(
+                total=total, initial=seen, unit="img", unit_scale=True, dynamic_ncols=True,
+                mininterval=pause, maxinterval=max(pause, 10.0), miniters=1,
+            )  # fmt: skip
+        except (AttributeError, OSError, ValueError):  # A service has no console.
+            self._bar = tqdm(disable=True)
 
     def update(self, seen: int) -> None:
         """Say how many pictures were seen, those before the start included."""

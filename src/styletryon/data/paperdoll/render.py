@@ -192,6 +192,7 @@ def _keypoints(
     return result
 
 
+@np.errstate(under="ignore")  # what is far away counts for nothing, also where the caller raises such things
 def render(figure: Figure, size: tuple[int, int] = (128, 96), *, supersample: int = 2) -> Rendering:
     """Draws a figure.
 
