@@ -442,13 +442,5 @@ def train_encoder(
     trainer = EncoderTrainer(
         generator, settings, dataset, out, encoder=encoder, fresh=fresh, held_out=held_out, device=device, bf16=bf16
     )
-    if resume:
-        if not trainer.resume():
-            raise CheckpointError(
-                f"expected checkpoints to resume from in {os.fspath(out)!r}, got none", argument="out"
-            )
-    elif trainer.checkpoints.steps():
-        raise ConfigError(
-            f"{os.fspath(out)!r} holds a run already; pass resume=True or choose another folder", argument="out"
-        )
+    trainer.begin(resume=resume)
     return trainer.train(minutes=minutes, progress=progress, sample_every=_SAMPLE_EVERY)

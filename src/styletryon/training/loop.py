@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
-from styletryon.errors import TrainingDivergedError
+from styletryon.errors import CheckpointNotFoundError, ConfigError, TrainingDivergedError
 from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder, load_state
 from styletryon.training.distributed import Group
@@ -82,8 +82,7 @@ class BaseTrainer(ABC):
         warnings.warn("judge is now validate; the old name leaves in styletryon 0.4", DeprecationWarning, stacklevel=2)
         return self.validate()
 
-    @abstractmethod
-    def draw_samples(self) -> None:
+    def draw_samples(self) -> None:  # noqa: B027 - not every network draws
         """Write the sample sheets of this step."""
 
     @abstractmethod
@@ -252,6 +251,33 @@ class BaseTrainer(ABC):
         raise TrainingDivergedError(f"{fault}; {again} with {self.advice()}", argument="training")
 
     # ------------------------------------------------------------------ checkpoints
+
+    def begin(self, *, resume: bool) -> None:
+        """Make sure that a new run begins in a folder without one, or go on with the run that is there.
+
+        Args:
+            resume: Whether to go on from the newest checkpoint.
+
+        Raises:
+            ConfigError: If the folder holds a run already and `resume` is false.
+            CheckpointError: If no checkpoint can be resumed.
+            ProcessGroupError: In the other processes, if the first met an error.
+        """
+        if resume:
+            if not self.resume():
+                raise CheckpointNotFoundError(
+                    f"expected checkpoints to resume from in {str(self.out)!r}, got none", argument="out"
+                )
+            return
+
+        def check() -> bytes:
+            if self.checkpoints.steps():
+                raise ConfigError(
+                    f"{str(self.out)!r} holds a run already; resume it or choose another folder", argument="out"
+                )
+            return b""
+
+        self.group.from_first(check)
 
     def save(self, *, replace: bool = True) -> None:
         """Write a checkpoint.

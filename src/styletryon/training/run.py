@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from styletryon.data import FolderDataset, JoinedDataset
-from styletryon.errors import CheckpointError, ConfigError, DataError
+from styletryon.errors import ConfigError, DataError
 from styletryon.models import PoseStyleGAN2
 from styletryon.training import distributed
 from styletryon.training.callbacks import TrainingCallback
@@ -101,7 +101,9 @@ def train(
             config, dataset, out, held_out=held_out, device=own, precision=precision, accumulate=accumulate,
             compile=compile, keep=keep, workers=workers,
         )  # fmt: skip
-        _begin(trainer, resume=resume, start=start)
+        trainer.begin(resume=resume)
+        if start is not None and not resume:  # A resumed run has its weights already.
+            trainer.start_from(start)
         return trainer.train(
             minutes=minutes, save_minutes=save_minutes, progress=progress, callbacks=(CurvesCallback(), *callbacks),
             log_every=log_every, sample_every=sample_every,
@@ -143,25 +145,3 @@ def _read(
     if len(held_out) > 1:
         return dataset, JoinedDataset(held_out)
     return dataset, held_out[0] if held_out else None
-
-
-def _begin(trainer: Trainer, *, resume: bool, start: str | os.PathLike[str] | PoseStyleGAN2 | None) -> None:
-    """Bring a run to where it goes on."""
-    if resume:
-        if not trainer.resume():
-            raise CheckpointError(
-                f"expected checkpoints to resume from in {str(trainer.out)!r}, got none", argument="out"
-            )
-        return
-
-    def check() -> bytes:
-        if trainer.checkpoints.steps():
-            raise ConfigError(
-                f"{str(trainer.out)!r} holds a run already; pass resume=True or choose another folder",
-                argument="out",
-            )
-        return b""
-
-    trainer.group.from_first(check)
-    if start is not None:
-        trainer.start_from(start)

@@ -44,7 +44,8 @@ from styletryon.training.body.examples import (
 )
 from styletryon.training.body.measures import class_iou, confusion, pck
 from styletryon.training.body.objective import class_weights, keypoint_loss, label_loss
-from styletryon.training.body.trainer import BodyTrainer, BodyTraining, Pools, export, measure, train
+from styletryon.training.body.trainer import Batch, BodyTrainer, BodyTraining, Pools, export, measure
+from styletryon.training.logging import read_log
 
 TINY = BodyConfig(
     size=(64, 48), widths=(4, 8, 8, 8), depths=(1, 1, 1), attention_blocks=1, heads=2, neck_width=8,
@@ -326,16 +327,18 @@ def trainer_in(folder: Path, settings: BodyTraining = QUICK, **more: object) -> 
 
 
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    whole = trainer_in(tmp_path / "whole")
-    train(whole, {"seen": [synthetic_example()]})
+    whole = trainer_in(tmp_path / "whole", held={"seen": [synthetic_example()]})
+    assert whole.train(log_every=2, sample_every=4)
+    rows = read_log(tmp_path / "whole" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [2, 4]
+    assert 0 <= rows[1]["val_seen_miou"] <= 1
+    assert "val_seen_miou" not in rows[0]
     half = trainer_in(tmp_path / "half")
-    for _ in range(2):
-        half.train_step(half.pools.draw(half.step, 4, half.size()))
-    half.save()
+    assert not half.train(steps=2)
     again = trainer_in(tmp_path / "half")
-    again.resume()
+    assert again.resume()
     assert again.step == 2
-    train(again, {})
+    assert again.train()
     assert again.progress == 1
     for name in ("network", "average"):
         pairs = zip(getattr(again, name).state_dict().items(), getattr(whole, name).state_dict().values(), strict=True)
@@ -345,8 +348,8 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path: Path) -> Non
 
 
 def test_a_checkpoint_has_to_be_there_and_to_fit(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointNotFoundError, match="out: expected a checkpoint"):
-        trainer_in(tmp_path).resume()
+    with pytest.raises(CheckpointNotFoundError, match="out: expected checkpoints"):
+        trainer_in(tmp_path).begin(resume=True)
     trainer_in(tmp_path).save()
     other = BodyTrainer(QUICK, replace(TINY, neck_width=4), Pools([(1.0, [synthetic_example()])], 0), tmp_path)
     with pytest.raises(CheckpointError, match="out: expected a checkpoint of this network"):
@@ -361,11 +364,18 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
         assert losses[-1][name] < share * losses[0][name], name
 
 
-def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = trainer_in(tmp_path)
-    batch = trainer.pools.draw(0, 4, (64, 48))
-    with pytest.raises(TrainingDivergedError, match="loss: expected a finite number"):
-        trainer.train_step(replace(batch, images=batch.images * math.nan))
+    draw = trainer.pools.draw
+
+    def poisoned(step: int, count: int, size: tuple[int, int]) -> Batch:
+        batch = draw(step, count, size)
+        return replace(batch, images=batch.images * math.nan) if step == 1 else batch
+
+    monkeypatch.setattr(trainer.pools, "draw", poisoned)
+    with pytest.raises(TrainingDivergedError, match="not finite at step 2"):
+        trainer.train(save_minutes=0.0)
+    assert trainer.checkpoints.steps()[-1] == 1
 
 
 @pytest.fixture
@@ -511,7 +521,7 @@ def test_the_command_trains_goes_on_and_measures(
     quick = ["--ccp", str(folder), "--out", str(out), "--batch", "2", "--rendered", "1"]
     assert main([*quick, "--steps", "1", "--trunk-rate", "0.1"]) == 0
     assert main([*quick, "--steps", "2", "--trunk-rate", "0.1", "--resume"]) == 0
-    assert (out / "step-00000002.safetensors").is_file()
+    assert (out / "checkpoints" / "step-00000002.safetensors").is_file()
     start = str(out / "body.safetensors")
     assert main([*quick[:2], "--out", str(tmp_path / "next"), *quick[4:], "--steps", "1", "--start", start]) == 0
     assert main(["--ccp", str(folder), "--evaluate", "--out", str(out)]) == 0

@@ -14,19 +14,18 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from styletryon._files import write_text
 from styletryon.pose.network import BodyConfig
 from styletryon.training.body.augmenter import Augmenter
 from styletryon.training.body.evaluation import report, table
 from styletryon.training.body.examples import Example, background_strips, read_examples, read_split, render_examples
-from styletryon.training.body.trainer import BodyTrainer, BodyTraining, Pools, train
+from styletryon.training.body.trainer import BodyTrainer, BodyTraining, Pools
 
 _HELD_FIGURES = 70_000
 """The seeds of the rendered figures that are measured start here."""
@@ -72,11 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pools = Pools(read_pools(ccp, settings), settings.seed)
     logging.info("%s examples, %d strips of scenery", [len(p) for p in pools.examples], len(pools.augmenter.strips))
     tensors = load_file(start) if start is not None else None
-    trainer = BodyTrainer(settings, BodyConfig(), pools, out, start=tensors)
-    if resume:
-        trainer.resume()
-    write_text(out / "settings.json", json.dumps(asdict(settings), indent=2) + "\n")
-    train(trainer, held)
+    trainer = BodyTrainer(settings, BodyConfig(), pools, out, held=held, start=tensors)
+    trainer.begin(resume=resume)
+    trainer.train(progress=True, sample_every=200)
     return 0
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
-import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -18,16 +17,16 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from styletryon._files import write_bytes, write_text
-from styletryon.errors import CheckpointError, CheckpointNotFoundError, RangeError, TrainingDivergedError
+from styletryon.errors import CheckpointError, RangeError
 from styletryon.pose._photo import cut
 from styletryon.pose.network import BodyConfig, BodyNetwork, ConvNorm
 from styletryon.training.body.augmenter import Augmenter
 from styletryon.training.body.examples import IGNORED, Example, background_strips
 from styletryon.training.body.measures import class_iou, confusion, pck
 from styletryon.training.body.objective import class_weights, keypoint_loss, label_loss
-from styletryon.training.checkpoints import CheckpointFolder
-
-log = logging.getLogger(__name__)
+from styletryon.training.ema import WeightAverage
+from styletryon.training.loop import BaseTrainer
+from styletryon.training.schedule import Schedule
 
 _DECODER = "label"
 """What the names of the label decoder's parameters start with."""
@@ -138,14 +137,16 @@ class Pools:
         return examples[int(order[place])]
 
 
-class BodyTrainer:
+@final
+class BodyTrainer(BaseTrainer):
     """Trains a `BodyNetwork` and keeps the average of its weights.
 
     Args:
         settings: How.
         config: The shape of the network.
         pools: What it is trained on.
-        folder: Where checkpoints go, and what is exported.
+        folder: Where checkpoints and log go, and what is exported.
+        held: Name -> examples that are measured, not trained on.
         start: A trained network to start from, as exported; what it lacks starts from nothing.
 
     Raises:
@@ -159,17 +160,18 @@ class BodyTrainer:
         pools: Pools,
         folder: Path,
         *,
+        held: Mapping[str, Sequence[Example]] | None = None,
         start: Mapping[str, Tensor] | None = None,
     ) -> None:
+        super().__init__(folder)
         self.settings = settings
         self.pools = pools
-        self.folder = folder
-        self.checkpoints = CheckpointFolder(folder)
+        self.held = dict(held or {})
         network = BodyNetwork(config)
         _initialise(network, torch.Generator().manual_seed(settings.seed))
         trained = _start_from(network, start or {}, pools, settings)
         self.network = network.to(memory_format=torch.channels_last)
-        self.average = deepcopy(self.network).eval()
+        self._ema = WeightAverage(self.network, average_buffers=True)
         self.weights = class_weights([one for pool in pools.examples for one in pool])
         self.frozen = bool(trained) and settings.trunk_rate == 0
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -190,7 +192,22 @@ class BodyTrainer:
             lr=settings.learning_rate,
             betas=(0.9, 0.99),
         )
-        self.step = 0
+        self._schedule = Schedule(self.total_pictures, settings.batch, 200, "cosine", final_rate=0.02)
+
+    @property
+    def average(self) -> BodyNetwork:
+        """The exponential moving average of the network: what is kept."""
+        return self._ema.model
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks that are trained, by name."""
+        return {"network": self.network}
+
+    @property
+    def total_pictures(self) -> int:
+        """Pictures seen in the whole run."""
+        return self.settings.steps * self.settings.batch
 
     @property
     def progress(self) -> float:
@@ -198,9 +215,8 @@ class BodyTrainer:
         return min(1.0, self.step / self.settings.steps)
 
     def learning_rate(self) -> float:
-        """The highest learning rate now: a warm-up of 200 steps, then half a cosine."""
-        warm = min(1.0, (self.step + 1) / 200)
-        return self.settings.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+        """Return the highest learning rate now: a warm-up of 200 steps, then half a cosine."""
+        return self._schedule.rate(self.settings.learning_rate, self.pictures)
 
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures now."""
@@ -211,27 +227,27 @@ class BodyTrainer:
                 return size
         return self.network.config.size
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
+    def train_step(self, batch: Batch | None = None) -> dict[str, Tensor]:
         """Take one step; return the losses by name.
 
-        Raises:
-            TrainingDivergedError: If the loss is not finite.
+        Args:
+            batch: Pictures to learn from. Default: those of this step.
         """
+        if batch is None:
+            batch = self.pools.draw(self.step, self.settings.batch, self.size())
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate() * group["share"]
         losses = self._losses(batch)
         labels = losses["what"] + self.settings.dice * losses["dice"]
         loss = losses.get("where", 0) + 0.5 * losses.get("whether", 0) + self.settings.label_weight * labels
-        if not bool(torch.isfinite(loss)):
-            value = float(loss.detach())
-            raise TrainingDivergedError(f"expected a finite number, got {value} at step {self.step}", argument="loss")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
-        self._follow()
-        return {name: float(value.detach()) for name, value in losses.items()}
+        self.pictures += self.settings.batch
+        self._ema.update(self.network, min(self.settings.ema, (1 + self.step) / (10 + self.step)))
+        return {name: value.detach() for name, value in losses.items()}
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         network, losses = self.network, {}
@@ -252,51 +268,56 @@ class BodyTrainer:
         losses["what"], losses["dice"] = label_loss(logits, batch.labels, self.weights)
         return losses
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights."""
-        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
-        for old, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - decay)
-            else:
-                old.copy_(new)
+    def position(self) -> dict[str, int]:
+        """Return the height of the pictures, for the log."""
+        return {"height": self.size()[0]}
 
-    def save(self) -> None:
+    def validate(self) -> dict[str, float]:
+        """Measure the average on the examples that are held out; see `measure`."""
+        found = {name: measure(self.average, examples) for name, examples in self.held.items()}
+        return {f"val_{name}_{key}": value for name, values in found.items() for key, value in values.items()}
+
+    def save_settings(self) -> None:
+        """Write the settings: `out / "settings.json"`."""
+        write_text(self.out / "settings.json", json.dumps(asdict(self.settings), indent=2) + "\n")
+
+    def save(self, *, replace: bool = True) -> None:
         """Write a checkpoint, and the folded average in half precision as it is shipped."""
-        state = {
+        super().save(replace=replace)
+        self.finish()
+
+    def finish(self) -> None:
+        """Write the average as it is shipped; see `export`."""
+        export(self.average, self.out)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+        return {
             "config": self.network.config.to_dict(),
+            "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict()["state"],
             "drawn": self.pools.drawn,
         }
-        self.checkpoints.save(self.step, state)
-        export(self.average, self.folder)
 
-    def resume(self) -> None:
-        """Go on from the newest checkpoint in the folder.
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state` returned.
 
         Raises:
-            CheckpointNotFoundError: If there is none.
             CheckpointError: If it is of another network or other pools.
         """
-        found = self.checkpoints.latest()
-        if found is None:
-            raise CheckpointNotFoundError(
-                f"expected a checkpoint in {self.folder}, got none; leave out --resume", argument="out"
-            )
-        step, state = found
         if state["config"] != self.network.config.to_dict() or len(state["drawn"]) != len(self.pools.drawn):
             raise CheckpointError(
-                f"expected a checkpoint of this network and these pools in {self.folder}", argument="out"
+                f"expected a checkpoint of this network and these pools in {self.out}", argument="out"
             )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         self.pools.drawn = list(state["drawn"])
-        self.step = step
+        self.step = int(state["step"])
+        self.pictures = self.step * self.settings.batch
 
 
 def export(network: BodyNetwork, folder: Path) -> None:
@@ -334,37 +355,6 @@ def measure(network: BodyNetwork, examples: Sequence[Example]) -> dict[str, floa
             labels = np.asarray(example.labels)[y.clip(0, image.height - 1)][:, x.clip(0, image.width - 1)]
             counts += confusion(logits[0].argmax(0).numpy().astype(np.uint8), np.where(inside, labels, IGNORED))
     return {"pck@0.1": pck(torch.stack(found), torch.stack(truth), 0.1), "miou": float(np.nanmean(class_iou(counts)))}
-
-
-def train(trainer: BodyTrainer, held: Mapping[str, Sequence[Example]], *, every: int = 100) -> None:
-    """Train until the steps are done.
-
-    Args:
-        trainer: What is trained.
-        held: Name -> examples that are measured, not trained on.
-        every: Steps between checkpoints; at every second the average is measured.
-    """
-    sums: dict[str, float] = {}
-    count, clock = 0, time.monotonic()
-    settings = trainer.settings
-    while trainer.step < settings.steps:
-        size = trainer.size()
-        for name, value in trainer.train_step(trainer.pools.draw(trainer.step, settings.batch, size)).items():
-            sums[name] = sums.get(name, 0.0) + value
-        count += 1
-        done = trainer.step == settings.steps
-        if trainer.step % every and not done:
-            continue
-        pace = (time.monotonic() - clock) / count
-        row = f"step {trainer.step} of {settings.steps}, {pace:.2f} s each, size {size}:"
-        row += "".join(f" {name} {value / count:.3f}" for name, value in sums.items())
-        trainer.save()
-        if trainer.step % (2 * every) == 0 or done:
-            for name, examples in held.items():
-                measured = measure(trainer.average, examples)
-                row += f" | {name}" + "".join(f" {key} {value:.3f}" for key, value in measured.items())
-        log.info(row)
-        sums, count, clock = {}, 0, time.monotonic()
 
 
 def _initialise(network: BodyNetwork, generator: torch.Generator) -> None:
