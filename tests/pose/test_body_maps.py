@@ -76,10 +76,10 @@ def test_coordinates_follow_the_cloth_of_rendered_figures() -> None:
     found, blind = [], []
     for seed in range(3_200_000, 3_200_024):
         figure = sample_figure(seed)
-        skeleton = build_skeleton(figure)
-        camera = frame_figure(figure, skeleton, *SIZE)
+        mannequin = body.stand(figure)
+        camera = frame_figure(figure, mannequin.skeleton, *SIZE)
         canvas = Canvas(*SIZE, camera.scale, camera.offset_x, camera.offset_y)
-        for cone in build_cones(figure, skeleton, body.torso_of(figure, skeleton)):
+        for cone in build_cones(mannequin):
             canvas.draw(cone)
         worn = np.isin(np.asarray(canvas.label), [Label.TOP, Label.DRESS])
         worn &= np.asarray(canvas.part) == body.PART_TORSO

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from styletryon.data.paperdoll.canvas import F32, Cone, Cover, Folds, Frame, Points, Profile, Relief
+from styletryon.data.paperdoll.canvas import F32, Cone, Cover, Folds, Frame, Points, Profile, Relief, Surface
 from styletryon.data.paperdoll.factors import Body, Figure, Hair
-from styletryon.data.paperdoll.skeleton import Array, Limb, Skeleton, face_points
+from styletryon.data.paperdoll.skeleton import Array, Limb, Skeleton, build_skeleton, face_points
 from styletryon.labels import Label
 
-SKIN_GROUP, HAIR_GROUP = 1, 2
+SKIN, FACE, HAIR = Surface(Label.SKIN, 1), Surface(Label.FACE, 1), Surface(Label.HAIR, 2)
 PART_TORSO, PART_ARM, PART_LEG, PART_HEAD, PART_DETAIL = 0, 1, 2, 3, 4
 
 TORSO_TOP, TORSO_END = -0.24, 1.26
@@ -71,6 +72,26 @@ class Torso:
             return y * bump, side * x / np.sqrt(x * x + np.float32(0.0006)) * bump
 
         return slopes
+
+
+class Mannequin(NamedTuple):
+    """A figure that stands in its pose, for clothes and hair to be put on.
+
+    Attributes:
+        figure: The figure.
+        skeleton: Its bones.
+        torso: The outline of its bare torso.
+    """
+
+    figure: Figure
+    skeleton: Skeleton
+    torso: Torso
+
+
+def stand(figure: Figure) -> Mannequin:
+    """Pose a figure."""
+    skeleton = build_skeleton(figure)
+    return Mannequin(figure, skeleton, torso_of(figure, skeleton))
 
 
 def torso_of(figure: Figure, skeleton: Skeleton) -> Torso:
@@ -136,7 +157,7 @@ def torso_of(figure: Figure, skeleton: Skeleton) -> Torso:
 
 
 def torso_cone(
-    torso: Torso, ease: tuple[float, ...], until: float, label: int, group: int, hangs: bool = False
+    torso: Torso, ease: tuple[float, ...], until: float, surface: Surface, hangs: bool = False
 ) -> Cone:
     """A cone about the torso, larger than the body by ``ease`` metres at each of its places, down to ``until``.
 
@@ -167,15 +188,14 @@ def torso_cone(
         caps=(False, False),
         shear=torso.shear,
         frame=torso.frame,
-        label=label,
-        group=group,
+        surface=surface,
         part=PART_TORSO,
     )
 
 
 def bare_torso(torso: Torso, until: float) -> list[Cone]:
     """The skin of neck base, chest and belly."""
-    cone = torso_cone(torso, (0.0,) * len(torso.places), until, Label.SKIN, SKIN_GROUP)
+    cone = torso_cone(torso, (0.0,) * len(torso.places), until, SKIN)
     return [replace(cone, relief=torso.relief(1.0), blend=0.02)]
 
 
@@ -202,7 +222,7 @@ def bare_arm(body: Body, limb: Limb, covered: float, facing: Array, start: Array
 
 
 def _bare(start: Array, stop: Array, width: Profile, blend: float, part: int = PART_ARM) -> Cone:
-    return Cone(start=start, stop=stop, width=width, blend=blend, label=Label.SKIN, group=SKIN_GROUP, part=part)
+    return Cone(start=start, stop=stop, width=width, blend=blend, surface=SKIN, part=part)
 
 
 def hand(body: Body, limb: Limb, facing: Array) -> list[Cone]:
@@ -218,7 +238,7 @@ def hand(body: Body, limb: Limb, facing: Array) -> list[Cone]:
     palm = Profile((0.0, 0.3, 0.7, 1.0), (0.024 * size, 0.5 * (half + 0.028 * size), half, half * 0.93))
     thick = Profile((0.0, 0.5, 1.0), (0.021 * size, 0.018 * size, 0.013 * size))
     cones = [
-        Cone(start=limb.end, stop=palm_end, width=palm, depth=thick, label=Label.SKIN, group=SKIN_GROUP, part=PART_ARM)
+        Cone(start=limb.end, stop=palm_end, width=palm, depth=thick, surface=SKIN, part=PART_ARM)
     ]
     taper = Profile((0.0, 1.0), (0.0098 * size, 0.0080 * size))
     for place, reach in ((-1.5, 0.066), (-0.5, 0.078), (0.5, 0.075), (1.5, 0.058)):
@@ -240,7 +260,7 @@ def _from(start: float) -> Cover:
     return cover
 
 
-def leg_cones(body: Body, limb: Limb, covered: float, label: int, group: int, extra: float = 0.0) -> list[Cone]:
+def leg_cones(body: Body, limb: Limb, covered: float, surface: Surface, extra: float = 0.0) -> list[Cone]:
     """A leg, its first ``covered`` (0 to 2: hip, knee, ankle) left out because it is under cloth."""
     cones = []
     for number, (start, stop, radii, scale) in enumerate(
@@ -261,8 +281,7 @@ def leg_cones(body: Body, limb: Limb, covered: float, label: int, group: int, ex
                     width=width,
                     cover=cover,
                     blend=0.02,
-                    label=label,
-                    group=group,
+                    surface=surface,
                     part=PART_LEG,
                 )
             )
@@ -303,15 +322,15 @@ def skull(figure: Figure, skeleton: Skeleton, grow: float = 0.0, low: float = 1.
         yaw=_head_yaw(skeleton),
         caps=(False, False),
         frame=head_frame(figure, skeleton),
-        label=Label.FACE,
-        group=SKIN_GROUP,
+        surface=FACE,
         part=PART_HEAD,
         blend=0.006,
     )
 
 
-def neck(figure: Figure, skeleton: Skeleton, torso: Torso) -> Cone:
+def neck(mannequin: Mannequin) -> Cone:
     """The neck."""
+    figure, skeleton, torso = mannequin
     size = figure.look.body.head
     radius = (0.046 + 0.008 * (figure.look.body.limbs - 0.9) / 0.15) * (0.5 + 0.5 * figure.look.body.weight)
     top = skeleton.head_centre + skeleton.head @ np.array([0.0, 0.22, -0.10]) * size
@@ -336,8 +355,7 @@ def head(figure: Figure, skeleton: Skeleton) -> list[Cone]:
             stop=stop,
             width=width,
             frame=frame,
-            label=Label.FACE,
-            group=SKIN_GROUP,
+            surface=FACE,
             part=PART_HEAD,
             blend=blend * size,
         )
@@ -407,8 +425,9 @@ def wears_hat(figure: Figure) -> bool:
     return accessory is not None and accessory.kind in ("cap", "beanie")
 
 
-def hair(figure: Figure, skeleton: Skeleton, torso: Torso) -> list[Cone]:
+def hair(mannequin: Mannequin) -> list[Cone]:
     """Hair on the head and falling from it."""
+    figure, skeleton, _ = mannequin
     style = figure.look.hair
     if style.style == "bald":
         return []
@@ -420,17 +439,17 @@ def hair(figure: Figure, skeleton: Skeleton, torso: Torso) -> list[Cone]:
     thick = min(thick, 0.05) if wears_hat(figure) else thick
     cap = replace(
         skull(figure, skeleton, thick, 0.22),
-        label=Label.HAIR,
-        group=HAIR_GROUP,
+        surface=HAIR,
         cover=_hair_cover(style, size),
         hem=0.012,
         folds=None,
         blend=0.01,
     )
-    return [cap, *_falling_hair(figure, skeleton, torso, frame)]
+    return [cap, *_falling_hair(mannequin, frame)]
 
 
-def _falling_hair(figure: Figure, skeleton: Skeleton, torso: Torso, frame: Frame) -> list[Cone]:
+def _falling_hair(mannequin: Mannequin, frame: Frame) -> list[Cone]:
+    figure, skeleton, torso = mannequin
     style, size = figure.look.hair, figure.look.body.head
 
     def place(x: float, y: float, z: float) -> Array:
@@ -451,8 +470,7 @@ def _falling_hair(figure: Figure, skeleton: Skeleton, torso: Torso, frame: Frame
             sideways=Profile(steps, bends) if wave else None,
             yaw=_head_yaw(skeleton),
             frame=frame,
-            label=Label.HAIR,
-            group=HAIR_GROUP,
+            surface=HAIR,
             part=PART_DETAIL,
             blend=0.02,
         )
@@ -536,8 +554,7 @@ def _halo(figure: Figure, skeleton: Skeleton, frame: Frame) -> Cone:
         width=Profile((0.0, 1.0), (radius, radius * 0.96)),
         depth=Profile((0.0, 1.0), (radius * 0.45, radius * 0.45)),
         frame=frame,
-        label=Label.HAIR,
-        group=HAIR_GROUP,
+        surface=HAIR,
         part=PART_DETAIL,
         blend=0.02,
         cover=ragged,

@@ -117,6 +117,18 @@ class Profile:
         return Profile(self.places, tuple(value * factor + extra for value in self.values))
 
 
+class Surface(NamedTuple):
+    """A kind of surface of the figure.
+
+    Attributes:
+        label: Class written to the label buffer.
+        group: Surfaces of one group are joined smoothly.
+    """
+
+    label: int
+    group: int
+
+
 @dataclass
 class Cone:
     """One generalised cone.
@@ -126,8 +138,7 @@ class Cone:
         stop: Where it ends.
         width: Half width across, along the axis.
         depth: Half depth to the front (None: round).
-        label: Class written to the label buffer.
-        group: Surfaces of one group are joined smoothly.
+        surface: Its label and its group.
         part: Number of the body part that the texture belongs to.
         forward: Shift of the axis towards the body's front.
         sideways: Shift of the axis across.
@@ -147,8 +158,7 @@ class Cone:
     start: NDArray[np.float64]
     stop: NDArray[np.float64]
     width: Profile
-    label: int
-    group: int
+    surface: Surface
     part: int = 0
     depth: Profile | None = None
     forward: Profile | None = None
@@ -472,7 +482,7 @@ class Canvas:
     def _in_sight(self, cone: Cone, spots: _Spots) -> _Spots:
         """Those spots that nothing hides; a surface of the cone's own group may lie a little in front."""
         old = self.z[spots.at]
-        same = self.group[spots.at] == cone.group
+        same = self.group[spots.at] == cone.surface.group
         return spots.take(np.flatnonzero(spots.z > np.where(same, old - np.float32(cone.blend), old)))
 
     def _texture(self, cone: Cone, axis: _Axis, sections: _Sections, spots: _Spots) -> _Texture:
@@ -483,7 +493,7 @@ class Canvas:
     def _melt_in(self, cone: Cone, spots: _Spots, nx: F32, ny: F32, nz: F32) -> F32:
         """Writes depth and normal, mixed with what is there of the cone's group; returns the cone's share, (n,)."""
         at, z, blend = spots.at, spots.z, np.float32(cone.blend)
-        old, same = self.z[at], self.group[at] == cone.group
+        old, same = self.z[at], self.group[at] == cone.surface.group
         share: F32 = np.clip(0.5 + (0.5 / blend) * (z - old), 0.0, 1.0)
         share[~same] = 1.0
         rest = 1.0 - share
@@ -500,5 +510,5 @@ class Canvas:
             at, u, v = at[mine], u[mine], v[mine]
             hem = hem[mine] if hem is not None else None
         self.u[at], self.v[at] = u, v
-        self.label[at], self.group[at], self.part[at] = cone.label, cone.group, cone.part
+        self.label[at], self.group[at], self.part[at] = cone.surface.label, cone.surface.group, cone.part
         self.hem[at] = 1.0 if hem is None else hem

@@ -18,6 +18,7 @@ from styletryon.data.paperdoll.body import (
     THIGH_RADII,
     TORSO_PLACES,
     UPPER_RADII,
+    Mannequin,
     Torso,
     head_frame,
     leg_cones,
@@ -25,12 +26,14 @@ from styletryon.data.paperdoll.body import (
     skull,
     torso_cone,
 )
-from styletryon.data.paperdoll.canvas import F32, Cone, Cover, Folds, Points, Profile, Relief
+from styletryon.data.paperdoll.canvas import F32, Cone, Cover, Folds, Points, Profile, Relief, Surface
 from styletryon.data.paperdoll.factors import Body, Bottom, Dress, Figure, Outerwear, SkirtCut, Top
 from styletryon.data.paperdoll.skeleton import Array, Limb, Skeleton
 from styletryon.labels import Label
 
-TOP_GROUP, OUTER_GROUP, BOTTOM_GROUP, DRESS_GROUP, LEGWEAR_GROUP, SHOE_GROUP, ACCESSORY_GROUP = 3, 4, 5, 6, 7, 8, 9
+TOP, OUTERWEAR, BOTTOM = Surface(Label.TOP, 3), Surface(Label.OUTERWEAR, 4), Surface(Label.BOTTOM, 5)
+DRESS, LEGWEAR = Surface(Label.DRESS, 6), Surface(Label.LEGWEAR, 7)
+SHOES, ACCESSORY = Surface(Label.SHOES, 8), Surface(Label.ACCESSORY, 9)
 SLEEVES = {"none": 0.0, "cap": 0.30, "short": 0.62, "elbow": 1.0, "three-quarter": 1.55, "long": 1.97}
 NECK_RX = {"crew": 0.078, "scoop": 0.094, "boat": 0.130}
 NECK_BOTTOM = {"crew": -0.020, "scoop": 0.085, "boat": -0.030, "v": 0.125, "collar": 0.035, "turtle": -0.2}
@@ -112,14 +115,13 @@ def bodice(
     sleeveless: bool,
     hem: float,
     ease: tuple[float, ...],
-    label: int,
-    group: int,
+    surface: Surface,
     offset: float,
     folds: float,
 ) -> Cone:  # fmt: skip
     """The part of a top or dress on the torso."""
     unit, shoulder = torso.length, torso.half_width[4]
-    cone = torso_cone(torso, ease, hem + 0.03, label, group, hangs=True)
+    cone = torso_cone(torso, ease, hem + 0.03, surface, hangs=True)
 
     def cover(points: Points) -> F32:
         x, y = points.v * np.float32(unit), points.u * np.float32(unit)
@@ -150,8 +152,9 @@ def _cut(stop: float) -> Cover:
     return cover
 
 
-def sleeve(body: Body, limb: Limb, sleeves: Sleeves, torso: Torso, label: int, group: int, side: float) -> list[Cone]:
+def sleeve(mannequin: Mannequin, limb: Limb, sleeves: Sleeves, surface: Surface, side: float) -> list[Cone]:
     """One sleeve."""
+    body, torso = mannequin.figure.look.body, mannequin.torso
     fit, layer, unit = sleeves.fit, sleeves.layer, torso.length
     cones = []
     share = min(sleeves.length, 1.0)
@@ -169,8 +172,7 @@ def sleeve(body: Body, limb: Limb, sleeves: Sleeves, torso: Torso, label: int, g
         start=shoulder_joint(limb, torso, side),
         stop=limb.middle,
         width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), upper),
-        label=label,
-        group=group,
+        surface=surface,
         part=PART_ARM,
         unit=unit,
         texture=anchor,
@@ -213,28 +215,16 @@ def sleeve(body: Body, limb: Limb, sleeves: Sleeves, torso: Torso, label: int, g
     return cones
 
 
-def _both_sleeves(
-    figure: Figure, skeleton: Skeleton, torso: Torso, sleeves: Sleeves, label: int, group: int
-) -> list[Cone]:
-    body = figure.look.body
-    return [
-        cone
-        for limb, side in ((skeleton.left_arm, 1.0), (skeleton.right_arm, -1.0))
-        for cone in sleeve(body, limb, sleeves, torso, label, group, side)
-    ]
+def _both_sleeves(mannequin: Mannequin, sleeves: Sleeves, surface: Surface) -> list[Cone]:
+    limbs = ((mannequin.skeleton.left_arm, 1.0), (mannequin.skeleton.right_arm, -1.0))
+    return [cone for limb, side in limbs for cone in sleeve(mannequin, limb, sleeves, surface, side)]
 
 
 def _neck_band(
-    torso: Torso,
-    skeleton: Skeleton,
-    radius: float,
-    low: float,
-    high: float,
-    label: int,
-    group: int,
-    cover: Cover | None,
+    mannequin: Mannequin, radius: float, low: float, high: float, surface: Surface, cover: Cover | None
 ) -> Cone:
     """A band round the neck between two heights in metres above the shoulders."""
+    _, skeleton, torso = mannequin
     base = torso.start - torso.down * low + torso.frame.front * -0.010
     way = skeleton.head_centre - base
     top = base + way / np.linalg.norm(way) * (high - low) + torso.frame.front * 0.004
@@ -242,8 +232,7 @@ def _neck_band(
         start=base,
         stop=top,
         width=Profile((0.0, 1.0), (radius * 1.15, radius)),
-        label=label,
-        group=group,
+        surface=surface,
         part=PART_DETAIL,
         caps=(False, False),
         cover=cover,
@@ -280,32 +269,25 @@ def outer_ease(figure: Figure, torso: Torso, outer: Outerwear, top: Top) -> tupl
     )
 
 
-def top_cones(figure: Figure, skeleton: Skeleton, torso: Torso, top: Top, sleeves: bool) -> list[Cone]:
+def top_cones(mannequin: Mannequin, top: Top, sleeves: bool) -> list[Cone]:
     """A top, with its sleeves unless a layer hides them."""
+    figure, _, torso = mannequin
     length = SLEEVES[top.sleeve]
     ease = top_ease(figure, torso, top)
     cones = [
         bodice(
-            torso,
-            top.neckline,
-            length == 0.0,
-            top.length,
-            ease,
-            Label.TOP,
-            TOP_GROUP,
-            top.fold_offset,
-            0.5 + 0.6 * top.folds,
+            torso, top.neckline, length == 0.0, top.length, ease, TOP, top.fold_offset, 0.5 + 0.6 * top.folds
         )
     ]
     if sleeves and length > 0.0:
         cut = Sleeves(length, top.fit, 0.0, 0.5 + 0.6 * top.folds, top.fold_offset)
-        cones += _both_sleeves(figure, skeleton, torso, cut, Label.TOP, TOP_GROUP)
+        cones += _both_sleeves(mannequin, cut, TOP)
     radius = neck_radius(figure.look.body)
     if top.neckline == "turtle":
-        cones.append(_neck_band(torso, skeleton, radius + 0.011, 0.035, 0.135, Label.TOP, TOP_GROUP, None))
+        cones.append(_neck_band(mannequin, radius + 0.011, 0.035, 0.135, TOP, None))
     elif top.neckline == "collar":
         cones.append(
-            _neck_band(torso, skeleton, radius + 0.009, 0.050, 0.108, Label.TOP, TOP_GROUP, _collar_cover(torso.length))
+            _neck_band(mannequin, radius + 0.009, 0.050, 0.108, TOP, _collar_cover(torso.length))
         )
     return cones
 
@@ -321,12 +303,13 @@ def outer_gap(outer: Outerwear, y: F32, unit: float) -> F32:
     return np.asarray(np.float32(0.060) + (gap - np.float32(0.055)) * np.clip((y + np.float32(0.1)) * 5, 0.0, 1.0))
 
 
-def outer_cones(figure: Figure, skeleton: Skeleton, torso: Torso, outer: Outerwear, top: Top) -> list[Cone]:
+def outer_cones(mannequin: Mannequin, outer: Outerwear, top: Top) -> list[Cone]:
     """An open layer over the top."""
+    figure, _, torso = mannequin
     unit, layer = torso.length, 0.011
     ease = outer_ease(figure, torso, outer, top)
     hem = max(outer.length, 0.2)
-    cone = torso_cone(torso, ease, hem + 0.03, Label.OUTERWEAR, OUTER_GROUP, hangs=True)
+    cone = torso_cone(torso, ease, hem + 0.03, OUTERWEAR, hangs=True)
     shoulder = torso.half_width[4] + 0.01
     sleeveless = outer.kind == "vest"
 
@@ -351,7 +334,7 @@ def outer_cones(figure: Figure, skeleton: Skeleton, torso: Torso, outer: Outerwe
     if not sleeveless:
         length = 1.97 if outer.kind != "cardigan" or outer.fit < 0.6 else 1.7
         cut = Sleeves(length, outer.fit, layer, 0.5 + 0.6 * outer.folds, outer.fold_offset)
-        cones += _both_sleeves(figure, skeleton, torso, cut, Label.OUTERWEAR, OUTER_GROUP)
+        cones += _both_sleeves(mannequin, cut, OUTERWEAR)
     if outer.kind in ("blazer", "jacket"):
         radius = neck_radius(figure.look.body) + 0.019
 
@@ -361,7 +344,7 @@ def outer_cones(figure: Figure, skeleton: Skeleton, torso: Torso, outer: Outerwe
                 np.float32
             )
 
-        cones.append(_neck_band(torso, skeleton, radius, 0.055, 0.105, Label.OUTERWEAR, OUTER_GROUP, back_only))
+        cones.append(_neck_band(mannequin, radius, 0.055, 0.105, OUTERWEAR, back_only))
     return cones
 
 
@@ -369,11 +352,12 @@ def _legs(skeleton: Skeleton) -> tuple[tuple[Limb, float], tuple[Limb, float]]:
     return (skeleton.left_leg, 1.0), (skeleton.right_leg, -1.0)
 
 
-def trouser_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bottom) -> list[Cone]:
+def trouser_cones(mannequin: Mannequin, bottom: Bottom) -> list[Cone]:
     """Trousers, jeans or shorts."""
+    figure, skeleton, torso = mannequin
     body, unit = figure.look.body, torso.length
     hip_ease = tuple(0.006 + 0.010 * bottom.fit * float(np.clip((p - 0.8) / 0.3, 0.0, 1.0)) for p in TORSO_PLACES)
-    seat = torso_cone(torso, hip_ease, 1.26, Label.BOTTOM, BOTTOM_GROUP)
+    seat = torso_cone(torso, hip_ease, 1.26, BOTTOM)
 
     def cover(points: Points) -> F32:
         return ((points.u - np.float32(bottom.rise)) * np.float32(unit)).astype(np.float32)
@@ -400,8 +384,7 @@ def trouser_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bott
             start=limb.root,
             stop=limb.middle,
             width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), thigh),
-            label=Label.BOTTOM,
-            group=BOTTOM_GROUP,
+            surface=BOTTOM,
             part=PART_LEG,
             unit=unit,
             texture=anchor,
@@ -459,18 +442,11 @@ def _pleats(cut: SkirtCut, waist: float, depth: float) -> Relief:
 
 
 def skirt_cone(
-    skeleton: Skeleton,
-    torso: Torso,
-    cut: SkirtCut,
-    start: float,
-    length: float,
-    ease: float,
-    body: Body,
-    label: int,
-    group: int,
-    phase: float,
-) -> Cone:  # fmt: skip
+    mannequin: Mannequin, cut: SkirtCut, start: float, length: float, ease: float, surface: Surface, phase: float
+) -> Cone:
     """A skirt from ``start`` on the torso to ``length`` along the thighs (1: the knee)."""
+    figure, skeleton, torso = mannequin
+    body = figure.look.body
 
     def along(limb: Limb) -> Array:
         if length <= 1.0:
@@ -521,8 +497,7 @@ def skirt_cone(
         caps=(False, False),
         shear=(torso.shear[1], torso.shear[1] * 0.5),
         frame=torso.frame,
-        label=label,
-        group=group,
+        surface=surface,
         part=PART_TORSO,
         blend=0.012,
         cover=cover,
@@ -532,25 +507,11 @@ def skirt_cone(
     )
 
 
-def bottom_cones(figure: Figure, skeleton: Skeleton, torso: Torso, bottom: Bottom) -> list[Cone]:
+def bottom_cones(mannequin: Mannequin, bottom: Bottom) -> list[Cone]:
     """Whatever is worn from the waist down."""
     if bottom.kind != "skirt":
-        return trouser_cones(figure, skeleton, torso, bottom)
-    body = figure.look.body
-    return [
-        skirt_cone(
-            skeleton,
-            torso,
-            bottom.skirt,
-            bottom.rise,
-            bottom.length,
-            0.0,
-            body,
-            Label.BOTTOM,
-            BOTTOM_GROUP,
-            bottom.fold_offset,
-        )
-    ]
+        return trouser_cones(mannequin, bottom)
+    return [skirt_cone(mannequin, bottom.skirt, bottom.rise, bottom.length, 0.0, BOTTOM, bottom.fold_offset)]
 
 
 def dress_ease(torso: Torso, dress: Dress) -> tuple[float, ...]:
@@ -558,38 +519,19 @@ def dress_ease(torso: Torso, dress: Dress) -> tuple[float, ...]:
     return _ease(dress.fit, torso, 0.002)
 
 
-def dress_cones(figure: Figure, skeleton: Skeleton, torso: Torso, dress: Dress) -> list[Cone]:
+def dress_cones(mannequin: Mannequin, dress: Dress) -> list[Cone]:
     """A dress: bodice, sleeves and skirt of one cloth."""
-    body, length = figure.look.body, SLEEVES[dress.sleeve]
-    ease = dress_ease(torso, dress)
+    length, folds = SLEEVES[dress.sleeve], 0.4 + 0.5 * dress.folds
+    ease = dress_ease(mannequin.torso, dress)
     upper = bodice(
-        torso,
-        dress.neckline,
-        length == 0.0,
-        dress.waist + 0.05,
-        ease,
-        Label.DRESS,
-        DRESS_GROUP,
-        dress.fold_offset,
-        0.4 + 0.5 * dress.folds,
+        mannequin.torso, dress.neckline, length == 0.0, dress.waist + 0.05, ease, DRESS, dress.fold_offset, folds
     )
     loose = float(np.interp(dress.waist, TORSO_PLACES, ease)) - 0.006
-    skirt = skirt_cone(
-        skeleton,
-        torso,
-        dress.skirt,
-        dress.waist,
-        dress.length,
-        loose,
-        body,
-        Label.DRESS,
-        DRESS_GROUP,
-        dress.fold_offset,
-    )
+    skirt = skirt_cone(mannequin, dress.skirt, dress.waist, dress.length, loose, DRESS, dress.fold_offset)
     cones = [upper, replace(skirt, blend=0.02)]
     if length > 0.0:
         cut = Sleeves(length, dress.fit, 0.0, 0.5 + 0.6 * dress.folds, dress.fold_offset)
-        cones += _both_sleeves(figure, skeleton, torso, cut, Label.DRESS, DRESS_GROUP)
+        cones += _both_sleeves(mannequin, cut, DRESS)
     return cones
 
 
@@ -599,7 +541,7 @@ def legwear_cones(figure: Figure, skeleton: Skeleton, covered: float) -> list[Co
     return [
         cone
         for limb, _ in _legs(skeleton)
-        for cone in leg_cones(body, limb, covered, Label.LEGWEAR, LEGWEAR_GROUP, 0.001)
+        for cone in leg_cones(body, limb, covered, LEGWEAR, 0.001)
     ]
 
 
@@ -614,8 +556,7 @@ def shoe_cones(skeleton: Skeleton) -> list[Cone]:
                 start=heel,
                 stop=limb.tip,
                 width=width,
-                label=Label.SHOES,
-                group=SHOE_GROUP,
+                surface=SHOES,
                 part=PART_DETAIL,
                 blend=0.01,
             )
@@ -623,14 +564,15 @@ def shoe_cones(skeleton: Skeleton) -> list[Cone]:
     return cones
 
 
-def accessory_cones(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, ...]) -> list[Cone]:
+def accessory_cones(mannequin: Mannequin, front: tuple[float, ...]) -> list[Cone]:
     """Hats, scarves, bags and belts. ``front`` is the outermost layer's ease at each place of the torso."""
+    figure = mannequin.figure
     accessory = figure.outfit.accessory
     if accessory is None:
         return []
-    makers: dict[str, Callable[[Figure, Skeleton, Torso, tuple[float, ...]], list[Cone]]]
+    makers: dict[str, Callable[[Mannequin, tuple[float, ...]], list[Cone]]]
     makers = {"cap": _hat, "beanie": _hat, "scarf": _scarf, "bag": _bag, "belt": _belt}
-    return makers[accessory.kind](figure, skeleton, torso, front)
+    return makers[accessory.kind](mannequin, front)
 
 
 def _band_profile(torso: Torso, low: float, high: float, ease: float) -> Cone:
@@ -647,14 +589,14 @@ def _band_profile(torso: Torso, low: float, high: float, ease: float) -> Cone:
         caps=(False, False),
         shear=(torso.shear[1], torso.shear[1]),
         frame=torso.frame,
-        label=Label.ACCESSORY,
-        group=ACCESSORY_GROUP,
+        surface=ACCESSORY,
         part=PART_DETAIL,
         blend=0.004,
     )
 
 
-def _belt(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, ...]) -> list[Cone]:
+def _belt(mannequin: Mannequin, front: tuple[float, ...]) -> list[Cone]:
+    figure, _, torso = mannequin
     outfit = figure.outfit
     if outfit.dress is not None:
         at = outfit.dress.waist
@@ -666,15 +608,15 @@ def _belt(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, 
     return [replace(_band_profile(torso, at - 0.032, at + 0.032, ease), hem=0.006)]
 
 
-def _scarf(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, ...]) -> list[Cone]:
+def _scarf(mannequin: Mannequin, front: tuple[float, ...]) -> list[Cone]:
+    figure, _, torso = mannequin
     radius = neck_radius(figure.look.body)
     base = torso.start - torso.down * 0.035 + torso.frame.front * 0.004
     ring = Cone(
         start=base,
         stop=base - torso.down * 0.075,
         width=Profile((0.0, 0.5, 1.0), (radius + 0.040, radius + 0.046, radius + 0.022)),
-        label=Label.ACCESSORY,
-        group=ACCESSORY_GROUP,
+        surface=ACCESSORY,
         part=PART_DETAIL,
         unit=torso.length,
         blend=0.012,
@@ -704,7 +646,8 @@ def _scarf(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float,
     return [ring, tail]
 
 
-def _bag(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, ...]) -> list[Cone]:
+def _bag(mannequin: Mannequin, front: tuple[float, ...]) -> list[Cone]:
+    figure, _, torso = mannequin
     accessory = figure.outfit.accessory
     variant = accessory.variant if accessory is not None else 0.0
     side = 1.0 if variant > 0.5 else -1.0
@@ -722,7 +665,7 @@ def _bag(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
 
     ease = tuple(value + 0.008 for value in front)
     band = replace(
-        torso_cone(torso, ease, 1.1, Label.ACCESSORY, ACCESSORY_GROUP),
+        torso_cone(torso, ease, 1.1, ACCESSORY),
         cover=strap,
         hem=0.004,
         part=PART_DETAIL,
@@ -736,8 +679,7 @@ def _bag(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
         depth=Profile((0.0, 1.0), (0.040, 0.046)),
         yaw=torso.yaw,
         caps=(False, False),
-        label=Label.ACCESSORY,
-        group=ACCESSORY_GROUP,
+        surface=ACCESSORY,
         part=PART_DETAIL,
         unit=unit,
         blend=0.004,
@@ -755,7 +697,8 @@ def _box(height: float) -> Cover:
     return cover
 
 
-def _hat(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, ...]) -> list[Cone]:
+def _hat(mannequin: Mannequin, front: tuple[float, ...]) -> list[Cone]:
+    figure, skeleton, _ = mannequin
     size, frame = figure.look.body.head, head_frame(figure, skeleton)
     accessory = figure.outfit.accessory
     beanie = accessory is not None and accessory.kind == "beanie"
@@ -768,8 +711,7 @@ def _hat(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
 
     dome = replace(
         skull(figure, skeleton, 0.088),
-        label=Label.ACCESSORY,
-        group=ACCESSORY_GROUP,
+        surface=ACCESSORY,
         part=PART_DETAIL,
         cover=crown,
         hem=0.016,
@@ -788,8 +730,7 @@ def _hat(figure: Figure, skeleton: Skeleton, torso: Torso, front: tuple[float, .
         depth=Profile((0.0, 1.0), (0.03 * size, 0.02 * size)),
         caps=(True, True),
         frame=frame,
-        label=Label.ACCESSORY,
-        group=ACCESSORY_GROUP,
+        surface=ACCESSORY,
         part=PART_DETAIL,
         blend=0.003,
         cover=lambda p: (np.float32(0.085) - np.abs(p.u - np.float32(line + 0.05)) + np.float32(0.0) * p.t).astype(

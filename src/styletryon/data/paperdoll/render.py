@@ -13,9 +13,9 @@ from styletryon.data.paperdoll import body, garments
 from styletryon.data.paperdoll.canvas import Canvas, Cone
 from styletryon.data.paperdoll.factors import Figure
 from styletryon.data.paperdoll.shading import LABEL_COUNT, shade
-from styletryon.data.paperdoll.skeleton import Camera, Skeleton, build_skeleton, frame_figure, joint_points
+from styletryon.data.paperdoll.skeleton import Camera, Skeleton, frame_figure, joint_points
 from styletryon.errors import RegionError, ShapeError
-from styletryon.labels import Label, region_name
+from styletryon.labels import region_name
 
 HIDDEN_SCORE = 0.5
 _TOLERANCE = (0.03, 0.03, 0.03, 0.05, 0.05, 0.12, 0.12, 0.085, 0.085, 0.065, 0.065, 0.19, 0.19, 0.12, 0.12, 0.09, 0.09)
@@ -106,23 +106,24 @@ def _arm_cover(figure: Figure) -> float:
     return garments.SLEEVES[outfit.top.sleeve]
 
 
-def build_cones(figure: Figure, skeleton: Skeleton, torso: body.Torso) -> list[Cone]:
+def build_cones(mannequin: body.Mannequin) -> list[Cone]:
     """Every surface of a figure, the outer ones first, so that what they hide is found out early."""
+    figure, skeleton, torso = mannequin
     outfit, look, stance = figure.outfit, figure.look, figure.stance
     if outfit.dress is not None:
-        clothes = garments.dress_cones(figure, skeleton, torso, outfit.dress)
+        clothes = garments.dress_cones(mannequin, outfit.dress)
         front = garments.dress_ease(torso, outfit.dress)
     else:
         clothes = []
         front = garments.top_ease(figure, torso, outfit.top)
         if outfit.outerwear is not None:
-            clothes += garments.outer_cones(figure, skeleton, torso, outfit.outerwear, outfit.top)
+            clothes += garments.outer_cones(mannequin, outfit.outerwear, outfit.top)
             front = garments.outer_ease(figure, torso, outfit.outerwear, outfit.top)
         layered = outfit.outerwear is not None and outfit.outerwear.kind != "vest"
-        clothes += garments.top_cones(figure, skeleton, torso, outfit.top, not layered)
-        clothes += garments.bottom_cones(figure, skeleton, torso, outfit.bottom)
-    accessories = garments.accessory_cones(figure, skeleton, torso, front)
-    bare = [*body.head(figure, skeleton), body.neck(figure, skeleton, torso)]
+        clothes += garments.top_cones(mannequin, outfit.top, not layered)
+        clothes += garments.bottom_cones(mannequin, outfit.bottom)
+    accessories = garments.accessory_cones(mannequin, front)
+    bare = [*body.head(figure, skeleton), body.neck(mannequin)]
     covered = _arm_cover(figure)
     for limb, side, arm in ((skeleton.left_arm, 1.0, stance.left_arm), (skeleton.right_arm, -1.0, stance.right_arm)):
         thumb = skeleton.chest @ body.thumb_way(limb, side, arm.pose)
@@ -132,10 +133,10 @@ def build_cones(figure: Figure, skeleton: Skeleton, torso: body.Torso) -> list[C
     leg_cover = _leg_cover(figure)
     if leg_cover < 2.0 and outfit.legwear is None:
         for limb in (skeleton.left_leg, skeleton.right_leg):
-            bare += body.leg_cones(look.body, limb, leg_cover, Label.SKIN, body.SKIN_GROUP)
+            bare += body.leg_cones(look.body, limb, leg_cover, body.SKIN)
     elif leg_cover < 2.0:
         clothes += garments.legwear_cones(figure, skeleton, leg_cover)
-    return [*accessories, *clothes, *body.hair(figure, skeleton, torso), *bare, *garments.shoe_cones(skeleton)]
+    return [*accessories, *clothes, *body.hair(mannequin), *bare, *garments.shoe_cones(skeleton)]
 
 
 def _check(size: tuple[int, int], supersample: int) -> tuple[int, int]:
@@ -210,8 +211,8 @@ def render(figure: Figure, size: tuple[int, int] = (128, 96), *, supersample: in
     """
     height, width = _check(size, supersample)
     factor = int(supersample)
-    skeleton = build_skeleton(figure)
-    torso = body.torso_of(figure, skeleton)
+    mannequin = body.stand(figure)
+    skeleton, torso = mannequin.skeleton, mannequin.torso
     camera = frame_figure(figure, skeleton, height, width)
     shift = 0.5 * factor - 0.5
     canvas = Canvas(
@@ -221,7 +222,7 @@ def render(figure: Figure, size: tuple[int, int] = (128, 96), *, supersample: in
         camera.offset_x * factor + shift,
         camera.offset_y * factor + shift,
     )
-    for cone in build_cones(figure, skeleton, torso):
+    for cone in build_cones(mannequin):
         canvas.draw(cone)
     picture = shade(figure, canvas, torso, factor)
     labels = _reduce_labels(canvas.label.reshape(canvas.height, canvas.width), factor)

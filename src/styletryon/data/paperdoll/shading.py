@@ -200,7 +200,7 @@ def _trim(figure: Figure, canvas: Canvas, at: NDArray[np.intp], group: int, colo
     local = np.flatnonzero(on_torso)
     x, y = canvas.v[at[local]] * f32(unit), canvas.u[at[local]] * f32(unit)
     shade = np.ones_like(x)
-    if group == garments.TOP_GROUP and outfit.top.neckline == "collar":
+    if group == garments.TOP.group and outfit.top.neckline == "collar":
         margin = garments.neck_margin("collar", x, y)
         flap = np.maximum(margin - f32(0.040), y - f32(0.046) + np.abs(x) * f32(0.25))
         shade += f32(0.07) * _inside(flap, soft)
@@ -218,7 +218,7 @@ def _trim(figure: Figure, canvas: Canvas, at: NDArray[np.intp], group: int, colo
             button * f32(0.85),
         )
         colour[:, local] = piece
-    elif group == garments.OUTER_GROUP and outfit.outerwear is not None:
+    elif group == garments.OUTERWEAR.group and outfit.outerwear is not None:
         outer = outfit.outerwear
         edge = np.abs(x) - garments.outer_gap(outer, y, unit)
         if outer.kind == "blazer":
@@ -231,7 +231,7 @@ def _trim(figure: Figure, canvas: Canvas, at: NDArray[np.intp], group: int, colo
         else:
             band = 0.022 if outer.kind == "cardigan" else 0.012
             shade -= f32(0.20) * _inside(np.abs(edge - f32(band)) - f32(0.002), soft)
-    elif group == garments.BOTTOM_GROUP and outfit.bottom.kind != "skirt":
+    elif group == garments.BOTTOM.group and outfit.bottom.kind != "skirt":
         top = outfit.bottom.rise * unit
         shade -= f32(0.22) * _inside(np.abs(y - f32(top + 0.036)) - f32(0.0024), soft)
         shade -= f32(0.20) * _inside(
@@ -240,9 +240,9 @@ def _trim(figure: Figure, canvas: Canvas, at: NDArray[np.intp], group: int, colo
         hip = torso.width_at(1.0)
         pocket = np.abs(_ellipse(np.abs(x) - f32(hip + 0.01), y - f32(top + 0.030), 0.085, 0.085)) - f32(0.0026)
         shade -= f32(0.22) * _inside(pocket, soft) * (y > f32(top + 0.036))
-    elif group == garments.BOTTOM_GROUP:
+    elif group == garments.BOTTOM.group:
         shade -= f32(0.18) * _inside(np.abs(y - f32(outfit.bottom.rise * unit + 0.034)) - f32(0.0022), soft)
-    elif group == garments.DRESS_GROUP and outfit.dress is not None:
+    elif group == garments.DRESS.group and outfit.dress is not None:
         shade -= f32(0.12) * _inside(np.abs(y - f32((outfit.dress.waist + 0.015) * unit)) - f32(0.0022), soft)
     colour[:, local] *= shade
 
@@ -259,11 +259,11 @@ def albedo(
     """Albedo (3, n) and gloss (n,) of the foreground pixels ``at``."""
     colour, gloss = np.empty((3, at.size), dtype=f32), np.zeros(at.size, dtype=f32)
     outfit, tone = figure.outfit, np.asarray(figure.look.skin.tone, dtype=f32)
-    cloths = {garments.TOP_GROUP: outfit.top.cloth, garments.BOTTOM_GROUP: outfit.bottom.cloth}
+    cloths = {garments.TOP.group: outfit.top.cloth, garments.BOTTOM.group: outfit.bottom.cloth}
     if outfit.outerwear is not None:
-        cloths[garments.OUTER_GROUP] = outfit.outerwear.cloth
+        cloths[garments.OUTERWEAR.group] = outfit.outerwear.cloth
     if outfit.dress is not None:
-        cloths[garments.DRESS_GROUP] = outfit.dress.cloth
+        cloths[garments.DRESS.group] = outfit.dress.cloth
     present = np.flatnonzero(np.bincount(group, minlength=16))
     for number in present:
         chosen = np.flatnonzero(group == number)
@@ -272,13 +272,13 @@ def albedo(
             cloth = cloths[int(number)]
             u, v, part = canvas.u[places], canvas.v[places], canvas.part[places]
             piece = cloth_colour(cloth, u, v, part)
-            if number == garments.BOTTOM_GROUP and outfit.bottom.kind == "jeans":
+            if number == garments.BOTTOM.group and outfit.bottom.kind == "jeans":
                 _leg_light(figure, piece, u, v, part)
             _trim(figure, canvas, places, int(number), piece, torso)
             gloss[chosen] = f32(0.02 + 0.12 * cloth.gloss)
-        elif number == body.HAIR_GROUP:
+        elif number == body.HAIR.group:
             piece = hair_colour(figure, canvas, places)
-        elif number == body.SKIN_GROUP:
+        elif number == body.SKIN.group:
             piece = np.repeat(tone[:, None], places.size, axis=1)
             gloss[chosen] = f32(0.07)
             head = np.flatnonzero(canvas.part[places] == body.PART_HEAD)
@@ -295,11 +295,11 @@ def albedo(
 
 def _plain_colour(figure: Figure, group: int) -> F32:
     outfit = figure.outfit
-    if group == garments.LEGWEAR_GROUP and outfit.legwear is not None:
+    if group == garments.LEGWEAR.group and outfit.legwear is not None:
         sheer = outfit.legwear.sheer
         mixed = np.asarray(outfit.legwear.colour) * (1 - sheer) + np.asarray(figure.look.skin.tone) * sheer
         return np.asarray(mixed, dtype=f32)
-    if group == garments.ACCESSORY_GROUP and outfit.accessory is not None:
+    if group == garments.ACCESSORY.group and outfit.accessory is not None:
         return np.asarray(outfit.accessory.colour, dtype=f32)
     return np.asarray(outfit.shoes.colour, dtype=f32)
 
@@ -359,7 +359,7 @@ def shade(figure: Figure, canvas: Canvas, torso: body.Torso, step: int) -> F32:
     sheen *= sheen
     sheen = sheen * sheen * gloss * (1 - dark)
     rim = (1 - nz) ** 3 * np.clip(f32(0.3) - nx * f32(np.sign(lx)), 0.0, 1.0) * f32(0.10) * (1 - dark)
-    warm = group == body.SKIN_GROUP
+    warm = group == body.SKIN.group
     glow = np.where(warm, (1 - diffuse) * f32(0.055), f32(0.0))
     for channel, tint in enumerate((1.0 + light.warmth, 1.0, 1.0 - light.warmth)):
         lit = level * f32(tint) + glow * f32((1.0, 0.0, -0.35)[channel])
