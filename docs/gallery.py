@@ -157,13 +157,14 @@ BASELINES = {
     "swap": "swap (q = 1)",
     "layer_split": "layer split",
     "greedy_query": "greedy query",
-    "shares": "learnt shares alone",
+    "channel_masks": "learnt shares alone",
     "ours": "ours",
 }
 
 
 def _methods(studio: Studio, names: dict[str, str], first: int) -> Image.Image:
-    known = {name: text for name, text in names.items() if name != "shares" or studio.model.shares({4}) is not None}
+    learnt = studio.model.channel_masks({4}) is not None
+    known = {name: text for name, text in names.items() if name != "channel_masks" or learnt}
     bench = Bench(studio.model, preset=studio.preset)
     pairs = _project(studio, bench, first)
     tuned = [method for name in known if (method := METHODS[name]).tune is not None]

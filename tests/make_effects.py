@@ -18,7 +18,7 @@ ROWS = {
     "ours_without_localization": "no localization loss",
     "ours_localization_signed": "localization read as a signed difference",
     "ours_localization_l1": "localization read as an L1 norm",
-    "ours_without_shares": "no learnt shares",
+    "ours_without_masks": "no learnt channel masks",
     "ours_per_layer": "one coefficient per layer",
 }
 MEASURES = ("fg_psnr", "garment_psnr", "identity_psnr")

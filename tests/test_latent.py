@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError
 from styletryon.generator import GeneratorOutput
-from styletryon.latent import PORTABLE, Latent, stack
+from styletryon.latent import EDITABLE, Latent, stack
 from styletryon.photo import Frame, Photograph
 from styletryon.pose import Pose
 
@@ -155,7 +155,7 @@ def test_another_pose_is_drawn_from_codes_drawn_to_the_anchor() -> None:
     posed = latent.with_pose(latent.pose)
     assert latent.anchor is not None
     for found, style, anchor in zip(posed.styles, latent.styles, latent.anchor, strict=True):
-        torch.testing.assert_close(found, PORTABLE * style + (1 - PORTABLE) * anchor)
+        torch.testing.assert_close(found, EDITABLE * style + (1 - EDITABLE) * anchor)
     assert posed.with_pose(latent.pose).styles is posed.styles  # and no farther the next time
 
 

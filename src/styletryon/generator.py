@@ -109,7 +109,7 @@ class Generator(Protocol):
         """Map w `(B, w_dim)` or one w per styled layer `(B, L, w_dim)` to style codes."""
         ...
 
-    def shares(self, classes: Collection[int]) -> Styles | None:
+    def channel_masks(self, classes: Collection[int]) -> Styles | None:
         """How much of each style channel belongs to some label classes, `(C_l,)` per layer; None if not learnt."""
         ...
 

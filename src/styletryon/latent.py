@@ -22,9 +22,9 @@ from styletryon.pose import Pose
 
 _FORMAT = "styletryon.latent/1"
 
-PORTABLE = 0.7
-"""How much of a projection goes along into another pose or other clothes; the rest is the encoder's. Less shows less
-of a pattern, more is less right: `python -m tests.benchmarks.portable`."""
+EDITABLE = 0.7
+"""How much of a projection is kept in another pose or in other clothes; the rest is the encoder's. Less shows less
+of a pattern, more is less right: `python -m tests.benchmarks.editability`."""
 
 Styles = tuple[Tensor, ...]
 """The style codes (S-space, the paper's sigma) of a batch: one `(B, C_l)` tensor per styled layer."""
@@ -46,7 +46,7 @@ class Latent:
         model: The fingerprint of the generator that the styles belong to; empty when unknown.
         anchor: Style codes of the same people, shaped like `styles`, that are less alike but nearer to what the
             generator was trained on: those of the encoder, where the projection began. None where there are none; see
-            `portable`.
+            `editable_styles`.
         tuning: Name of a weight of the generator -> what to add to it before it draws these people: what pivotal tuning
             found (`LatentProjector.tune`). None for the generator as it is. The styles belong to the generator as it
             is in either case, so that clothes go from one latent to another.
@@ -152,23 +152,29 @@ class Latent:
         )
 
     @property
-    def portable(self) -> Styles:
+    def editable_styles(self) -> Styles:
         """The style codes to draw in another pose or in other clothes: `styles`, drawn back towards `anchor`.
 
-        A projection fits one picture, also where the generator never learnt to go. Drawn back it is less alike
-        in its own picture and better in any other.
+        A projection fits one picture, also where the generator never learnt to go: what it wins in likeness it loses in
+        editability. Drawn back it is less alike in its own picture and better in any other.
         """
         if self.anchor is None:
             return self.styles
         return tuple(
-            torch.lerp(anchor, style, PORTABLE) for style, anchor in zip(self.styles, self.anchor, strict=True)
+            torch.lerp(anchor, style, EDITABLE) for style, anchor in zip(self.styles, self.anchor, strict=True)
         )
 
+    @property
+    def portable(self) -> Styles:
+        """Old name of `editable_styles`; it leaves in 0.4."""
+        warn_renamed("Latent.portable", "editable_styles", until="0.4")
+        return self.editable_styles
+
     def with_pose(self, pose: Pose) -> Latent:
-        """Return the person in another pose: the `portable` codes, without noise and tuning, which belong to a pose."""
+        """Return the person in another pose: `editable_styles`, without noise and tuning, which belong to a pose."""
         return replace(
             self,
-            styles=self.portable,
+            styles=self.editable_styles,
             pose=pose.to(self.device),
             noise=None,
             photograph=None,

@@ -53,7 +53,7 @@ class FakeGenerator(nn.Module):
         parts = torch.split(self.styler, list(self.style_channels), dim=1)
         return tuple(1 + w[:, layer] @ part for layer, part in enumerate(parts))
 
-    def shares(self, classes: Collection[int]) -> Styles | None:
+    def channel_masks(self, classes: Collection[int]) -> Styles | None:
         del classes
         return None
 

@@ -21,7 +21,7 @@ from unittest import mock
 import torch
 
 from styletryon.training import TrainingConfig
-from styletryon.training.adaptive import Steering
+from styletryon.training.adaptive import AugmentationController
 from styletryon.training.checkpoints import CheckpointFolder
 from tests._support.process import ROOT, SOURCE
 
@@ -39,13 +39,13 @@ def sure_discriminator() -> Iterator[list[float]]:
     Yields:
         The mean signs that were really there, as they come in.
     """
-    see, signs = Steering.see, []
+    see, signs = AugmentationController.see, []
 
-    def sure(steering: Steering, sign: torch.Tensor, *, batch_size: int) -> None:
+    def sure(controller: AugmentationController, sign: torch.Tensor, *, batch_size: int) -> None:
         signs.append(float(sign))
-        see(steering, torch.ones_like(sign), batch_size=batch_size)
+        see(controller, torch.ones_like(sign), batch_size=batch_size)
 
-    with mock.patch.object(Steering, "see", sure):
+    with mock.patch.object(AugmentationController, "see", sure):
         yield signs
 
 

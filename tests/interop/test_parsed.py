@@ -69,7 +69,7 @@ def test_the_segmentation_is_the_parsers(generator: UnconditionalStyleGAN2) -> N
     assert len(drawing.activations) == len(model.style_channels) == len(model.style_names) == 11
     for name in ("image_size", "z_dim", "w_dim", "style_names", "noise_shapes", "fingerprint", "encoder", "device"):
         assert getattr(model, name) == getattr(generator, name)
-    assert model.shares([4]) is None
+    assert model.channel_masks([4]) is None
     assert model.w_mean is generator.w_mean
 
 

@@ -241,9 +241,9 @@ def test_groups_stand_for_their_methods(model: PoseStyleGAN2) -> None:
     assert check(["default", "ours"]) == list(DEFAULT_METHODS)
     assert set(check(["ablations", "oracle"])) == {*ABLATION_METHODS, "oracle"}
     # A group stands for what can be had: neither what needs a truth nor what was not learnt.
-    assert check("default", PHOTO_METHODS) == ["noop_photo", "noop", "swap", "shares", "ours", "ours_per_layer"]
+    assert check("default", PHOTO_METHODS) == ["noop_photo", "noop", "swap", "channel_masks", "ours", "ours_per_layer"]
     assert check("all", PHOTO_METHODS) == list(PHOTO_METHODS)
-    assert "shares" not in check("all", PHOTO_METHODS, tiny_generator(SIZE))
+    assert "channel_masks" not in check("all", PHOTO_METHODS, tiny_generator(SIZE))
     with pytest.raises(ConfigError, match=r"methods: expected some of noop_photo, .*, got oracle"):
         check(["default", "oracle"], PHOTO_METHODS)
     with pytest.raises(ConfigError, match="got none"):
@@ -261,10 +261,10 @@ def test_shares_are_left_out_of_a_group_where_none_are_learnt() -> None:
     plain = tiny_generator(SIZE)
     options = {"pairs": 1, "seed": 4, "preset": "fast", "selection_pairs": 1}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("styletryon.metrics._shared.GROUPS", {"some": ("noop", "shares")})
+        patch.setattr("styletryon.metrics._shared.GROUPS", {"some": ("noop", "channel_masks")})
         assert set(evaluate(plain, methods=["some"], **options).methods) == {"noop"}  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="has learnt"):
-        evaluate(plain, methods=["shares"], **options)  # type: ignore[arg-type]
+        evaluate(plain, methods=["channel_masks"], **options)  # type: ignore[arg-type]
 
 
 def test_every_method_is_measured_on_every_pair(report: EvaluationReport, model: PoseStyleGAN2) -> None:

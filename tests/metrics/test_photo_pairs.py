@@ -54,7 +54,7 @@ def test_photographs_without_truth(report: EvaluationReport) -> None:
 
 def test_groups_leave_out_what_needs_a_truth(model: PoseStyleGAN2, folder: Path) -> None:
     found = evaluate_folder(model, folder, pairs=2, preset="fast", methods=["default"])
-    expected = {"noop_photo", "noop", "swap", "shares", "ours", "ours_pasted", "ours_per_layer"}
+    expected = {"noop_photo", "noop", "swap", "channel_masks", "ours", "ours_pasted", "ours_per_layer"}
     assert set(found.methods) == expected
     assert "kid" not in found["ours"]  # of two pictures
     assert found.settings["features"]["name"] == "keypoints"

@@ -18,7 +18,13 @@ from styletryon.errors import CheckpointError, ConfigError, RangeError, ShapeErr
 from styletryon.generator import GeneratorOutput
 from styletryon.pose import Pose
 from styletryon.training import Stage, Trainer, TrainingConfig, objectives, preset
-from styletryon.training.adaptive import NUMBERS, AdaptiveAugmentation, AdaptiveChange, Steering, adaptive_change
+from styletryon.training.adaptive import (
+    NUMBERS,
+    AdaptiveAugmentation,
+    AdaptiveChange,
+    AugmentationController,
+    adaptive_change,
+)
 from tests._support.tiny import tiny_pose
 from tests._support.training_processes import sure_discriminator
 from tests.training.test_trainer import SIZE, assert_same, config, data  # noqa: F401
@@ -183,50 +189,50 @@ def test_shapes_and_numbers_that_do_not_fit() -> None:
         AdaptiveAugmentation(interval=0)
 
 
-# ------------------------------------------------------------------ the steering
+# ------------------------------------------------------------------ the controller
 
 
 def test_it_goes_up_when_real_pictures_are_known_and_down_when_not() -> None:
-    steering = Steering(AdaptiveAugmentation(interval=2, pictures=400, limit=0.15))
+    controller = AugmentationController(AdaptiveAugmentation(interval=2, pictures=400, limit=0.15))
     known, guessed = torch.tensor(1.0), torch.tensor(0.0)
     heard = []
     for sign in [known] * 10 + [guessed] * 12:
-        steering.see(sign, batch_size=8)
-        heard.append(round(steering.strength, 6))
+        controller.see(sign, batch_size=8)
+        heard.append(round(controller.strength, 6))
     assert heard[:10] == [0, 0.04, 0.04, 0.08, 0.08, 0.12, 0.12, 0.15, 0.15, 0.15]  # up to the limit
     assert heard[10:] == [0.15, 0.11, 0.11, 0.07, 0.07, 0.03, 0.03, 0, 0, 0, 0, 0]
 
 
 def test_on_target_it_stays() -> None:
-    steering = Steering(AdaptiveAugmentation(target=0.5, interval=1, pictures=100))
+    controller = AugmentationController(AdaptiveAugmentation(target=0.5, interval=1, pictures=100))
     for sign, strength in ((1.0, 0.08), (0.5, 0.08), (float("nan"), 0.0)):
-        steering.see(torch.tensor(sign), batch_size=8)
-        assert steering.strength == pytest.approx(strength)
+        controller.see(torch.tensor(sign), batch_size=8)
+        assert controller.strength == pytest.approx(strength)
 
 
 def test_all_steps_since_the_last_adjustment_count() -> None:
-    steering = Steering(AdaptiveAugmentation(interval=4, pictures=100))
+    controller = AugmentationController(AdaptiveAugmentation(interval=4, pictures=100))
     for value in (1.0, 1.0, 1.0, -1.0):  # a mean sign of 0.5, though the last step alone would say -1
-        steering.see(torch.tensor(value), batch_size=8)
-    assert steering.strength == 0
+        controller.see(torch.tensor(value), batch_size=8)
+    assert controller.strength == 0
     for value in (1.0, 1.0, 1.0, 1.0):
-        steering.see(torch.tensor(value), batch_size=8)
-    assert steering.strength == pytest.approx(0.32)
+        controller.see(torch.tensor(value), batch_size=8)
+    assert controller.strength == pytest.approx(0.32)
 
 
 def test_its_state_is_whole() -> None:
-    first, second = (Steering(AdaptiveAugmentation(interval=3, pictures=100)) for _ in range(2))
+    first, second = (AugmentationController(AdaptiveAugmentation(interval=3, pictures=100)) for _ in range(2))
     for _ in range(4):
         first.see(torch.tensor(1.0), batch_size=8)
     second.load(first.state())
     assert first.strength > 0
-    for steering in (first, second):
+    for controller in (first, second):
         for _ in range(2):
-            steering.see(torch.tensor(1.0), batch_size=8)
+            controller.see(torch.tensor(1.0), batch_size=8)
     assert_same(first.state(), second.state())
-    with pytest.raises(CheckpointError, match="Steering"):
+    with pytest.raises(CheckpointError, match="AugmentationController"):
         second.load({"strength": 0.5})
-    with pytest.raises(CheckpointError, match="Steering"):
+    with pytest.raises(CheckpointError, match="AugmentationController"):
         second.load({"strength": 0.5, "steps": 1, "signs": torch.zeros(3)})
     assert second.strength == first.strength
 
@@ -279,10 +285,10 @@ def test_a_strength_of_zero_is_no_augmentation(data: Path, tmp_path: Path) -> No
 
 def test_the_log_says_how_strong_it_is(data: Path, tmp_path: Path, signs: list[float]) -> None:  # noqa: F811
     trainer = run(data, tmp_path, RISING)
-    assert trainer.steering is not None
+    assert trainer.controller is not None
     logged, expected = [], []
     for step in range(8):
-        strength = trainer.steering.strength
+        strength = trainer.controller.strength
         losses = trainer.train_step()
         assert ("augmentation" in losses) == (step > 1)  # before that there is no discriminator
         if step > 1:
@@ -301,8 +307,8 @@ def test_a_run_that_began_without_it_can_go_on_with_it(data: Path, tmp_path: Pat
     later = run(data, tmp_path, RISING)
     assert later.resume()
     assert later.train()
-    assert later.steering is not None
-    assert later.steering.strength > 0
+    assert later.controller is not None
+    assert later.controller.strength > 0
 
 
 def test_what_is_reconstructed_is_changed_where_nothing_judges_it(data: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -124,8 +124,8 @@ def test_a_grown_generator_goes_on_where_the_smaller_one_stood() -> None:
         drawn = grown.synthesize(grown.affine(code), large)
         assert torch.allclose(drawn.image, upsample2d(small.image, setup_filter([1, 3, 3, 1])), atol=1e-5)
         assert torch.allclose(drawn.logits, upsample2d(small.logits, setup_filter([1, 3, 3, 1])), atol=1e-5)
-        for name, share in zip(grown.style_names, grown.shares([4]) or (), strict=True):
+        for name, share in zip(grown.style_names, grown.channel_masks([4]) or (), strict=True):
             if not name.startswith("64."):
-                assert torch.equal(share, (trained.shares([4]) or ())[trained.style_names.index(name)])
+                assert torch.equal(share, (trained.channel_masks([4]) or ())[trained.style_names.index(name)])
     with pytest.raises(ShapeError, match="2, 4, 8"):
         grown.encoder(torch.zeros(2, 3, 96, 72), large)

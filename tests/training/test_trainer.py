@@ -176,7 +176,7 @@ def test_try_ons_teach_which_channels_belong_to_a_region(tmp_path: Path) -> None
     assert (moved[[int(Label.BACKGROUND), int(Label.FACE), int(Label.ACCESSORY)]] == 0).all()  # in no region
     assert run.validate()["val_tryon_psnr"] > first["val_tryon_psnr"] + 1
     loaded = PoseStyleGAN2.from_pretrained(tmp_path / "run" / "model")
-    shares = loaded.shares(REGIONS["top"])
+    shares = loaded.channel_masks(REGIONS["top"])
     assert shares is not None
     assert all(0 <= float(share.min()) <= float(share.max()) <= 1 for share in shares)
 

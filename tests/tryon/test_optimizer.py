@@ -456,16 +456,16 @@ class TestLearntShares:
         person, garment = tiny_latent(generator, 2, 1), tiny_latent(generator, 2, 2)
         region = frozenset(range(1, 12))
         targets = make_targets(generator, person, garment, region)
-        shares = generator.shares(region)
-        assert targets.shares is not None
-        assert all(torch.equal(*pair) for pair in zip(targets.shares, shares, strict=True))
+        shares = generator.channel_masks(region)
+        assert targets.channel_masks is not None
+        assert all(torch.equal(*pair) for pair in zip(targets.channel_masks, shares, strict=True))
         expected = blend(generator, person, garment, [share[None] for share in shares])
         assert torch.equal(targets.redrawn.image, expected.image)
 
     def test_codes_are_drawn_to_their_anchor_before_they_exchange_clothes(self, generator) -> None:  # type: ignore[no-untyped-def]
         person, garment, other = (tiny_latent(generator, 2, seed) for seed in (1, 2, 3))
         anchored = replace(person, anchor=other.styles)
-        drawn_back = replace(person, styles=replace(person, anchor=other.styles).portable)
+        drawn_back = replace(person, styles=replace(person, anchor=other.styles).editable_styles)
         region = frozenset(range(1, 12))
         found = make_targets(generator, anchored, garment, region)
         expected = make_targets(generator, drawn_back, garment, region)
@@ -478,9 +478,9 @@ class TestLearntShares:
         person, garment = tiny_latent(generator, 1, 1), tiny_latent(generator, 1, 2)
         region = frozenset(range(1, 12))
         found = TryOnOptimizer(generator, steps=0).optimize(person, garment, region=region)
-        for q, share in zip(found.coefficients, generator.shares(region), strict=True):
+        for q, share in zip(found.coefficients, generator.channel_masks(region), strict=True):
             torch.testing.assert_close(q, share[None].clamp(0.02, 0.98), atol=1e-5, rtol=0)
 
     def test_shares_that_nobody_learnt_cannot_be_the_start(self, drawer, person, garment) -> None:  # type: ignore[no-untyped-def]
-        with pytest.raises(ConfigError, match="shares"):
-            TryOnOptimizer(drawer, initial="shares").optimize(person, garment)
+        with pytest.raises(ConfigError, match="channel_masks"):
+            TryOnOptimizer(drawer, initial="channel_masks").optimize(person, garment)

@@ -118,9 +118,9 @@ class ParsedGenerator(nn.Module):
         """Move w towards its mean: 1 leaves it, 0 gives the mean (the truncation trick)."""
         return self.w_mean + truncation * (w - self.w_mean)
 
-    def shares(self, classes: Collection[int]) -> Styles | None:
-        """Shares of label classes, as the generator has learnt them."""
-        return self.generator.shares(classes)
+    def channel_masks(self, classes: Collection[int]) -> Styles | None:
+        """Masks of label classes, as the generator has learnt them."""
+        return self.generator.channel_masks(classes)
 
     def synthesize(
         self,

@@ -227,7 +227,7 @@ def _take(targets: TryOnTargets, index: int) -> TryOnTargets:
         person_attribution=some(targets.person_attribution),
         garment_attribution=some(targets.garment_attribution),
         region=targets.region,
-        shares=targets.shares,
+        channel_masks=targets.channel_masks,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from styletryon._deprecated import deprecated_argument, warn_renamed
 from styletryon._reprs import one_line
 from styletryon.errors import LossError
 from styletryon.features import FeatureNetwork
@@ -59,6 +60,7 @@ def region_attribution(
     return tuple(found)
 
 
+@deprecated_argument("shares", "channel_masks", until="0.4")
 @dataclass(frozen=True, eq=False)
 class TryOnTargets:
     """All that a loss may measure a try-on against: one batch of pairs, without gradients.
@@ -67,15 +69,15 @@ class TryOnTargets:
         person: The person as the generator draws them (q = 0).
         garment: The wearer of the garment, in their own pose.
         redrawn: The garment in the person's pose: on its wearer (q = 1) or, if the generator has learnt which channels
-            belong to the region, on the person (q = `shares`, between the `portable` codes of both, see `Latent`).
+            belong to the region, on the person (q = `channel_masks`, between the `editable_styles` of both latents).
         person_styles: One `(B, C_l)` per styled layer.
         garment_styles: The same.
         person_attribution: Which channel acts on which class in the person's picture: one `(B, K, C_l)` per styled
             layer, summing to 1 over the classes; see `channel_attribution`.
         garment_attribution: The same for the garment's picture in its own pose.
         region: The label classes of the garment.
-        shares: How much of each channel belongs to the region, as the generator has learnt it: one `(C_l,)` per styled
-            layer; None if it has learnt nothing of the kind.
+        channel_masks: How much of each channel belongs to the region, as the generator has learnt it: one `(C_l,)` per
+            styled layer; None if it has learnt nothing of the kind.
     """
 
     person: GeneratorOutput
@@ -86,7 +88,7 @@ class TryOnTargets:
     person_attribution: tuple[Tensor, ...]
     garment_attribution: tuple[Tensor, ...]
     region: frozenset[Label]
-    shares: Styles | None = None
+    channel_masks: Styles | None = None
     _features: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, repr=False)
 
     __repr__ = one_line
@@ -98,6 +100,12 @@ class TryOnTargets:
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures."""
         return self.person.image.shape[2], self.person.image.shape[3]
+
+    @property
+    def shares(self) -> Styles | None:
+        """Old name of `channel_masks`; it leaves in 0.4."""
+        warn_renamed("TryOnTargets.shares", "channel_masks", until="0.4")
+        return self.channel_masks
 
     @cached_property
     def person_mask(self) -> Tensor:

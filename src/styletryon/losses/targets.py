@@ -65,8 +65,8 @@ def target_picture(
 
     Where the person's old garment is not covered by the new one, the person's mean colour of skin (or of the garment
     that the redrawn wearer shows there) is filled in; where that wearer shows the background, or something that the
-    person does not have, the pixel is left free. If the garment is redrawn on the person (`TryOnTargets.shares`), the
-    redrawn picture says itself what is uncovered.
+    person does not have, the pixel is left free. If the garment is redrawn on the person
+    (`TryOnTargets.channel_masks`), the redrawn picture says itself what is uncovered.
 
     Args:
         targets: The pair's pictures.
@@ -85,7 +85,7 @@ def target_picture(
     worn = redrawn.logits.argmax(dim=1, keepdim=True)
     labels = torch.where(garment > 0, worn, labels)
     known = 1 - uncovered
-    if targets.shares is not None and fill:
+    if targets.channel_masks is not None and fill:
         labels, known, fill = torch.where(uncovered > 0, worn, labels), torch.ones_like(known), False
     for shown, filled in _FILLS.items():
         if not fill or shown in targets.region or int(shown) >= redrawn.logits.shape[1]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from styletryon._deprecated import warn_renamed
 from styletryon.data.folder import Batch, FolderDataset
 from styletryon.data.paperdoll import Rendering
 from styletryon.errors import ConfigError, RangeError
@@ -23,6 +24,8 @@ from styletryon.pose import BodyEstimator, Pose, PoseEstimator
 
 Progress = Callable[[str, int, int], None]
 """Is called with the name of a stage, how much of it is done, and of how much."""
+
+_OLD_METHODS = {"shares": "channel_masks", "ours_without_shares": "ours_without_masks"}
 
 Values = dict[str, dict[str, list[float]]]
 """Method -> measure -> one number per pair."""
@@ -87,17 +90,17 @@ def check_methods(
     Args:
         methods: Names of methods and groups. What a group has and is not known here is left out.
         known: The methods that can be had.
-        model: The generator; without learnt shares, a group has no method "shares".
+        model: The generator; without learnt channel masks, a group has no method "channel_masks".
         classes: The classes of the region.
 
     Raises:
         ConfigError: If a name is unknown, or none is left.
     """
     asked = [methods] if isinstance(methods, str) else list(methods)
-    has_shares = model.shares(classes) is not None
+    has_masks = model.channel_masks(classes) is not None
     names: list[str] = []
-    for entry in asked:
-        group = [name for name in GROUPS.get(entry, ()) if name in known and (name != "shares" or has_shares)]
+    for entry in map(_renamed, asked):
+        group = [name for name in GROUPS.get(entry, ()) if name in known and (name != "channel_masks" or has_masks)]
         names += group if entry in GROUPS else [entry]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
@@ -107,6 +110,13 @@ def check_methods(
             argument="methods",
         )
     return [name for name in known if name in names]
+
+
+def _renamed(method: str) -> str:
+    new = _OLD_METHODS.get(method, method)
+    if new != method:
+        warn_renamed(f"the method {method!r}", repr(new), until="0.4")
+    return new
 
 
 def settings(model: Generator, **rest: Any) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class ProjectedPairs:
 
 
 class _Unlearnt:
-    """A generator without its learnt shares."""
+    """A generator without its learnt channel masks."""
 
     def __init__(self, model: Generator) -> None:
         self._model = model
@@ -84,7 +84,7 @@ class _Unlearnt:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def shares(self, classes: Collection[int]) -> None:
+    def channel_masks(self, classes: Collection[int]) -> None:
         """Say that there are none."""
 
 
@@ -181,7 +181,7 @@ class Bench:
             name: The method, for the count of failures.
             batch: The pairs.
             losses: Makes the losses of a batch.
-            plain: Whether the generator's learnt shares are hidden from it.
+            plain: Whether the generator's channel masks are hidden from it.
             **options: Further arguments of `TryOnOptimizer`.
 
         Returns:
@@ -266,9 +266,9 @@ def _layer_split(bench: Bench, batch: ProjectedPairs) -> Variants:
 
 
 def _tune_greedy(bench: Bench, parts: Sequence[ProjectedPairs]) -> None:
-    shares = {id(part): bench.attribution(part) for part in parts}
+    inside = {id(part): bench.attribution(part) for part in parts}
     bench.chosen["greedy_query"] = _best(
-        BUDGETS, parts, lambda batch, budget: bench.blend(batch, greedy_query(shares[id(batch)], budget))
+        BUDGETS, parts, lambda batch, budget: bench.blend(batch, greedy_query(inside[id(batch)], budget))
     )
 
 
@@ -276,11 +276,11 @@ def _greedy(bench: Bench, batch: ProjectedPairs) -> Variants:
     return {"greedy_query": bench.blend(batch, greedy_query(bench.attribution(batch), bench.chosen["greedy_query"]))}
 
 
-def _shares(bench: Bench, batch: ProjectedPairs) -> Variants:
-    shares = bench.model.shares(bench.classes)
-    if shares is None:
-        raise ConfigError("'shares' needs a generator that has learnt them; leave it out", argument="methods")
-    return {"shares": bench.blend(batch, [share[None] for share in shares])}
+def _channel_masks(bench: Bench, batch: ProjectedPairs) -> Variants:
+    masks = bench.model.channel_masks(bench.classes)
+    if masks is None:
+        raise ConfigError("'channel_masks' needs a generator that has learnt them; leave it out", argument="methods")
+    return {"channel_masks": bench.blend(batch, [mask[None] for mask in masks])}
 
 
 def _best(
@@ -387,13 +387,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "swap": Method(_swap),
         "layer_split": Method(_layer_split, tune=_tune_layer_split),
         "greedy_query": Method(_greedy, tune=_tune_greedy),
-        "shares": Method(_shares),
+        "channel_masks": Method(_channel_masks),
         "ours": Method(_ours),
         "ours_per_layer": _variant("ours_per_layer", per="layer"),
         "ours_without_localization": _variant("ours_without_localization", without="localization"),
         "ours_without_garment": _variant("ours_without_garment", without="garment"),
         "ours_without_identity": _variant("ours_without_identity", without="identity"),
-        "ours_without_shares": _variant("ours_without_shares", plain=True),
+        "ours_without_masks": _variant("ours_without_masks", plain=True),
         "ours_localization_signed": _variant("ours_localization_signed", mode="signed"),
         "ours_localization_l1": _variant("ours_localization_l1", mode="l1"),
         "best_q": _fitted("best_q", "channel"),
@@ -409,7 +409,7 @@ DEFAULT_METHODS = (
     "swap",
     "layer_split",
     "greedy_query",
-    "shares",
+    "channel_masks",
     "ours",
     "ours_per_layer",
     "best_q",
@@ -423,7 +423,7 @@ ABLATION_METHODS = (
     "ours_without_localization",
     "ours_without_garment",
     "ours_without_identity",
-    "ours_without_shares",
+    "ours_without_masks",
     "ours_localization_signed",
     "ours_localization_l1",
     "best_q",
@@ -440,7 +440,7 @@ PHOTO_METHODS = (
     "noop_photo",
     "noop",
     "swap",
-    "shares",
+    "channel_masks",
     "ours",
     *(name for name in ABLATION_METHODS if name.startswith("ours_")),
 )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from styletryon._deprecated import warn_renamed
 from styletryon._weights import unfilled
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.generator import GeneratorOutput, adapt
@@ -119,11 +120,11 @@ class PoseStyleGAN2(StyleGenerator):
                 fresh.get_parameter(name).add_(change.to(self.device))
         return fresh
 
-    def shares(self, classes: Collection[int]) -> Styles | None:
+    def channel_masks(self, classes: Collection[int]) -> Styles | None:
         """Return how much of each style channel belongs to some label classes, learnt from try-ons of known truth.
 
         It is what a try-on of these classes takes from the garment's wearer: clothes and how they fall, but not light
-        and body. Not in the paper, which measures such shares picture by picture.
+        and body. Not in the paper, which measures such masks picture by picture.
 
         Args:
             classes: Label classes.
@@ -136,6 +137,11 @@ class PoseStyleGAN2(StyleGenerator):
         chosen = self.share_logits[sorted(int(label) for label in classes)] * _SHARE_RATE
         share = 1 - torch.sigmoid(-chosen).prod(dim=0)
         return tuple(torch.split(share, list(self.style_channels)))
+
+    def shares(self, classes: Collection[int]) -> Styles | None:
+        """Old name of `channel_masks`; it leaves in 0.4."""
+        warn_renamed("shares", "channel_masks", until="0.4")
+        return self.channel_masks(classes)
 
     def wave_styles(self, w: Tensor) -> Styles:
         """Map w to the styles of those layers alone that see the body's coordinates.

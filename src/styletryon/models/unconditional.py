@@ -48,7 +48,7 @@ class UnconditionalStyleGAN2(StyleGenerator):
         """0: it draws no segmentation."""
         return 0
 
-    def shares(self, classes: Collection[int]) -> Styles | None:
+    def channel_masks(self, classes: Collection[int]) -> Styles | None:
         """None: such a generator has learnt nothing of label classes."""
         del classes
         return None

@@ -69,11 +69,11 @@ class AdaptiveAugmentation:
             )
 
 
-class Steering:
-    """The probability of changes, and what was seen since it was last adjusted.
+class AugmentationController:
+    """Adjusts the probability of changes to the discriminator (Karras et al. 2020, arXiv 2006.06676).
 
     Args:
-        settings: How it is steered.
+        settings: How it is adjusted.
         device: Where the logits are.
 
     Attributes:
@@ -122,7 +122,9 @@ class Steering:
             strength, steps, signs = float(state["strength"]), int(state["steps"]), state["signs"]
             self._signs.copy_(signs)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"expected what Steering.state returns: {error}", argument="state") from error
+            raise CheckpointError(
+                f"expected what AugmentationController.state returns: {error}", argument="state"
+            ) from error
         self.strength, self._steps = strength, steps
 
 

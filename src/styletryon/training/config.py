@@ -63,7 +63,7 @@ class TrainingConfig:
         batch_size: Pictures a step.
         cross_pose: Probability that a picture is reconstructed from another pose of the same style.
         tryons: Share of each batch that is drawn as a try-on: a person's style, moved towards another's by the
-            generator's learnt shares, against a picture of the person in the other's clothes. Needs a data set with
+            generator's channel masks, against a picture of the person in the other's clothes. Needs a data set with
             ``tryons.json`` and a generator with `garment_shares`.
         flip: Probability of mirroring.
         geometry: Probability of turning, scaling and shifting what is reconstructed, a little and in stages without a

@@ -51,8 +51,8 @@ class _Drawn(NamedTuple):
     reconstructed: bool
 
 
-class _Disguise(NamedTuple):
-    """What changes at random what the discriminator is about to see."""
+class _Augmentation(NamedTuple):
+    """The random changes of one step to what the discriminator is about to see."""
 
     seed: int
     step: int
@@ -132,15 +132,15 @@ class Learner:
         gradients: list[Tensor | None] = [None] * len(ends)
         fake: Tensor | None = None
         if stage.adversarial:
-            disguise = _Disguise(self.config.seed, step, self.division.units(share.part), strength)
-            fake, adversarial, at_drawings = self._fool(drawn.parts, share, stage, disguise)
+            augmentation = _Augmentation(self.config.seed, step, self.division.units(share.part), strength)
+            fake, adversarial, at_drawings = self._fool(drawn.parts, share, stage, augmentation)
             losses |= adversarial
             ends += [part for drawing, _ in drawn.parts for part in (drawing.image, drawing.logits)]
             gradients += at_drawings
         torch.autograd.backward(ends, gradients, inputs=_trained(self.generator))
         if fake is not None:
             losses |= self._tell_apart(
-                share.target, fake, disguise, sizes=self.division.sizes(share.part), penalise=penalise
+                share.target, fake, augmentation, sizes=self.division.sizes(share.part), penalise=penalise
             )
         return Lesson({name: loss.detach() for name, loss in losses.items()}, drawn.code)
 
@@ -225,7 +225,7 @@ class Learner:
     # ------------------------------------------------------------------ the discriminator
 
     def _fool(
-        self, parts: Sequence[tuple[GeneratorOutput, Pose]], share: Share, stage: Stage, disguise: _Disguise
+        self, parts: Sequence[tuple[GeneratorOutput, Pose]], share: Share, stage: Stage, augmentation: _Augmentation
     ) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
         """Let the discriminator judge the drawings, once.
 
@@ -237,7 +237,7 @@ class Learner:
         """
         leaves = [_leaf(drawing) for drawing, _ in parts]
         with self.precision.autocast():
-            fake = self._judge(leaves, [pose for _, pose in parts], self.division.sizes(share.part), disguise)
+            fake = self._judge(leaves, [pose for _, pose in parts], self.division.sizes(share.part), augmentation)
         loss = stage.adversarial * self.division.weight * objectives.generator_logistic(fake)
         inputs = [part for leaf in leaves for part in (leaf.image, leaf.logits)]
         gradients = list(torch.autograd.grad(self.precision.scaled(loss), inputs, retain_graph=True))
@@ -248,7 +248,11 @@ class Learner:
         return fake, {"adversarial": loss, "adversarial_gradient": own}, gradients
 
     def _judge(
-        self, drawings: Sequence[GeneratorOutput], poses: Sequence[Pose], sizes: tuple[int, ...], disguise: _Disguise
+        self,
+        drawings: Sequence[GeneratorOutput],
+        poses: Sequence[Pose],
+        sizes: tuple[int, ...],
+        augmentation: _Augmentation,
     ) -> Tensor:
         """Judge drawings unit by unit: a reconstruction is compared with the imagined people of its unit."""
         images = torch.cat([drawing.image.float() for drawing in drawings])
@@ -261,7 +265,7 @@ class Learner:
             counts = [size + max(size // 4, 1) for size in sizes]
             group = counts[0]
         pose = Pose(keypoints, poses[0].size)
-        images, labels, pose = disguise.apply(images, labels, pose, counts=counts, purpose=_DRAWN)
+        images, labels, pose = augmentation.apply(images, labels, pose, counts=counts, purpose=_DRAWN)
         judged: Tensor = self.discriminator(images, labels, pose, group_size=group)
         return judged
 
@@ -278,12 +282,12 @@ class Learner:
         return self._orders[sizes]
 
     def _tell_apart(
-        self, real: Examples, fake: Tensor, disguise: _Disguise, *, sizes: tuple[int, ...], penalise: bool
+        self, real: Examples, fake: Tensor, augmentation: _Augmentation, *, sizes: tuple[int, ...], penalise: bool
     ) -> dict[str, Tensor]:
         """Add the gradient of the discriminator's loss to its weights' own."""
         weight = self.division.weight
         labels = objectives.one_hot(real.labels, self.generator.num_labels)
-        images, labels, pose = disguise.apply(real.images, labels, real.pose, counts=sizes, purpose=_REAL)
+        images, labels, pose = augmentation.apply(real.images, labels, real.pose, counts=sizes, purpose=_REAL)
         with self.precision.autocast():
             logits = self.discriminator(images, labels, pose)
         losses = {"discriminator": weight * objectives.discriminator_logistic(logits, fake)}
@@ -314,9 +318,9 @@ def encode(generator: PoseStyleGAN2, source: Examples, exchange: Exchange | None
     count, worn, rows = len(source.pose), exchange.garments, exchange.rows
     both = Pose(torch.cat([source.pose.keypoints, worn.pose.keypoints]), source.pose.size)
     codes = generator.encoder(torch.cat([source.images, worn.images]), both)
-    shares = [generator.shares(REGIONS[region]) or () for region in exchange.regions]
+    masks = [generator.channel_masks(REGIONS[region]) or () for region in exchange.regions]
     styles = []
-    for style, *share in zip(generator.affine(codes), *shares, strict=True):
+    for style, *share in zip(generator.affine(codes), *masks, strict=True):
         own, other = style[:count], style[count:]
         styles.append(own.index_copy(0, rows, torch.lerp(own[rows], other, torch.stack(share))))
     return codes[:count], tuple(styles)

@@ -17,7 +17,7 @@ from styletryon.data import Batch, FolderDataset, JoinedDataset
 from styletryon.errors import CheckpointError, ConfigError, ProcessGroupError
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.training import objectives
-from styletryon.training.adaptive import Steering
+from styletryon.training.adaptive import AugmentationController
 from styletryon.training.checkpoints import load_optimizer
 from styletryon.training.config import Stage, TrainingConfig
 from styletryon.training.distributed import Division
@@ -114,7 +114,7 @@ class Trainer(BaseTrainer):
             self.discriminator.parameters(), lr=1.0, betas=(0.0, 0.99), fused=True
         )
         self.path_mean = torch.zeros((), device=self.device)
-        self.steering = None if config.adaptive is None else Steering(config.adaptive, self.device)
+        self.controller = None if config.adaptive is None else AugmentationController(config.adaptive, self.device)
         self._precision_asked, self._compile = precision, compile
         # The first process measures for all.
         self._use_precision(self.group.from_first(lambda: choose(precision, self.device).encode()).decode())
@@ -231,7 +231,7 @@ class Trainer(BaseTrainer):
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         shares = self._feeder.take(self.step)
         penalise = self.step % self.config.r1_interval == 0
-        strength = 0.0 if self.steering is None else self.steering.strength
+        strength = 0.0 if self.controller is None else self.controller.strength
         lessons = [
             self._learner.learn(share.to(self.device), stage, self.step, penalise=penalise, strength=strength)
             for share in shares
@@ -246,9 +246,9 @@ class Trainer(BaseTrainer):
             self._precision.step(self.discriminator_optimizer)
         self._precision.update()
         losses = dict(zip(losses, values, strict=True))
-        if stage.adversarial and self.steering is not None:
-            losses["augmentation"] = values.new_tensor(self.steering.strength)
-            self.steering.see(losses["real_sign"], batch_size=self.config.batch_size)
+        if stage.adversarial and self.controller is not None:
+            losses["augmentation"] = values.new_tensor(self.controller.strength)
+            self.controller.see(losses["real_sign"], batch_size=self.config.batch_size)
         if stage.adversarial and self.config.path_length and self.step % self.config.path_interval == 0:
             losses["path_length"] = self._regularise_paths(shares)
         self._update_average(code)
@@ -371,7 +371,7 @@ class Trainer(BaseTrainer):
             "step": self.step,
             "pictures": self.pictures,
             "path_mean": self.path_mean,
-            "adaptive": None if self.steering is None else self.steering.state(),
+            "adaptive": None if self.controller is None else self.controller.state(),
             "precision": self._precision.state(),
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -394,8 +394,8 @@ class Trainer(BaseTrainer):
             load_optimizer(self.discriminator_optimizer, state["discriminator_optimizer"])
             self.step, self.pictures = int(state["step"]), int(state["pictures"])
             self.path_mean = state["path_mean"].to(self.device)
-            if self.steering is not None and state.get("adaptive") is not None:
-                self.steering.load(state["adaptive"])
+            if self.controller is not None and state.get("adaptive") is not None:
+                self.controller.load(state["adaptive"])
             precision = state.get("precision")  # none in checkpoints of version 0.1
             if precision is not None:
                 if self._precision_asked == "auto" and precision["name"] != self.precision:

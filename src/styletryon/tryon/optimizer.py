@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from styletryon._arguments import check_seed, number, seeded, whole
+from styletryon._deprecated import warn_renamed
 from styletryon._graphs import Adam, Repeated, replace_rows
 from styletryon._reprs import one_line
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
@@ -33,7 +34,7 @@ Losses = Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]]
 _FARTHEST = 6.0
 """The largest logit of a coefficient: beyond it the sigmoid passes hardly any gradient on."""
 
-_STARTS = ("shares", "attribution", "greedy", "random")
+_STARTS = ("channel_masks", "attribution", "greedy", "random")
 
 _LOOK = 5
 """Every how many steps the host asks whether all pairs are done; asking makes a GPU wait."""
@@ -144,9 +145,10 @@ class TryOnOptimizer:
         preset: "fast", "balanced" or "quality": where the next four come from unless they are given.
         steps: How many steps of Adam; 0 evaluates the start only.
         learning_rate: Its rate.
-        initial: Where the coefficients start: a number in [0, 1], "shares" (what the generator has learnt to belong to
-            the region), "attribution", "greedy" or "random". None: "shares" if there are any, else the preset's. Under
-            `bound="sigmoid"` the start is kept within [0.02, 0.98], where the gradient is not yet lost.
+        initial: Where the coefficients start: a number in [0, 1], "channel_masks" (what the generator has learnt to
+            belong to the region), "attribution", "greedy" or "random". None: the masks if there are
+            any, else the preset's. Under `bound="sigmoid"` the start is kept within [0.02, 0.98], where the gradient is
+            not yet lost.
         patience: How many steps without progress end a pair; 0: never.
         per: "channel" or "layer": what has a coefficient of its own.
         bound: "sigmoid": optimise logits. "clamp": optimise the coefficients and clamp them *after* each step, so that
@@ -193,8 +195,11 @@ class TryOnOptimizer:
         self.steps = whole(chosen.steps if steps is None else steps, "steps", least=0, kind=ConfigError)
         rate = chosen.learning_rate if learning_rate is None else learning_rate
         self.learning_rate = number(rate, "learning_rate", above=0, kind=ConfigError)
+        if initial == "shares":
+            warn_renamed("initial='shares'", "'channel_masks'", until="0.4")
+            initial = "channel_masks"
         if initial is None:
-            initial = chosen.initial if generator.shares(()) is None else "shares"
+            initial = chosen.initial if generator.channel_masks(()) is None else "channel_masks"
         self.initial = initial
         self.patience = whole(chosen.patience if patience is None else patience, "patience", least=0, kind=ConfigError)
         self.per = per
@@ -354,12 +359,12 @@ class _Chunk:
         count, device = len(self.person), self.person.device
         inside = self.targets.region_attribution
         initial = settings.initial
-        if initial == "shares":
-            if self.targets.shares is None:
+        if initial == "channel_masks":
+            if self.targets.channel_masks is None:
                 raise ConfigError(
-                    "'shares' needs a generator that has learnt them; use 'attribution'", argument="initial"
+                    "'channel_masks' needs a generator that has learnt them; use 'attribution'", argument="initial"
                 )
-            layers: Sequence[Tensor] = [share.expand(count, -1) for share in self.targets.shares]
+            layers: Sequence[Tensor] = [mask.expand(count, -1) for mask in self.targets.channel_masks]
         elif initial == "greedy":
             layers = greedy_query(inside)
         elif initial == "attribution":
@@ -542,7 +547,7 @@ def _join_targets(parts: Sequence[TryOnTargets]) -> TryOnTargets:
         person_attribution=layers([part.person_attribution for part in parts]),
         garment_attribution=layers([part.garment_attribution for part in parts]),
         region=parts[0].region,
-        shares=parts[0].shares,
+        channel_masks=parts[0].channel_masks,
     )
 
 

@@ -101,8 +101,10 @@ def draw_targets(
     classes = resolve_region(region)
     worn, worn_attribution = _draw(generator, person)
     wanted, wanted_attribution = _draw(generator, garment)
-    shares = generator.shares(classes)
-    dressed = garment.portable if shares is None else blend_styles(person.portable, garment.portable, shares)
+    masks = generator.channel_masks(classes)
+    dressed = garment.editable_styles
+    if masks is not None:
+        dressed = blend_styles(person.editable_styles, dressed, masks)
     redrawn = generator.synthesize(dressed, person.pose, noise=person.noise)
     targets = TryOnTargets(
         person=worn,
@@ -113,7 +115,7 @@ def draw_targets(
         person_attribution=worn_attribution,
         garment_attribution=wanted_attribution,
         region=classes,
-        shares=shares,
+        channel_masks=masks,
     )
     _check_shown(targets, first)
     return targets

@@ -1,6 +1,6 @@
-"""How far projected codes may go into other clothes: `python -m tests.benchmarks.portable [--pairs N]`.
+"""How far projected codes may go into other clothes: `python -m tests.benchmarks.editability [--pairs N]`.
 
-Projected codes, drawn back to the encoder's by different shares, are exchanged by the generator's learnt shares with no
+Projected codes, drawn back to the encoder's by different shares, are exchanged by the generator's channel masks with no
 optimisation, and the drawing is held against the rendered truth, on figures on which settings are chosen.
 """
 
@@ -28,9 +28,9 @@ def measure(
 ) -> dict[float, dict[str, float]]:
     """Return, for each share of the projection that is kept, the means of the measures over pairs of one region."""
     projector = styletryon.LatentProjector(generator, steps=steps, learning_rate=0.05, noise=False)
-    shares = generator.shares(REGIONS[pairs[0].region])
-    if shares is None:
-        raise SystemExit("the generator has learnt no garment shares")
+    masks = generator.channel_masks(REGIONS[pairs[0].region])
+    if masks is None:
+        raise SystemExit("the generator has learnt no channel masks")
     latents = []
     for side in ("person", "garment"):
         shown = [getattr(pair, side) for pair in pairs]
@@ -44,7 +44,7 @@ def measure(
             tuple(torch.lerp(anchor, style, kept) for style, anchor in zip(one.styles, one.anchor or (), strict=True))
             for one in latents
         ]
-        dressed = replace(person, styles=blend_styles(*drawn_back, shares), noise=None)
+        dressed = replace(person, styles=blend_styles(*drawn_back, masks), noise=None)
         with torch.no_grad():
             drawing = generator.draw(dressed)
         rows = [score_pair(picture, pair) for picture, pair in zip(pictures(drawing), pairs, strict=True)]
