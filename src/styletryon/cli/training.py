@@ -164,9 +164,9 @@ def _train_encoder(arguments: argparse.Namespace) -> None:
 
 
 def _add_curves(commands: Commands) -> None:
-    parser = add_command(commands, "curves", _curves, "draw the curves of a training from its log")
+    parser = add_command(commands, "curves", _curves, "draw the curves of a training from its log (styletryon[plots])")
     parser.add_argument("folder", type=Path, metavar="RUN", help="what styletryon train wrote, or its metrics.jsonl")
-    parser.add_argument("-o", "--out", type=Path, metavar="PNG", help="default: curves.png beside the log")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="default: curves.png beside the log")
 
 
 def _curves(arguments: argparse.Namespace) -> None:
