@@ -10,7 +10,7 @@ import torch
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.losses import TryOnTargets
-from styletryon.metrics._shared import check_methods
+from styletryon.metrics._evaluation import check_methods
 from styletryon.metrics.methods import METHODS
 from styletryon.tryon import TryOnOptimizer
 from tests._support.tiny import tiny_generator, tiny_latent

@@ -161,10 +161,9 @@ def _batch_row(row: PairRow, folder: Path) -> BatchRow:
         faults.append(f"out: expected a name inside the output folder, got {out!r}")
     elif Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         faults.append(f"out: expected a name that ends in .png, .jpg or .webp, got {out!r}")
-    poses = (folder / pose if pose else None for pose in (row.person_pose, row.garment_pose))
-    return BatchRow(
-        row.line, folder / row.person, folder / row.garment, row.region, out, *poses, fault="; ".join(faults)
-    )
+    person_pose, garment_pose = (folder / pose if pose else None for pose in (row.person_pose, row.garment_pose))
+    person, garment, fault = folder / row.person, folder / row.garment, "; ".join(faults)
+    return BatchRow(row.line, person, garment, row.region, out, person_pose, garment_pose, fault)
 
 
 def _without_doubles(rows: Sequence[BatchRow]) -> Iterator[BatchRow]:

@@ -15,7 +15,7 @@ from styletryon.generator import GeneratorOutput
 from styletryon.labels import REGIONS
 from styletryon.latent import Latent
 from styletryon.metrics import evaluate, measures, sample_pairs
-from styletryon.metrics._shared import check_methods
+from styletryon.metrics._evaluation import check_methods
 from styletryon.metrics.methods import (
     ABLATION_METHODS,
     DEFAULT_METHODS,
@@ -261,7 +261,7 @@ def test_shares_are_left_out_of_a_group_where_none_are_learnt() -> None:
     plain = tiny_generator(SIZE)
     options = {"pairs": 1, "seed": 4, "preset": "fast", "selection_pairs": 1}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("styletryon.metrics._shared.GROUPS", {"some": ("noop", "channel_masks")})
+        patch.setattr("styletryon.metrics._evaluation.GROUPS", {"some": ("noop", "channel_masks")})
         assert set(evaluate(plain, methods=["some"], **options).methods) == {"noop"}  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="has learnt"):
         evaluate(plain, methods=["channel_masks"], **options)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ def test_only_what_is_asked_for_is_done(model: PoseStyleGAN2, folder: Path, monk
         raise AssertionError("not asked for")
 
     monkeypatch.setattr("styletryon.metrics.methods.Bench.project", refuse)
-    monkeypatch.setattr("styletryon.metrics.generator.PoseJudge", refuse)
+    monkeypatch.setattr("styletryon.metrics.generator.PoseScorer", refuse)
     found = evaluate_generator(model, folder, metrics="kid", features=PixelFeatures())
     assert {row: set(measures) for row, measures in found.methods.items()} == {"generated": {"kid"}, "halves": {"kid"}}
     assert found.settings["pose_estimator"] is None

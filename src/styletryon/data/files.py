@@ -49,14 +49,28 @@ class Files(ABC):
         """Return what a message calls a file."""
         return str(self.path / file)
 
-    def read_json(self, file: str) -> Any:
-        """Return what a JSON file holds."""
+    def read_table(self, file: str, holds: str, *, optional: bool = False) -> dict[str, Any]:
+        """Read a JSON object.
+
+        Args:
+            file: Its name.
+            holds: The keys and values that errors say it should hold.
+            optional: Return an empty table if there is no such file.
+
+        Raises:
+            DataError: If it cannot be read, or is no object.
+        """
         if not self.has(file):
+            if optional:
+                return {}
             raise DataError("no such file; see styletryon.data.folder for the format", argument=self.name(file))
         try:
-            return json.loads(self.read(file))
+            table = json.loads(self.read(file))
         except ValueError as error:  # Wrong JSON or wrong UTF-8.
             raise DataError(f"expected JSON, got {error}", argument=self.name(file)) from error
+        if not isinstance(table, dict):
+            raise DataError(f"expected an object of {holds}, got {type(table).__name__}", argument=self.name(file))
+        return table
 
 
 class _Folder(Files):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -281,8 +281,8 @@ class FolderDataset:
         return chosen
 
     def _read_split(self) -> tuple[str, ...]:
-        splits = self._files.read_json("split.json")
-        if not isinstance(splits, dict) or not all(isinstance(names, list) for names in splits.values()):
+        splits = self._files.read_table("split.json", "split name -> list of IDs")
+        if not all(isinstance(names, list) for names in splits.values()):
             raise DataError("expected an object of split name -> list of IDs", argument=self._files.name('split.json'))
         if self.split not in splits:
             known = ", ".join(repr(name) for name in splits)
@@ -317,11 +317,7 @@ class FolderDataset:
 
     def _read_keypoints(self) -> npt.NDArray[np.float32]:
         file = self._files.name("keypoints.json")
-        table = self._files.read_json("keypoints.json")
-        if not isinstance(table, dict):
-            raise DataError(
-                f"expected an object of ID -> 17 x [x, y, score], got {type(table).__name__}", argument=file
-            )
+        table = self._files.read_table("keypoints.json", "ID -> 17 x [x, y, score]")
         result = np.empty((len(self.ids), NUM_KEYPOINTS, 3), np.float32)
         for index, name in enumerate(self.ids):
             if name not in table:
@@ -349,9 +345,7 @@ class FolderDataset:
 
     def _read_styles(self) -> tuple[npt.NDArray[np.int64], ...]:
         """Return the pictures sorted by style, and for each its style's start and count there and its place within."""
-        styles: Any = self._files.read_json("styles.json") if self._files.has("styles.json") else {}
-        if not isinstance(styles, dict):
-            raise DataError("expected an object of ID -> style", argument=self._files.name('styles.json'))
+        styles = self._files.read_table("styles.json", "ID -> style", optional=True)
         # A picture that is not listed is a style of its own; the tag keeps it apart from every listed style.
         keys = [("style", str(styles[name])) if name in styles else ("alone", name) for name in self.ids]
         numbers: dict[tuple[str, str], int] = {}
@@ -365,7 +359,7 @@ class FolderDataset:
 
     def _read_background(self) -> tuple[int, ...]:
         """Return the colour that `styletryon prepare` put behind all people; () if they keep their own, or unknown."""
-        known: Any = self._files.read_json("prepared.json") if self._files.has("prepared.json") else {}
+        known = self._files.read_table("prepared.json", "what styletryon prepare writes", optional=True)
         try:
             colour = tuple(int(part) for part in known["settings"]["background"] or ()) if known else ()
         except (KeyError, TypeError, ValueError) as error:
@@ -376,11 +370,9 @@ class FolderDataset:
 
     def _read_tryons(self) -> TryOnIndices:
         """Return the try-ons of the split; people and garments are an example of their style."""
-        table: Any = self._files.read_json("tryons.json") if self._files.has("tryons.json") else {}
         file = self._files.name("tryons.json")
-        if not isinstance(table, dict):
-            raise DataError("expected an object of ID -> person, garment and region", argument=file)
-        styles: Any = self._files.read_json("styles.json") if table else {}
+        table = self._files.read_table("tryons.json", "ID -> person, garment and region", optional=True)
+        styles = self._files.read_table("styles.json", "ID -> style") if table else {}
         numbers = {name: index for index, name in enumerate(self.ids)}
         examples = {str(styles[name]): index for name, index in numbers.items() if name in styles}
         found = []

@@ -11,21 +11,18 @@ from styletryon.data.paperdoll import Rendering
 from styletryon.generator import Generator
 from styletryon.labels import REGIONS, region_name
 from styletryon.latent import Latent
-from styletryon.metrics._shared import (
+from styletryon.metrics._evaluation import (
+    Evaluation,
     Progress,
-    Values,
-    append,
     batches,
     check_counts,
     check_methods,
-    settings,
-    silent,
     stack_images,
     stack_poses,
 )
 from styletryon.metrics.methods import DEFAULT_METHODS, METHODS, Bench, Losses, ProjectedPairs
 from styletryon.metrics.rendered_pairs import Pair, pair_seeds, render_pair
-from styletryon.metrics.report import EvaluationReport, compare, summarise
+from styletryon.metrics.report import EvaluationReport
 from styletryon.metrics.scoring import Picture, score_pair
 from styletryon.photo import to_pil
 from styletryon.pose import Pose, PoseEstimator
@@ -89,44 +86,38 @@ def evaluate(
     region = region_name(region)
     seeds = pair_seeds(pairs, seed, region)
     chosen = check_methods(methods, METHODS, model, REGIONS[region])
-    started = time.perf_counter()
-    report_progress = progress if progress is not None else silent
+    run = Evaluation(
+        model, seed=seed, progress=progress, pairs=pairs, region=region, preset=preset, batch_size=batch_size
+    )
     bench = Bench(model, region=region, preset=preset, losses=losses, batch_size=batch_size)
     tuned = [name for name in chosen if METHODS[name].tune is not None]
     if tuned:
         others = pair_seeds(selection_pairs, seed, region, selection=True)
-        _tune(bench, tuned, others, estimate_pose, report_progress)
-    values: Values = {}
+        _tune(bench, tuned, others, estimate_pose, run)
     done = 0
     for part in batches(seeds, batch_size):
         batch = _render(bench, part)
         projected = _project(bench, batch, estimate_pose, with_truth="oracle" in chosen)
-        report_progress("projection", done + len(batch), pairs)
+        run.progress("projection", done + len(batch), pairs)
         for name in chosen:
             before = time.perf_counter()
             drawn = METHODS[name].draw(bench, projected)
             seconds = (time.perf_counter() - before) / len(batch)
             for variant, results in drawn.items():
                 for picture, pair in zip(results, batch, strict=True):
-                    append(values, variant, {**score_pair(picture, pair), "seconds": seconds})
-            report_progress(name, done + len(batch), pairs)
+                    run.add(variant, {**score_pair(picture, pair), "seconds": seconds})
+            run.progress(name, done + len(batch), pairs)
         done += len(batch)
-    return EvaluationReport(
-        what="pairs",
-        settings={
-            **settings(model, pairs=pairs, seed=seed, region=region, preset=preset, batch_size=batch_size),
-            "losses": {name: float(entry[0]) for name, entry in bench.losses.items()},
-            "poses": "known" if estimate_pose is None else "estimated",
-            "selection_pairs": selection_pairs if tuned else 0,
-            "chosen": dict(bench.chosen),
-            "failed": dict(bench.failed),
-            "projection_seconds": bench.projection_seconds,
-            "pair_seeds": seeds,
-            "seconds": time.perf_counter() - started,
-        },
-        methods=summarise(values, seed=seed),
-        gaps=compare(values, COMPARISONS, seed=seed),
-        values=values,
+    return run.report(
+        "pairs",
+        COMPARISONS,
+        losses={name: float(entry[0]) for name, entry in bench.losses.items()},
+        poses="known" if estimate_pose is None else "estimated",
+        selection_pairs=selection_pairs if tuned else 0,
+        chosen=dict(bench.chosen),
+        failed=dict(bench.failed),
+        projection_seconds=bench.projection_seconds,
+        pair_seeds=seeds,
     )
 
 
@@ -136,13 +127,13 @@ def _tune(
     names: Sequence[str],
     seeds: Sequence[tuple[int, int]],
     estimate_pose: PoseEstimator | None,
-    report_progress: Progress,
+    run: Evaluation,
 ) -> None:
     """Let baselines choose their one setting on pairs of their own."""
     parts: list[ProjectedPairs] = []
     for part in batches(seeds, bench.batch_size):
         parts.append(_project(bench, _render(bench, part), estimate_pose, with_truth=False))
-        report_progress("selection", sum(map(len, parts)), len(seeds))
+        run.progress("selection", sum(map(len, parts)), len(seeds))
     for name in names:
         tune = METHODS[name].tune
         if tune is not None:

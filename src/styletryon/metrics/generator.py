@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
@@ -15,24 +14,21 @@ from styletryon.data.folder import FolderDataset
 from styletryon.errors import ConfigError, DataError, RangeError
 from styletryon.features import FeatureNetwork
 from styletryon.generator import Generator
-from styletryon.metrics._shared import (
-    PoseJudge,
+from styletryon.metrics._evaluation import (
+    Evaluation,
+    PoseScorer,
     Progress,
-    Values,
-    append,
     batches,
     check_counts,
     describe_data,
     photos,
-    settings,
-    silent,
     stack_images,
 )
 from styletryon.metrics.distances import Array, frechet_distance, kernel_distance, subset_kernel_distance
 from styletryon.metrics.measures import Statistic
 from styletryon.metrics.methods import Bench
 from styletryon.metrics.networks import SetNetwork, find_set_network
-from styletryon.metrics.report import EvaluationReport, compare, summarise
+from styletryon.metrics.report import EvaluationReport
 from styletryon.metrics.scoring import Picture, pictures, score_labels, score_reconstruction
 from styletryon.photo import frame_person, from_uint8
 from styletryon.pose import PoseEstimator
@@ -96,34 +92,33 @@ def evaluate_generator(
         raise RangeError(f"expected a number in [0, 1], got {truncation}", argument="truncation")
     distances = [name for name in wanted if name in ("fid", "kid")]
     network = find_set_network(features) if distances else None
-    started = time.perf_counter()
+    evaluation = Evaluation(model, seed=seed, progress=progress, preset=preset, batch_size=batch_size)
     dataset = FolderDataset(data, size=model.image_size, split=split, frame=frame_person)
     if distances and len(dataset) < 6:
         raise DataError(f"expected at least six photographs in split {split!r}, got {len(dataset)}", argument="data")
     if distances and samples is not None and samples < 3:
         raise RangeError(f"expected at least 3 for {' and '.join(distances)}, got {samples}", argument="samples")
-    run = _Run(Bench(model, preset=preset, batch_size=batch_size), dataset, seed, progress or silent)
+    run = _Run(evaluation, Bench(model, preset=preset, batch_size=batch_size), dataset)
     count = (len(dataset) if samples is None else samples) if distances or "pose" in wanted else 0
-    judge = PoseJudge(estimate_pose) if "pose" in wanted else None
+    scorer = PoseScorer(estimate_pose) if "pose" in wanted else None
     again = run.order[:pairs]
-    judged = again[:count]
+    scored = again[:count]
     if count:
-        run.make_up(count, truncation, network, judge, len(judged))
+        run.make_up(count, truncation, network, scorer, len(scored))
     if network is not None:
         run.compare_sets(network, distances)
-    if judge is not None:
-        run.judge_photographs(judge, judged)
+    if scorer is not None:
+        run.score_photographs(scorer, scored)
     if "reconstruction" in wanted:
         run.draw_again(again)
     return run.report(
-        **settings(model, pairs=len(again), seed=seed, preset=preset, batch_size=batch_size),
+        pairs=len(again),
         metrics=list(wanted),
         data=describe_data(dataset),
         samples=count,
         truncation=truncation,
         features=None if network is None else {**network.describe(), "real": len(dataset)},
-        pose_estimator=None if judge is None else judge.account,
-        seconds=time.perf_counter() - started,
+        pose_estimator=None if scorer is None else scorer.account,
     )
 
 
@@ -131,27 +126,26 @@ def evaluate_generator(
 class _Run:
     """An evaluation of a generator, part by part."""
 
+    evaluation: Evaluation
     bench: Bench
     dataset: FolderDataset
-    seed: int
-    progress: Progress
-    values: Values = field(default_factory=dict)
     sets: dict[str, dict[str, Statistic]] = field(default_factory=dict)
     subsets: dict[str, Any] | None = None
     generated: list[Array] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # Photographs in an order of the seed's: more of them begin with the fewer.
-        self.order = np.random.default_rng(self.seed).permutation(len(self.dataset))
+        self.order = np.random.default_rng(self.evaluation.seed).permutation(len(self.dataset))
 
     @torch.no_grad()
     def make_up(
-        self, count: int, truncation: float, network: SetNetwork | None, judge: PoseJudge | None, judged: int
+        self, count: int, truncation: float, network: SetNetwork | None, scorer: PoseScorer | None, scored: int
     ) -> None:
         """Draw people from random z in the poses of the photographs, and measure them."""
         model = self.bench.model
         device = model.w_mean.device
-        rng = torch.Generator().manual_seed(self.seed)  # on the CPU, so that a seed is the same on every device
+        # On the CPU, so that a seed is the same on every device.
+        rng = torch.Generator().manual_seed(self.evaluation.seed)
         done = 0
         for part in batches(np.resize(self.order, count), self.bench.batch_size):
             pose = self.dataset.batch(part).pose
@@ -160,10 +154,10 @@ class _Run:
             drawn = pictures(model.synthesize(styles, pose.to(device)))
             if network is not None:
                 self.generated.append(network(stack_images(drawn).to(device)))
-            if judge is not None:
-                self._judge("generated", judge, drawn[: max(0, judged - done)], pose.keypoints.numpy())
+            if scorer is not None:
+                self._score("generated", scorer, drawn[: max(0, scored - done)], pose.keypoints.numpy())
             done += len(part)
-            self.progress("generated", done, count)
+            self.evaluation.progress("generated", done, count)
 
     def compare_sets(self, network: SetNetwork, distances: Collection[str]) -> None:
         """Hold what was made up against the photographs, and their halves against each other."""
@@ -180,13 +174,13 @@ class _Run:
                 value, error = kernel_distance(first, second)
                 found["kid"] = Statistic(value, value - 1.96 * error, value + 1.96 * error, len(first))
         if "kid" in distances:
-            self.subsets = asdict(subset_kernel_distance(drawn, real, seed=self.seed))
+            self.subsets = asdict(subset_kernel_distance(drawn, real, seed=self.evaluation.seed))
 
-    def judge_photographs(self, judge: PoseJudge, indices: Array) -> None:
+    def score_photographs(self, scorer: PoseScorer, indices: Array) -> None:
         """Estimate the poses in the photographs themselves."""
         for part in batches(indices, self.bench.batch_size):
             batch = self.dataset.batch(part)
-            self._judge("photographs", judge, photos(batch), batch.keypoints.numpy())
+            self._score("photographs", scorer, photos(batch), batch.keypoints.numpy())
 
     def draw_again(self, indices: Array) -> None:
         """Project photographs and draw them again."""
@@ -196,30 +190,27 @@ class _Run:
             drawn = self.bench.draw(self.bench.project(from_uint8(batch.images), batch.pose))
             for picture, photo in zip(drawn, photos(batch), strict=True):
                 found = {**score_reconstruction(picture, photo), **score_labels(picture, photo.labels)}
-                append(self.values, "reconstruction", found)
+                self.evaluation.add("reconstruction", found)
             done += len(part)
-            self.progress("reconstruction", done, len(indices))
+            self.evaluation.progress("reconstruction", done, len(indices))
 
     def report(self, **account: Any) -> EvaluationReport:
         """Put the numbers together."""
-        table = summarise(self.values, seed=self.seed)
+        table = self.evaluation.table()
         rows = ("generated", "halves", "reconstruction", "photographs")
         methods = {row: {**self.sets.get(row, {}), **table.get(row, {})} for row in rows}
-        return EvaluationReport(
-            what="generator",
-            settings={
-                **account,
-                "kid_subsets": self.subsets,
-                "projection_seconds": self.bench.projection_seconds,
-            },
+        return self.evaluation.report(
+            "generator",
+            (("generated", "photographs"),),
             methods={row: found for row, found in methods.items() if found},
-            gaps=compare(self.values, (("generated", "photographs"),), seed=self.seed),
-            values=self.values,
+            **account,
+            kid_subsets=self.subsets,
+            projection_seconds=self.bench.projection_seconds,
         )
 
-    def _judge(self, row: str, judge: PoseJudge, drawn: Sequence[Picture], asked: Array) -> None:
+    def _score(self, row: str, scorer: PoseScorer, drawn: Sequence[Picture], asked: Array) -> None:
         for index, picture in enumerate(drawn):
-            append(self.values, row, judge.score(picture, asked[index]))
+            self.evaluation.add(row, scorer.score(picture, asked[index]))
 
 
 def _check_metrics(metrics: Collection[str]) -> list[str]:

@@ -21,17 +21,14 @@ from styletryon.generator import Generator
 from styletryon.labels import REGIONS, region_name, resolve_region
 from styletryon.latent import Latent
 from styletryon.metrics import measures
-from styletryon.metrics._shared import (
+from styletryon.metrics._evaluation import (
+    Evaluation,
     Progress,
-    Values,
-    append,
     batches,
     check_counts,
     check_methods,
     describe_data,
     draw_couples,
-    settings,
-    silent,
     stack_images,
 )
 from styletryon.metrics.distances import Array, kernel_distance
@@ -39,7 +36,7 @@ from styletryon.metrics.measures import Statistic
 from styletryon.metrics.methods import METHODS, PHOTO_METHODS, Bench, Losses, ProjectedPairs, Variants
 from styletryon.metrics.networks import SetNetwork, find_set_network
 from styletryon.metrics.pairs_table import PhotographReader, RowFault
-from styletryon.metrics.report import EvaluationReport, compare, summarise
+from styletryon.metrics.report import EvaluationReport
 from styletryon.metrics.scoring import Picture, score_cycle, score_photographs
 from styletryon.photo import Photograph, frame_person, from_uint8, to_uint8
 from styletryon.pose import BodyEstimator, Pose, PoseEstimator
@@ -74,16 +71,17 @@ class _Run:
     """An evaluation of pairs of photographs, batch by batch.
 
     Args:
+        evaluation: Takes the numbers.
         methods: The methods to compare.
         network: The network of the kernel distance.
         cycle: Whether each method also has to put the person's own garment on again.
     """
 
-    def __init__(self, methods: Sequence[str], network: SetNetwork, *, cycle: bool) -> None:
+    def __init__(self, evaluation: Evaluation, methods: Sequence[str], network: SetNetwork, *, cycle: bool) -> None:
+        self.evaluation = evaluation
         self.methods = methods
         self.network = network
         self.cycle = cycle
-        self.values: Values = {}
         self._drawn: dict[str, list[Array]] = {}
 
     def add(self, bench: Bench, person: _Side, garment: _Side) -> None:
@@ -103,26 +101,19 @@ class _Run:
                     found["reconstruction_psnr"] = (rebuilt_people[i] + rebuilt_wearers[i]) / 2
                     if self.cycle:
                         found |= score_cycle(back[variant][i], worn[i], bench.classes)
-                    append(self.values, variant, {**found, "seconds": seconds})
+                    self.evaluation.add(variant, {**found, "seconds": seconds})
 
-    def report(self, what: str, account: dict[str, Any], real: Array, seed: int) -> EvaluationReport:
-        """Put the numbers together; `real` are the features of the photographs."""
-        table = summarise(self.values, seed=seed)
+    def report(self, what: str, real: Array, **account: Any) -> EvaluationReport:
+        """Put the report together; `real` are the features of the photographs."""
+        table = self.evaluation.table()
         for variant, parts in self._drawn.items():
             drawn = np.concatenate(parts)
             if min(len(drawn), len(real)) >= 3:
                 value, error = kernel_distance(drawn, real)
                 table[variant]["kid"] = Statistic(value, value - 1.96 * error, value + 1.96 * error, len(drawn))
-        return EvaluationReport(
-            what=what,
-            settings={
-                **account,
-                "cycle": self.cycle,
-                "features": {**self.network.describe(), "real": len(real)},
-            },
-            methods=table,
-            gaps=compare(self.values, COMPARISONS, seed=seed),
-            values=self.values,
+        features = {**self.network.describe(), "real": len(real)}
+        return self.evaluation.report(
+            what, COMPARISONS, methods=table, **account, cycle=self.cycle, features=features
         )
 
 
@@ -174,9 +165,10 @@ def evaluate_folder(
     check_counts(pairs=pairs, batch_size=batch_size)
     region = region_name(region)
     chosen = check_methods(methods, PHOTO_METHODS, model, REGIONS[region])
-    run = _Run(chosen, find_set_network(features), cycle=cycle)
-    started = time.perf_counter()
-    report_progress = progress if progress is not None else silent
+    evaluation = Evaluation(
+        model, seed=seed, progress=progress, pairs=pairs, region=region, preset=preset, batch_size=batch_size
+    )
+    run = _Run(evaluation, chosen, find_set_network(features), cycle=cycle)
     dataset = FolderDataset(data, size=model.image_size, split=split, frame=frame_person)
     usable = _showing(dataset, region)
     bench = Bench(model, region=region, preset=preset, losses=losses, batch_size=batch_size)
@@ -186,18 +178,17 @@ def evaluate_folder(
         people, garments = (_side(dataset.batch([couple[side] for couple in part])) for side in (0, 1))
         run.add(bench, people, garments)
         done += len(part)
-        report_progress("pairs", done, pairs)
+        evaluation.progress("pairs", done, pairs)
     pixels = (from_uint8(dataset.batch(part).images) for part in batches(usable, batch_size))
     real = np.concatenate([run.network(images.to(model.w_mean.device)) for images in pixels])
-    account = {
-        **settings(model, pairs=pairs, seed=seed, region=region, preset=preset, batch_size=batch_size),
-        "data": describe_data(dataset),
+    return run.report(
+        "folder",
+        real,
+        data=describe_data(dataset),
         **_account([bench]),
-        "showing": len(usable),
-        "ids": [[dataset.ids[i] for i in couple] for couple in couples],
-        "seconds": time.perf_counter() - started,
-    }
-    return run.report("folder", account, real, seed)
+        showing=len(usable),
+        ids=[[dataset.ids[i] for i in couple] for couple in couples],
+    )
 
 
 def evaluate_table(
@@ -251,9 +242,8 @@ def evaluate_table(
     rows = read_pairs(table)
     every = frozenset(label for row in rows if not row.fault for label in resolve_region(row.region))
     chosen = check_methods(methods, PHOTO_METHODS, model, every or REGIONS["top"])
-    run = _Run(chosen, find_set_network(features), cycle=cycle)
-    started = time.perf_counter()
-    report_progress = progress if progress is not None else silent
+    evaluation = Evaluation(model, seed=seed, progress=progress, preset=preset, batch_size=batch_size)
+    run = _Run(evaluation, chosen, find_set_network(features), cycle=cycle)
     estimate = BodyEstimator.from_pretrained() if estimate_pose is None else estimate_pose
     reader = PhotographReader(Path(table).parent, model.image_size, estimate)
     usable, faults = _usable(rows, reader, table)
@@ -264,19 +254,19 @@ def evaluate_table(
         for part in batches([entry for entry in usable if entry[0].region == region], batch_size):
             run.add(benches[-1], *(_join([pair[side] for _, pair in part]) for side in (0, 1)))
             done += [row for row, _ in part]
-            report_progress("pairs", len(done), len(usable))
+            evaluation.progress("pairs", len(done), len(usable))
     distinct = list({id(photo): photo.crop for _, pair in usable for photo in pair}.values())
     real = [run.network(torch.stack(part).to(model.w_mean.device)) for part in batches(distinct, batch_size)]
-    account = {
-        **settings(model, pairs=len(done), seed=seed, preset=preset, batch_size=batch_size),
+    return run.report(
+        "table",
+        np.concatenate(real),
+        pairs=len(done),
         **_account(benches),
-        "table": Path(table).name,
-        "poses": "given, or estimated by " + ("the bundled network" if estimate_pose is None else repr(estimate_pose)),
-        "rows": [{name: getattr(row, name) for name in ("line", "person", "garment", "region")} for row in done],
-        "faults": [asdict(fault) for fault in faults],
-        "seconds": time.perf_counter() - started,
-    }
-    return run.report("table", account, np.concatenate(real), seed)
+        table=Path(table).name,
+        poses="given, or estimated by " + ("the bundled network" if estimate_pose is None else repr(estimate_pose)),
+        rows=[{name: getattr(row, name) for name in ("line", "person", "garment", "region")} for row in done],
+        faults=[asdict(fault) for fault in faults],
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- helpers

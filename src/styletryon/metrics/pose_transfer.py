@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -15,24 +14,21 @@ from styletryon.data.paperdoll import render, restyle, sample_figure, sample_sta
 from styletryon.errors import DataError, RangeError
 from styletryon.generator import Generator
 from styletryon.metrics import measures
-from styletryon.metrics._shared import (
-    PoseJudge,
+from styletryon.metrics._evaluation import (
+    Evaluation,
+    PoseScorer,
     Progress,
-    Values,
-    append,
     batches,
     check_counts,
     describe_data,
     draw_couples,
     photos,
-    settings,
-    silent,
     stack_images,
     stack_poses,
 )
 from styletryon.metrics.methods import Bench
 from styletryon.metrics.rendered_pairs import FIRST_EVALUATION_SEED, SEEDS_PER_STREAM, check_seed
-from styletryon.metrics.report import EvaluationReport, compare, summarise
+from styletryon.metrics.report import EvaluationReport
 from styletryon.metrics.scoring import Picture, score_labels
 from styletryon.photo import frame_person, from_uint8
 from styletryon.pose import Pose, PoseEstimator
@@ -103,10 +99,9 @@ def pose_transfer(
         DataError: If the data set cannot be read, or holds fewer than two photographs.
     """
     check_counts(pairs=pairs, batch_size=batch_size)
-    started = time.perf_counter()
-    report_progress = progress if progress is not None else silent
+    run = Evaluation(model, seed=seed, progress=progress, pairs=pairs, preset=preset, batch_size=batch_size)
     bench = Bench(model, preset=preset, batch_size=batch_size)
-    judge = PoseJudge(estimate_pose)
+    scorer = PoseScorer(estimate_pose)
     account: dict[str, Any] = {}
     if data is None:
         moves = _rendered(bench, pairs, seed)
@@ -122,24 +117,17 @@ def pose_transfer(
             "ids": [[dataset.ids[i] for i in couple] for couple in couples],
         }
         moves = _photographed(bench, dataset, couples)
-    values: Values = {}
     done = 0
     for batch in moves:
-        _measure(bench, judge, batch, values)
+        _measure(run, bench, scorer, batch)
         done += len(batch.own)
-        report_progress("pose", done, pairs)
-    return EvaluationReport(
-        what="pose" if data is None else "pose_folder",
-        settings={
-            **settings(model, pairs=pairs, seed=seed, preset=preset, batch_size=batch_size),
-            **account,
-            "pose_estimator": judge.account,
-            "projection_seconds": bench.projection_seconds,
-            "seconds": time.perf_counter() - started,
-        },
-        methods=summarise(values, seed=seed),
-        gaps=compare(values, COMPARISONS, seed=seed),
-        values=values,
+        run.progress("pose", done, pairs)
+    return run.report(
+        "pose" if data is None else "pose_folder",
+        COMPARISONS,
+        **account,
+        pose_estimator=scorer.account,
+        projection_seconds=bench.projection_seconds,
     )
 
 
@@ -173,7 +161,7 @@ def _photographed(bench: Bench, dataset: FolderDataset, couples: list[tuple[int,
         yield _Moves(from_uint8(people.images), people.pose, photos(people), others.pose, photos(others), same=False)
 
 
-def _measure(bench: Bench, judge: PoseJudge, moves: _Moves, values: Values) -> None:
+def _measure(run: Evaluation, bench: Bench, scorer: PoseScorer, moves: _Moves) -> None:
     latent = bench.project(moves.images, moves.pose)
     here, there = bench.draw(latent), bench.draw(latent.with_pose(moves.asked))
     rows = (
@@ -185,10 +173,10 @@ def _measure(bench: Bench, judge: PoseJudge, moves: _Moves, values: Values) -> N
     for row, drawn, pose, truths in rows:
         asked = pose.keypoints.cpu().numpy()
         for index, picture in enumerate(drawn):
-            found = judge.score(picture, asked[index])
+            found = scorer.score(picture, asked[index])
             if truths is not None:
                 found |= _against(picture, truths[index])
-            append(values, row, found)
+            run.add(row, found)
 
 
 def _against(picture: Picture, truth: Picture) -> dict[str, float]:

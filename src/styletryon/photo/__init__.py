@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from styletryon._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from styletryon.photo.framing import MIN_SCORE, Box, Frame, frame_person
+    from styletryon.photo.framing import MIN_SCORE, Frame, frame_person
     from styletryon.photo.matting import cut_out, follow, matte
     from styletryon.photo.pasting import paste_back
     from styletryon.photo.photograph import Photograph
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from styletryon.photo.saving import FORMATS, check_ending, save_image
     from styletryon.photo.sheets import contact_sheet
+    from styletryon.pose._photo import Box
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,

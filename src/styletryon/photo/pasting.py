@@ -15,9 +15,10 @@ from styletryon.errors import (
     RangeError,
     ShapeError,
 )
-from styletryon.photo.framing import Box, Frame, check_photo
+from styletryon.photo.framing import Frame, check_photo
 from styletryon.photo.pixels import to_bytes
 from styletryon.photo.resampling import resize_plane
+from styletryon.pose._photo import Box
 
 
 def paste_back(

@@ -19,9 +19,10 @@ from styletryon.errors import (
     ShapeError,
 )
 from styletryon.labels import Label
-from styletryon.photo.framing import Box, Frame, check_photo
+from styletryon.photo.framing import Frame, check_photo
 from styletryon.photo.pixels import Colour, to_tensor
 from styletryon.photo.reading import MAX_PIXELS
+from styletryon.pose._photo import Box
 
 Filter = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
 """The name of a filter of Pillow's. When a picture is made smaller, all but "nearest" leave no aliasing."""

@@ -81,7 +81,14 @@ class Photographs:
             label_names = {_stem(name).removeprefix("labels/"): name for name in names if name.startswith("labels/")}
         folder = "images/" if self.is_data_set else ""
         self.has_labels = bool(label_names)
-        tables = {name: self._table(name) for name in ("keypoints.json", "split.json", "styles.json")}
+        tables = {
+            name: self.files.read_table(name, holds, optional=True)
+            for name, holds in (
+                ("keypoints.json", "name -> keypoints"),
+                ("split.json", "split name -> list of IDs"),
+                ("styles.json", "name -> style"),
+            )
+        }
         poses = tables["keypoints.json"] if keypoints is None else keypoints
         self.has_split = self.is_data_set and bool(tables["split.json"])
         splits = _split_of_each(tables["split.json"]) if self.has_split else {}
@@ -95,12 +102,6 @@ class Photographs:
         )
         if not self.given:
             raise DataError(f"expected photographs in {str(path)!r}, got none; check the folder", argument="photos")
-
-    def _table(self, name: str) -> dict[str, Any]:
-        table = self.files.read_json(name) if self.files.has(name) else {}
-        if not isinstance(table, dict):
-            raise DataError(f"expected a JSON object, got {type(table).__name__}", argument=self.files.name(name))
-        return table
 
     def _describe(
         self,

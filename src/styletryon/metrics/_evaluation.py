@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from styletryon.data.folder import Batch, FolderDataset
 from styletryon.data.paperdoll import Rendering
 from styletryon.errors import ConfigError, RangeError
 from styletryon.generator import Generator
-from styletryon.metrics.measures import Array
+from styletryon.metrics.measures import Array, Statistic
 from styletryon.metrics.methods import GROUPS
 from styletryon.metrics.networks import fingerprint
-from styletryon.metrics.report import versions
+from styletryon.metrics.report import EvaluationReport, compare, summarise, versions
 from styletryon.metrics.scoring import Picture, score_keypoints
 from styletryon.photo import from_uint8, to_pil
 from styletryon.pose import BodyEstimator, Pose, PoseEstimator
@@ -31,7 +32,7 @@ Values = dict[str, dict[str, list[float]]]
 """Method -> measure -> one number per pair."""
 
 
-class PoseJudge:
+class PoseScorer:
     """Finds the poses in drawn pictures, to compare them with those that were asked for.
 
     Args:
@@ -63,16 +64,71 @@ def batches(items: Any, size: int) -> Iterator[Any]:
         yield items[start : start + size]
 
 
-def append(values: Values, method: str, found: dict[str, float]) -> None:
-    """Add the numbers of a pair."""
-    row = values.setdefault(method, {})
-    for measure, number in found.items():
-        row.setdefault(measure, []).append(number)
+class Evaluation:
+    """The numbers of an evaluation as they come in, and the report of them.
 
+    Args:
+        model: The generator.
+        seed: Seed of the bootstrap.
+        progress: Called with the name of a stage, how much of it is done, and of how much; None for nobody.
+        **known: Further settings that the report names.
+    """
 
-def silent(stage: str, done: int, total: int) -> None:
-    """Take no notice of progress."""
-    del stage, done, total
+    def __init__(self, model: Generator, *, seed: int, progress: Progress | None = None, **known: Any) -> None:
+        self.seed = seed
+        self.values: Values = {}
+        self._model = model
+        self._known = known
+        self._progress = progress
+        self._started = time.perf_counter()
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Say how much of a stage is done."""
+        if self._progress is not None:
+            self._progress(stage, done, total)
+
+    def add(self, method: str, found: Mapping[str, float]) -> None:
+        """Add the numbers of a pair."""
+        row = self.values.setdefault(method, {})
+        for measure, number in found.items():
+            row.setdefault(measure, []).append(number)
+
+    def table(self) -> dict[str, dict[str, Statistic]]:
+        """Return the statistics of all numbers so far."""
+        return summarise(self.values, seed=self.seed)
+
+    def report(
+        self,
+        what: str,
+        comparisons: Sequence[tuple[str, str]],
+        *,
+        methods: Mapping[str, Mapping[str, Statistic]] | None = None,
+        **account: Any,
+    ) -> EvaluationReport:
+        """Put the report together.
+
+        Args:
+            what: The kind of evaluation.
+            comparisons: The differences to state; see `compare`.
+            methods: The table; None for `table()`.
+            **account: Further settings that the report names.
+        """
+        return EvaluationReport(
+            what=what,
+            settings={
+                **self._known,
+                "seed": self.seed,
+                "model": self._model.fingerprint,
+                "size": list(self._model.image_size),
+                "device": str(self._model.w_mean.device),
+                "versions": versions(),
+                **account,
+                "seconds": time.perf_counter() - self._started,
+            },
+            methods=self.table() if methods is None else methods,
+            gaps=compare(self.values, comparisons, seed=self.seed),
+            values=self.values,
+        )
 
 
 def check_counts(**counts: int) -> None:
@@ -117,17 +173,6 @@ def _renamed(method: str) -> str:
     if new != method:
         warn_renamed(f"the method {method!r}", repr(new), until="0.4")
     return new
-
-
-def settings(model: Generator, **rest: Any) -> dict[str, Any]:
-    """Return what every report says of how its numbers came about, and the rest."""
-    return {
-        **rest,
-        "model": model.fingerprint,
-        "size": list(model.image_size),
-        "device": str(model.w_mean.device),
-        "versions": versions(),
-    }
 
 
 def stack_images(shown: Sequence[Rendering | Picture]) -> Tensor:
