@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import styletryon
+from styletryon.compositing import show
 from styletryon.data.paperdoll import Figure, Rendering, dress, render, sample_figure, wears
 from styletryon.metrics.methods import METHODS, Bench, ProjectedPairs
 from styletryon.metrics.scoring import Picture
@@ -67,7 +68,7 @@ class Studio:
     def dress(self, person: styletryon.Latent, garment: styletryon.Latent, region: str) -> list[TryOnResult]:
         """Try-ons of a batch of pairs, as `try_on` returns them."""
         batch = TryOnOptimizer(self.model, preset=self.preset).optimize(person, garment, region=region)
-        return [TryOnResult.from_batch(batch, index) for index in range(len(batch))]
+        return [show(batch, index) for index in range(len(batch))]
 
     def draw(self, latent: styletryon.Latent) -> list[torch.Tensor]:
         """What the generator draws."""

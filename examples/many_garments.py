@@ -17,11 +17,10 @@ from styletryon.pose import Pose
 SIZE = (512, 384)
 
 
-def rendered_latent(seed: int, model: styletryon.PoseStyleGAN2, preset: str) -> styletryon.Latent:
+def rendered_latent(seed: int, pipeline: styletryon.TryOnPipeline) -> styletryon.Latent:
     """Render a figure and find it in the model's latent space; the pose is known, so none is estimated."""
     figure = paperdoll.render(paperdoll.sample_figure(seed), SIZE)
-    pose = Pose(torch.from_numpy(figure.keypoints), SIZE)
-    return styletryon.project(figure.image, pose=pose, model=model, preset=preset)
+    return pipeline.project(figure.image, pose=Pose(torch.from_numpy(figure.keypoints), SIZE))
 
 
 def main() -> None:
@@ -32,11 +31,10 @@ def main() -> None:
     parser.add_argument("--garments", type=int, default=3)
     arguments = parser.parse_args()
 
-    model = styletryon.load_model()
-    person = rendered_latent(20_000_010, model, arguments.preset)
+    pipeline = styletryon.TryOnPipeline(preset=arguments.preset)
+    person = rendered_latent(20_000_010, pipeline)
     for seed in (20_000_027, 20_000_008, 20_000_009, 20_000_018)[: arguments.garments]:
-        garment = rendered_latent(seed, model, arguments.preset)
-        result = styletryon.try_on(person, garment, model=model, preset=arguments.preset)
+        result = pipeline(person, rendered_latent(seed, pipeline))
         result.save(arguments.out / f"garment-{seed}.png")
         print(f"garment {seed}: {result.report['seconds']:.1f} s")
 

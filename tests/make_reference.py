@@ -13,6 +13,7 @@ PAGE = ROOT / "docs" / "reference.md"
 
 SECTIONS = {
     "styletryon": "The calls, the classes that they build, and the parts of the library.",
+    "styletryon.pipeline": "The road from photographs to a try-on, and the parts of it.",
     "styletryon.batch": "A table of many try-ons.",
     "styletryon.losses": "What a try-on minimises, and what a loss of one's own keeps to.",
     "styletryon.features": "The networks in whose eyes pictures are compared.",
@@ -21,6 +22,8 @@ SECTIONS = {
     "styletryon.photo": "Reading, framing, cropping, pasting back and saving.",
     "styletryon.tryon": "The optimisation over coefficients.",
     "styletryon.projection": "From a picture to a latent.",
+    "styletryon.compositing": "A try-on shown in its photograph.",
+    "styletryon.generator": "The protocol of a generator, and what a generator may have beside it.",
     "styletryon.models": "The networks and their numbers.",
     "styletryon.interop": "Other projects' generators, and the Hugging Face hub.",
     "styletryon.training": "Training of generators and encoders.",

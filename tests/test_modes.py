@@ -11,8 +11,7 @@ import pytest
 import torch
 
 import styletryon
-from styletryon import api
-from styletryon._photographs import body_estimator
+from styletryon import _loading, pipeline
 from styletryon.data import paperdoll
 from styletryon.features import VGG16Features
 from styletryon.latent import Latent
@@ -47,7 +46,7 @@ MODES: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
 
 def forget() -> None:
     """Forget what earlier calls have kept, so that the next one makes it."""
-    for kept in (api._load, api._usual_poses, body_estimator):
+    for kept in (_loading._load, pipeline._usual_poses, pipeline.body_estimator):
         kept.cache_clear()
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TryOnTargets,
     )
     from styletryon.models import PoseEncoder, PoseStyleGAN2
+    from styletryon.pipeline import TryOnPipeline
     from styletryon.pose import Pose
     from styletryon.projection import LatentProjector
     from styletryon.tryon import TryOnOptimizer, TryOnResult
@@ -44,12 +45,14 @@ else:
                 "TryOnTargets",
             ),
             "models": ("PoseEncoder", "PoseStyleGAN2"),
+            "pipeline": ("TryOnPipeline",),
             "pose": ("Pose",),
             "projection": ("LatentProjector",),
             "tryon": ("TryOnOptimizer", "TryOnResult"),
         },
         modules=("api", "app", "batch", "compositing", "data", "errors", "features", "generator", "interop", "labels",
-                 "latent", "losses", "metrics", "models", "ops", "photo", "pose", "projection", "training", "tryon"),
+                 "latent", "losses", "metrics", "models", "ops", "photo", "pipeline", "pose", "projection", "training",
+                 "tryon"),
     )  # fmt: skip
 
 __all__ = [
@@ -63,6 +66,7 @@ __all__ = [
     "PoseStyleGAN2",
     "TryOnLoss",
     "TryOnOptimizer",
+    "TryOnPipeline",
     "TryOnResult",
     "TryOnState",
     "TryOnTargets",

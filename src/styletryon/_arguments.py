@@ -1,4 +1,4 @@
-"""What callers pass: whole numbers, numbers, choices, seeds and devices, each checked in one place.
+"""What callers pass: numbers, choices, seeds and devices, each checked in one place, and what errors call it.
 
 NumPy's numbers and tensors of one number are taken as Python's own are. Whatever else comes is refused by an error that
 names the argument.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from styletryon.errors import ConfigError, RangeError, StyleTryOnError
@@ -138,6 +139,21 @@ def find_device(device: torch.device | str | int | None, argument: str = "device
             f"expected a device that this machine has, such as 'cpu', got {_shown(device)} ({reason})",
             argument=argument,
         ) from error
+
+
+@contextmanager
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """Let errors name the caller's argument instead of that of a function further down.
+
+    Args:
+        names: Argument of the function further down -> the caller's. Any other stays as it is.
+    """
+    try:
+        yield
+    except StyleTryOnError as error:
+        if error.argument is not None:
+            error.argument = names.get(error.argument, error.argument)
+        raise
 
 
 def _range(least: float | None, most: float | None) -> str:

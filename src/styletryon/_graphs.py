@@ -190,9 +190,14 @@ class Recorder:
         return graph.replay
 
 
+def is_capturable(part: object) -> bool:
+    """Whether a generator, a network or a loss says that a CUDA graph may replay it; what says nothing does not."""
+    return bool(getattr(part, "capturable", False))
+
+
 def _find_obstacle(device: torch.device, parts: Mapping[str, object], count: int) -> str | None:
     """Say why steps on a device cannot be replayed; None if they can."""
-    unfit = [name for name, part in parts.items() if not getattr(part, "capturable", False)]
+    unfit = [name for name, part in parts.items() if not is_capturable(part)]
     if device.type != _DEVICE:
         return f"the tensors are on {device.type}, not on CUDA"
     if count < _FEWEST:

@@ -26,17 +26,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon._arguments import check_seed, whole
+from styletryon._arguments import check_seed, renamed, whole
 from styletryon._files import append_line, shortened, write_text
-from styletryon._photographs import called, helpful_labels, is_dress, make_projector, prepare, project_prepared
-from styletryon.api import KnownGenerator, ModelLike, load_model
+from styletryon._loading import ModelLike
 from styletryon.data.pairs import PairRow, read_pairs
 from styletryon.errors import ConfigError, DataError, StyleTryOnError
 from styletryon.latent import Latent, stack
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.photo import Frame, Photograph, read_image, save_image
+from styletryon.pipeline import TryOnPipeline, wears_dress
 from styletryon.pose import Pose, read_pose
-from styletryon.tryon import TryOnOptimizer, TryOnResult
 
 __all__ = ["BatchRow", "BatchSummary", "RowOutcome", "read_table", "try_on_table"]
 
@@ -225,17 +224,19 @@ def try_on_table(
     batch_size, world_size = whole(batch_size, "batch_size", least=1), whole(world_size, "world_size", least=1)
     rank, seed = whole(rank, "rank", least=0, most=world_size - 1), check_seed(seed)
     rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else tuple(table)
-    generator = load_model("default" if model is None else model, device=device)
+    pipeline = TryOnPipeline(
+        model, preset=preset, device=device, seed=seed, losses=losses, batch_size=batch_size, remember=0
+    )
+    _ = pipeline.optimizer  # so that losses that are none are told now, not row by row
     folder = Path(out)
-    optimizer = TryOnOptimizer(generator, losses=losses, preset=preset, seed=seed, batch_size=batch_size)
-    wardrobe = _Wardrobe(folder / "latents", generator, preset, seed)
-    _claim(folder, {"model": generator.fingerprint, "preset": preset, "seed": seed, "detail": detail})
+    wardrobe = _Wardrobe(folder / "latents", pipeline)
+    _claim(folder, {"model": pipeline.model.fingerprint, "preset": preset, "seed": seed, "detail": detail})
     journal = _Journal(folder / "rows", rank)
     before = {key: outcome for key, outcome in journal.read().items() if outcome.status == "done" or not retry_failed}
     own = [row for row in rows[rank::world_size] if not _is_finished(before.get(row.key), folder)]
     finished = 0
     for part in _parts(own, batch_size):
-        for outcome in _try_rows(part, optimizer, wardrobe, folder, detail=detail):
+        for outcome in _try_rows(part, pipeline, wardrobe, folder, detail=detail):
             journal.add(outcome)
         finished += len(part)
         if progress is not None:
@@ -261,44 +262,44 @@ def _parts(rows: Iterable[BatchRow], size: int) -> Iterator[list[BatchRow]]:
 
 
 def _try_rows(
-    rows: Sequence[BatchRow], optimizer: TryOnOptimizer, wardrobe: _Wardrobe, folder: Path, *, detail: bool
+    rows: Sequence[BatchRow], pipeline: TryOnPipeline, wardrobe: _Wardrobe, folder: Path, *, detail: bool
 ) -> Iterator[RowOutcome]:
     """Try rows of one region on; one that fails, fails alone."""
     sound = [row for row in rows if not row.fault]
     wardrobe.fetch((row.person, row.person_pose, False) for row in sound)
-    wardrobe.fetch((row.garment, row.garment_pose, is_dress(row.region)) for row in sound)
+    wardrobe.fetch((row.garment, row.garment_pose, wears_dress(row.region)) for row in sound)
     ready: list[_Pair] = []
     for row in rows:
         try:
             if row.fault:
                 raise DataError(row.fault)
             person = wardrobe.get(row.person, row.person_pose)
-            dressed = is_dress(row.region)
+            dressed = wears_dress(row.region)
             ready.append((row, person, wardrobe.get(row.garment, row.garment_pose, dressed=dressed)))
         except Exception as error:
             yield _failure(row, error)
-    yield from _dress(ready, optimizer, folder, detail=detail)
+    yield from _dress(ready, pipeline, folder, detail=detail)
 
 
 def _dress(
-    ready: Sequence[_Pair], optimizer: TryOnOptimizer, folder: Path, *, detail: bool
+    ready: Sequence[_Pair], pipeline: TryOnPipeline, folder: Path, *, detail: bool
 ) -> Iterator[RowOutcome]:
     """Dress people at once if that works, else in halves; each picture is told of as soon as it is written."""
     if not ready:
         return
     people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
     try:
-        batch = optimizer.optimize(people, garments, region=ready[0][0].region)
+        batch = pipeline.optimize(people, garments, region=ready[0][0].region)
     except Exception as error:
         if len(ready) == 1:
             yield _failure(ready[0][0], error)
             return
         for half in (ready[: len(ready) // 2], ready[len(ready) // 2 :]):
-            yield from _dress(half, optimizer, folder, detail=detail)
+            yield from _dress(half, pipeline, folder, detail=detail)
         return
     for place, (row, person, garment) in enumerate(ready):
         try:
-            result = TryOnResult.from_batch(batch, place, detail=detail)
+            result = pipeline.show(batch, place, detail=detail)
             result.save(folder / row.out)
         except Exception as error:
             yield _failure(row, error)
@@ -364,11 +365,10 @@ _Photograph = tuple[str | os.PathLike[str], str | os.PathLike[str] | None, bool]
 class _Wardrobe:
     """Projections of photographs: each is made once, and kept on disk."""
 
-    def __init__(self, folder: Path, generator: KnownGenerator, preset: str, seed: int) -> None:
+    def __init__(self, folder: Path, pipeline: TryOnPipeline) -> None:
         self.folder = folder
-        self.generator = generator
-        self.projector = make_projector(generator, preset, seed)
-        self.settings = f"{generator.fingerprint} {preset} {seed}"
+        self.pipeline = pipeline
+        self.settings = f"{pipeline.model.fingerprint} {pipeline.preset} {pipeline.seed}"
         self._held: OrderedDict[str, Latent | StyleTryOnError] = OrderedDict()
 
     def fetch(self, wanted: Iterable[_Photograph]) -> None:
@@ -381,7 +381,7 @@ class _Wardrobe:
                     waiting[key] = self._prepare(photo, pose, dressed)
             except Exception:  # `get` says why, to each row that asks
                 continue
-            if len(waiting) == self.projector.batch_size or sum(map(_pixels, waiting.values())) > _HELD_PIXELS:
+            if len(waiting) == self.pipeline.batch_size or sum(map(_pixels, waiting.values())) > _HELD_PIXELS:
                 self._try_project(waiting)
                 waiting = {}
         self._try_project(waiting)
@@ -407,7 +407,7 @@ class _Wardrobe:
         self._held.move_to_end(key)
         held = self._held[key]
         if isinstance(held, StyleTryOnError):
-            with called({"image": Path(photo).name, "pose": Path(pose or photo).name}):
+            with renamed({"image": Path(photo).name, "pose": Path(pose or photo).name}):
                 raise held
         return held
 
@@ -436,7 +436,7 @@ class _Wardrobe:
             known = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
             frame = Frame(**{name: tuple(value) for name, value in known["frame"].items()})
             pose = Pose(known["keypoints"], frame.photo_size)
-            latent = Latent.load(file, device=self.generator.w_mean.device)
+            latent = Latent.load(file, device=self.pipeline.device)
             with Image.open(self.folder / f"{key}.png") as picture:
                 labels = np.array(picture, dtype=np.uint8)
         except (OSError, ValueError, TypeError, KeyError):  # not there, or half of it: it is made anew
@@ -447,23 +447,15 @@ class _Wardrobe:
         self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool
     ) -> Photograph:
         known = None if pose is None else read_pose(pose, read_image(photo).size[::-1])
-        return prepare(photo, self.generator, pose=known, dressed=dressed)
+        return self.pipeline.read(photo, pose=known, dressed=dressed)
 
     def _try_project(self, photographs: Mapping[str, Photograph]) -> None:
-        for labelled in (True, False):
-            alike = {
-                key: one
-                for key, one in photographs.items()
-                if (helpful_labels(one, self.generator) is not None) == labelled
-            }
-            # One of them may spoil it, or they may be too many at once: `get` then projects each alone.
-            with contextlib.suppress(Exception):
-                self._project(alike)
+        # One of them may spoil it, or they may be too many at once: `get` then projects each alone.
+        with contextlib.suppress(Exception):
+            self._project(photographs)
 
     def _project(self, photographs: Mapping[str, Photograph]) -> None:
-        if not photographs:
-            return
-        latents = project_prepared(list(photographs.values()), self.projector)
+        latents = self.pipeline.project_photographs(list(photographs.values()))
         for (key, one), latent in zip(photographs.items(), latents, strict=True):
             latent.save(self.folder / f"{key}.safetensors")
             if one.pose is None or one.labels is None:

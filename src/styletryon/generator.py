@@ -1,11 +1,17 @@
-"""The small interface through which projection and try-on use a generator, whatever generator it is."""
+"""The protocol of a generator: all that projection and try-on need of one, and what one may have beside that.
+
+Any object that keeps `Generator` may be the `model=` of `styletryon.try_on`. The parts of `GeneratorExtras` are
+optional: `background_of`, `draw_in`, `adapt`, `is_tunable`, `move_to` and `styletryon._graphs.is_capturable` say what
+is done without them, and nothing else looks for them.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +19,7 @@ from torch import Tensor, nn
 from styletryon._reprs import one_line
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.latent import Latent, Styles
+from styletryon.photo.pixels import Colour
 from styletryon.pose import Pose
 
 
@@ -45,10 +52,10 @@ class GeneratorOutput:
 
 
 class Generator(Protocol):
-    """What projection and try-on need of a generator. `PoseStyleGAN2` fulfils it, and so do those of `interop`.
+    """All that projection and try-on need of a generator; there is nothing to derive from and nothing to register.
 
-    What they do without, at the price of time: `encode_pose`, see `draw_in`, and an attribute `capturable`, true where
-    `synthesize` runs the same kernels each time and lets the host wait for none, so that a CUDA graph may replay it.
+    `PoseStyleGAN2` keeps it, and so do the generators of `styletryon.interop`. What a generator may have beside it is
+    in `GeneratorExtras`. Plain attributes serve as well as properties.
     """
 
     @property
@@ -88,12 +95,12 @@ class Generator(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A short text that is equal exactly when the weights are."""
+        """A short text that is equal exactly when the weights are; a latent says by it whose it is."""
         ...
 
     @property
     def w_mean(self) -> Tensor:
-        """`(w_dim,)` the mean of w."""
+        """`(w_dim,)` the mean of w, on the device where the generator draws."""
         ...
 
     @property
@@ -125,6 +132,53 @@ class Generator(Protocol):
         ...
 
 
+class GeneratorExtras(Protocol):
+    """What a generator may have beside `Generator`. Each part may be missing, and each says what is done then."""
+
+    @property
+    def background(self) -> Colour | None:
+        """The colour that stands behind people in its training data, or None.
+
+        Photographs are cut out onto it before they are projected. Missing: they keep their own background.
+        """
+        ...
+
+    @property
+    def capturable(self) -> bool:
+        """Whether `synthesize` runs the same kernels each time and lets the host wait for none.
+
+        A CUDA graph then replays the steps, which saves time. Missing: the steps run one by one.
+        """
+        ...
+
+    def encode_pose(self, pose: Pose) -> Any:
+        """Return what `synthesize` takes in the place of a pose, computed once for many drawings.
+
+        Missing: `synthesize` is handed the pose itself each time.
+        """
+        ...
+
+    def to(self, device: torch.device) -> Any:
+        """Move to a device, as `torch.nn.Module` does.
+
+        Missing: the generator stays where it is, and another device is refused.
+        """
+        ...
+
+    @property
+    def tunable(self) -> tuple[str, ...]:
+        """See `TunableGenerator`. Missing: pivotal tuning, and latents that were tuned, are refused."""
+        ...
+
+    def get_parameter(self, target: str) -> nn.Parameter:
+        """See `TunableGenerator`."""
+        ...
+
+    def tuned(self, changes: Mapping[str, Tensor]) -> Any:
+        """See `TunableGenerator`."""
+        ...
+
+
 class TunableGenerator(Generator, Protocol):
     """A generator that pivotal tuning can adapt to a photograph: a module that says which of its weights may move."""
 
@@ -145,6 +199,66 @@ class TunableGenerator(Generator, Protocol):
 AnyGenerator = TypeVar("AnyGenerator", bound=Generator)
 
 
+_REQUIRED = tuple(name for name in vars(Generator) if not name.startswith("_"))
+
+
+def check_generator(candidate: object, argument: str) -> Generator:
+    """Return an object that keeps the protocol `Generator`.
+
+    Args:
+        candidate: The object.
+        argument: What errors call it.
+
+    Raises:
+        ConfigError: If a part that is not optional is missing.
+    """
+    # Of the class first: to look at a property would compute it, and a fingerprint reads all weights.
+    missing = [name for name in _REQUIRED if not hasattr(type(candidate), name) and not hasattr(candidate, name)]
+    if missing:
+        raise ConfigError(
+            "expected a name, a folder or an object that keeps the protocol styletryon.generator.Generator, got "
+            f"{type(candidate).__name__} without {', '.join(missing)}",
+            argument=argument,
+        )
+    return cast(Generator, candidate)
+
+
+def background_of(generator: Generator) -> Colour | None:
+    """Return the colour that stands behind people in a generator's training data; None if it has none."""
+    colour: Colour | None = getattr(generator, "background", None)
+    return colour
+
+
+def is_tunable(generator: Generator) -> TypeGuard[TunableGenerator]:
+    """Say whether pivotal tuning can adapt a generator to a photograph."""
+    return all(hasattr(generator, name) for name in ("tunable", "get_parameter", "tuned"))
+
+
+def move_to(generator: AnyGenerator, device: torch.device, argument: str) -> AnyGenerator:
+    """Return a generator on a device: itself where it is there already, else a copy.
+
+    Args:
+        generator: The generator. Left as it is.
+        device: Where it shall draw.
+        argument: What errors call the device.
+
+    Raises:
+        ConfigError: If it is on another device and has no method `to`.
+    """
+    own = generator.w_mean.device
+    if own == device:
+        return generator
+    if not hasattr(generator, "to"):
+        raise ConfigError(
+            f"expected {str(own)!r}, where the {type(generator).__name__} is, got {str(device)!r}; it has no method "
+            "`to`, so move it yourself",
+            argument=argument,
+        )
+    with torch.inference_mode(False):
+        moved: AnyGenerator = copy.deepcopy(generator).to(device)
+    return moved
+
+
 def adapt(generator: AnyGenerator, latent: Latent) -> AnyGenerator:
     """Return what draws a latent: the generator, or where the latent is tuned a copy with the weights for it.
 
@@ -158,15 +272,13 @@ def adapt(generator: AnyGenerator, latent: Latent) -> AnyGenerator:
     """
     if latent.tuning is None:
         return generator
-    tuned = getattr(generator, "tuned", None)
-    if tuned is None:
+    if not is_tunable(generator):
         raise ConfigError(
             f"expected one without tuning, for {type(generator).__name__} has no method `tuned`; drop it with "
             "dataclasses.replace(latent, tuning=None)",
             argument="latent",
         )
-    copy: AnyGenerator = tuned(latent.tuning)
-    return copy
+    return cast(AnyGenerator, generator.tuned(latent.tuning))
 
 
 class PosedGenerator(Protocol):

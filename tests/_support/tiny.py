@@ -31,14 +31,20 @@ def tiny_config(size: tuple[int, int] = (32, 24), **changes: object) -> Generato
 
 
 def tiny_generator(
-    size: tuple[int, int] = (32, 24), seed: int = 0, *, encoder: bool = True, shares: bool = False
+    size: tuple[int, int] = (32, 24),
+    seed: int = 0,
+    *,
+    encoder: bool = True,
+    shares: bool = False,
+    background: tuple[int, ...] = (),
 ) -> PoseStyleGAN2:
     """A generator with random weights, always the same for the same seed; with `shares`, those of classes differ."""
     levels = (size[0] // 4).bit_length()
     numbers = EncoderConfig(size, (8,) * levels, w_dim=8, hidden=8, point_channels=2, wave_channels=2)
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        generator = PoseStyleGAN2(tiny_config(size, garment_shares=shares), numbers if encoder else None)
+        config = tiny_config(size, garment_shares=shares, background=background)
+        generator = PoseStyleGAN2(config, numbers if encoder else None)
         if generator.share_logits is not None:
             torch.nn.init.normal_(generator.share_logits, std=0.2)
         for module in generator.modules():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from styletryon.app import FittingRoom
 from styletryon.app import room as rooms
@@ -17,6 +19,8 @@ from styletryon.app.room import Fitting
 from styletryon.app.visits import Visits
 from styletryon.app.wardrobe import MAX_SIDE, SEEDS, THUMBNAIL, rendered, thumbnails, uploaded
 from styletryon.errors import ImageError, RangeError, RegionError, ShapeError
+from styletryon.latent import Latent
+from styletryon.projection import LatentProjector
 from styletryon.tryon import blend
 from tests._support.tiny import tiny_generator
 from tests.app.conftest import choice, png
@@ -36,10 +40,10 @@ def test_progress_rises_from_start_to_end(room: FittingRoom, region: str) -> Non
     room.dress(choice(31), choice(32), region=region, preset="fast", tell=lambda *news: heard.append(news))
     shares = [share for share, _ in heard]
     assert shares == sorted(shares)
-    assert 0 < shares[0] < 0.1
+    assert 0 <= shares[0] < 0.1
     assert shares[-1] == 1
     stages = list(dict.fromkeys(text for _, text in heard))
-    assert stages == ["Looking at the person", "Looking at the garment", "Dressing"]
+    assert stages == ["Reading the pictures", "Looking at the people", "Dressing", "Finishing the picture"]
 
 
 def test_what_is_told_may_end_the_work(room: FittingRoom, region: str) -> None:
@@ -52,18 +56,24 @@ def test_what_is_told_may_end_the_work(room: FittingRoom, region: str) -> None:
 
 
 def test_a_picture_is_projected_once_per_preset(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = FittingRoom(tiny_generator())
     monkeypatch.setattr(rooms, "MAX_LATENTS", 2)
-    seen: list[str] = []
-    prepare = rooms.prepare
-    monkeypatch.setattr(rooms, "prepare", lambda *given, **how: (seen.append(how["name"]), prepare(*given, **how))[1])
+    room = FittingRoom(tiny_generator())
+    seen: list[int] = []
+    project = LatentProjector.project_each
+
+    def spy(projector: LatentProjector, images: Tensor, *given: Any, **how: Any) -> tuple[Latent, ...]:
+        seen.append(len(images))
+        return project(projector, images, *given, **how)
+
+    monkeypatch.setattr(LatentProjector, "project_each", spy)
     for _ in range(2):
         room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
-    assert seen == ["person", "garment"]
+    assert seen == [2]
     room.dress(choice(3), choice(2), region=region, preset="fast", tell=silent)
-    assert len(room._latents) == 2
     room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
-    assert seen == ["person", "garment", "person", "person"]
+    assert seen == [2, 1, 1]
+    room.dress(choice(1), choice(2), region=region, preset="balanced", tell=silent)
+    assert seen == [2, 1, 1, 2]
 
 
 def test_an_unknown_region_is_told_first(room: FittingRoom) -> None:

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 import styletryon
+from styletryon.compositing import show
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
 from styletryon.metrics.rendered_pairs import Pair, sample_pairs
@@ -69,7 +70,7 @@ def try_on_both(pair: Pair, preset: str, *, estimate: bool) -> dict[str, tuple[T
     shown = {}
     for name, detail in (("without", False), ("with detail", True)):
         start = time.perf_counter()
-        result = TryOnResult.from_batch(batch, detail=detail)
+        result = show(batch, detail=detail)
         shown[name] = (result, time.perf_counter() - start)
     return shown
 

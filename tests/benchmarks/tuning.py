@@ -35,7 +35,6 @@ from torch import Tensor
 from torch.nn import functional
 
 import styletryon
-from styletryon._photographs import prepare, project_prepared
 from styletryon.data import paperdoll
 from styletryon.errors import StyleTryOnError
 from styletryon.features import PixelFeatures
@@ -45,6 +44,7 @@ from styletryon.latent import Latent, stack
 from styletryon.metrics.networks import SetNetwork, find_set_network
 from styletryon.models import PoseStyleGAN2
 from styletryon.photo import Frame, crop, read_image, save_image, to_pil, to_tensor
+from styletryon.pipeline import TryOnPipeline
 from styletryon.projection import LatentProjector
 from styletryon.tryon import PRESETS, TryOnOptimizer
 
@@ -146,18 +146,20 @@ def measure_photograph(
     """Measure one photograph after each stage; what cannot be projected has an `error` alone."""
     model = projector.generator
     assert isinstance(model, PoseStyleGAN2)
+    pipeline = TryOnPipeline(model)
+    pipeline.projector = projector
     try:
         photo = read_image(folder / "images" / f"{name}.jpg")
-        prepared = prepare(photo, model, pose=styletryon.estimate_pose(photo))
+        photograph = pipeline.read(photo, pose=styletryon.estimate_pose(photo))
         started, began = time.process_time(), time.perf_counter()
-        pivot = project_prepared([prepared], projector)[0]
-        tuned = projector.tune(pivot, prepared.picture, mask=prepared.inside)
+        pivot = pipeline.project_photographs([photograph])[0]
+        tuned = projector.tune(pivot, photograph.target[None], mask=photograph.inside[None])
         row: dict[str, Any] = {"cpu_s": time.process_time() - started, "seconds": time.perf_counter() - began}
     except StyleTryOnError as error:
         return {"error": str(error)}
     # Held against the photograph itself, whatever background it was laid on.
-    picture, inside = crop(prepared.picture, prepared.frame)
-    mask = person_mask(folder / "labels" / f"{name}.png", prepared.frame, inside)
+    picture = photograph.crop
+    mask = person_mask(folder / "labels" / f"{name}.png", photograph.frame, photograph.inside[None])
     start = replace(pivot, styles=pivot.anchor or pivot.styles, noise=None)
     images = []
     for stage, latent in zip(STAGES, (start, pivot, tuned), strict=True):

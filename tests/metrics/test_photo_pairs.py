@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import styletryon
 from styletryon.data import FolderDataset
 from styletryon.data.pairs import PairRow
 from styletryon.errors import ConfigError, DataError, RangeError, RegionError
@@ -19,8 +20,9 @@ from styletryon.metrics.methods import Bench, ProjectedPairs
 from styletryon.metrics.pairs_table import PhotographReader, RowFault
 from styletryon.metrics.photo_pairs import _cycle
 from styletryon.models import PoseStyleGAN2
-from styletryon.photo import crop, frame_person, from_uint8, read_image
-from styletryon.pose import BodyEstimator
+from styletryon.photo import from_uint8, read_image
+from styletryon.pipeline import TryOnPipeline
+from tests._support.tiny import tiny_generator
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +143,21 @@ def test_a_table_of_bad_rows_alone_is_an_error(model: PoseStyleGAN2, folder: Pat
         evaluate_table(model, path, methods="oracle")
 
 
-def test_photographs_are_framed_as_try_on_frames_them(folder: Path, known_pose) -> None:
-    reader = PhotographReader(folder, (32, 24), known_pose)
+def test_photographs_are_read_as_try_on_reads_them(model: PoseStyleGAN2, folder: Path, known_pose) -> None:
+    reader = PhotographReader(folder, TryOnPipeline(model), known_pose)
     row = PairRow(2, "images/0.png", "images/1.png", "top")
     pair = reader.pair(row)
     assert not isinstance(pair, RowFault)
     person = pair[0]
     photo = read_image(folder / "images/0.png")
-    pose = known_pose(photo)
-    frame = frame_person(pose, (64, 48), (32, 24))
-    image, inside = crop(photo, frame, filter="lanczos")
-    assert torch.equal(person.crop, image)
-    assert torch.equal(person.inside, inside[0])
-    assert person.frame_pose is not None
-    assert torch.equal(person.frame_pose.keypoints, frame.to_model(pose).keypoints)
+    latent = styletryon.project(photo, pose=known_pose(photo), model=model, preset="fast")
+    (known,) = latent.photograph or (None,)
+    assert known is not None
+    assert person.frame == known.frame
+    assert torch.equal(person.target, known.target)
+    assert torch.equal(person.inside, known.inside)
+    assert person.target_labels is not None
+    assert np.array_equal(person.target_labels, known.target_labels)
     again = reader.pair(row)
     assert not isinstance(again, RowFault)
     assert again[0] is person
@@ -171,17 +174,27 @@ def test_photographs_are_framed_as_try_on_frames_them(folder: Path, known_pose) 
         ({"fault": "a reason"}, "a reason"),
     ],
 )
-def test_what_cannot_be_read_is_said(change: dict[str, str], reason: str, folder: Path, known_pose) -> None:
+def test_what_cannot_be_read_is_said(
+    change: dict[str, str], reason: str, model: PoseStyleGAN2, folder: Path, known_pose
+) -> None:
     row = PairRow(7, **{"person": "images/0.png", "garment": "images/1.png", "region": "top", **change})
-    found = PhotographReader(folder, (32, 24), known_pose).pair(row)
+    found = PhotographReader(folder, TryOnPipeline(model), known_pose).pair(row)
     assert isinstance(found, RowFault)
     assert found.line == 7
     assert found.reason.startswith(reason)
 
 
-def test_nobody_in_a_photograph_is_said(folder: Path) -> None:
+def test_people_are_cut_out_for_a_generator_that_knows_one_background(folder: Path, known_pose) -> None:
+    red = tiny_generator(background=(255, 0, 0))
+    row = PairRow(2, "images/0.png", "images/1.png", "top")
+    pair = PhotographReader(folder, TryOnPipeline(red), known_pose).pair(row)
+    assert not isinstance(pair, RowFault)
+    assert torch.allclose(pair[0].target[:, 0, 0], torch.tensor([1.0, -1.0, -1.0]), atol=0.05)
+
+
+def test_nobody_in_a_photograph_is_said(model: PoseStyleGAN2, folder: Path) -> None:
     Image.new("RGB", (48, 64), "grey").save(folder / "empty.png")
-    reader = PhotographReader(folder, (32, 24), BodyEstimator.from_pretrained())
+    reader = PhotographReader(folder, TryOnPipeline(model))
     found = reader.pair(PairRow(3, "empty.png", "images/1.png", "top"))
     assert isinstance(found, RowFault)
     assert found.reason.startswith("person empty.png: image: expected a photograph that shows a person")

@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from styletryon.compositing import show
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.generator import adapt
 from styletryon.latent import Latent, stack
 from styletryon.models import PoseStyleGAN2
 from styletryon.projection import LatentProjector
-from styletryon.tryon import TryOnOptimizer, TryOnResult, make_targets
+from styletryon.tryon import TryOnOptimizer, make_targets
 from styletryon.tryon.baselines import blend
 from tests._support.fake_generator import FakeGenerator, fake_latent
 from tests._support.tiny import tiny_generator, tiny_latent
@@ -184,7 +185,7 @@ def test_a_try_on_is_drawn_with_the_persons_weights(generator: PoseStyleGAN2, tu
     assert torch.equal(batch.drawing.image, expected.drawing.image)
     assert batch.latent.tuning is tuned.tuning
     torch.testing.assert_close(generator.draw(batch.latent).image, batch.drawing.image)
-    assert TryOnResult.from_batch(batch).latent.tuning is tuned.tuning
+    assert show(batch).latent.tuning is tuned.tuning
     targets = make_targets(generator, tuned, garment, ANYTHING)  # type: ignore[arg-type]
     assert torch.equal(targets.garment.image, batch.targets.garment.image)
     assert torch.equal(blend(generator, tuned, garment, 0.0).image, batch.targets.person.image)

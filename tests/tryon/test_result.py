@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from styletryon.compositing import show
 from styletryon.errors import SaveError
 from styletryon.labels import Label
 from styletryon.losses import class_mask
@@ -37,7 +38,7 @@ def photographed(batch: TryOnBatch, photo: Image.Image) -> TryOnBatch:
 
 
 def test_everything_is_there(batch: TryOnBatch) -> None:
-    result = TryOnResult.from_batch(batch, 1)
+    result = show(batch, 1)
     assert result.image.size == (24, 32)
     assert result.segmentation.shape == (32, 24)
     assert result.segmentation.dtype == np.uint8
@@ -54,19 +55,19 @@ def test_everything_is_there(batch: TryOnBatch) -> None:
 
 
 def test_only_the_mask_changes(batch: TryOnBatch) -> None:
-    result = TryOnResult.from_batch(batch, 0)
+    result = show(batch, 0)
     outside = (result.mask == 0).numpy()
     before = np.asarray(result.person_image)
     after = np.asarray(result.image)
     assert outside.any()
     assert np.array_equal(before[outside], after[outside])
-    whole = TryOnResult.from_batch(batch, 0, composite=False)
+    whole = show(batch, 0, composite=False)
     assert np.array_equal(np.asarray(whole.image), np.asarray(to_pil(batch.drawing.image[0])))
     assert np.array_equal(whole.segmentation, batch.drawing.labels[0].numpy())
 
 
 def test_a_photograph_keeps_its_size_and_its_other_pixels(photographed: TryOnBatch, photo: Image.Image) -> None:
-    result = TryOnResult.from_batch(photographed, 0)
+    result = show(photographed, 0)
     assert result.image.size == photo.size
     assert result.segmentation.shape == (90, 120)
     before, after = np.asarray(photo), np.asarray(result.image)
@@ -77,7 +78,7 @@ def test_a_photograph_keeps_its_size_and_its_other_pixels(photographed: TryOnBat
     # The photograph's pixel (x, y) lies in the frame's at ((x - 30) * 24 / 66, (y + 10) * 32 / 88).
     labels = torch.where(result.mask > 0.5, photographed.drawing.labels[0], photographed.targets.person.labels[0])
     assert int(result.segmentation[50, 60]) == int(labels[int(60.5 * 32 / 88), int(30.5 * 24 / 66)])
-    whole = TryOnResult.from_batch(photographed, 0, composite=False)
+    whole = show(photographed, 0, composite=False)
     assert np.array_equal(np.asarray(whole.image)[78:], before[78:])
 
 
@@ -97,17 +98,24 @@ def test_the_change_mask_covers_old_and_new_garment_but_no_face(batch: TryOnBatc
 
 
 def test_saves_and_shows(batch: TryOnBatch, photographed: TryOnBatch, tmp_path: Path) -> None:
-    result = TryOnResult.from_batch(batch)
+    result = show(batch)
     result.save(tmp_path / "new" / "tryon.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "new" / "tryon.png")), np.asarray(result.image))
     with pytest.raises(SaveError, match="path"):
         result.save(tmp_path / "tryon.nothing")
     assert result.figure().size == (3 * 24 + 2 * 8, 32)
     assert result.figure(height=64, gap=0).size == (3 * 48, 64)
-    assert TryOnResult.from_batch(photographed).figure().size == (120 + round(24 * 90 / 32) + 120 + 16, 90)
+    assert show(photographed).figure().size == (120 + round(24 * 90 / 32) + 120 + 16, 90)
 
 
 def test_the_index_is_checked(batch: TryOnBatch) -> None:
-    assert TryOnResult.from_batch(batch, -1).report == TryOnResult.from_batch(batch, 1).report
+    last, second = ({**show(batch, index).report, "seconds": 0, "seconds_compose": 0} for index in (-1, 1))
+    assert last == second
     with pytest.raises(IndexError):
-        TryOnResult.from_batch(batch, 2)
+        show(batch, 2)
+
+
+def test_the_old_way_to_a_result_still_works(batch: TryOnBatch) -> None:
+    with pytest.warns(DeprecationWarning, match=r"from_batch is now styletryon\.compositing\.show; .* styletryon 0\.4"):
+        result = TryOnResult.from_batch(batch, 1, detail=False)
+    assert np.array_equal(np.asarray(result.image), np.asarray(show(batch, 1, detail=False).image))

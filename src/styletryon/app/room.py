@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,19 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon._photographs import is_dress, make_projector, prepare, project_prepared
-from styletryon.api import ModelLike, generate, load_model
+from styletryon._loading import ModelLike
 from styletryon.app.wardrobe import Choice
-from styletryon.compositing.composer import Composer
+from styletryon.compositing import Composer, make_composer
 from styletryon.errors import ShapeError
 from styletryon.generator import PosedGenerator, draw_in
-from styletryon.labels import resolve_region
-from styletryon.latent import Latent, stack
+from styletryon.latent import stack
 from styletryon.photo import to_pil
+from styletryon.pipeline import PipelineProgress, Stage, TryOnPipeline
 from styletryon.pose import Pose
-from styletryon.projection import ProjectionProgress
-from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, blend_styles
-from styletryon.tryon.result import make_composer
+from styletryon.tryon import TryOnBatch, TryOnResult, blend_styles
 
 Tell = Callable[[float, str], object]
 """Is told the share of the work that is done, in [0, 1], and what is being done."""
@@ -41,6 +38,23 @@ PIXELS_A_THREAD = 128 * 96
 """How many pixels of a drawing keep a thread busy when it is redrawn."""
 
 POSES = 6
+
+SHARES: dict[Stage, tuple[float, float]] = {
+    "read": (0.0, 0.02),
+    "pose": (0.02, 0.1),
+    "project": (0.1, 0.7),
+    "optimize": (0.7, 0.9),
+    "compose": (0.9, 1.0),
+}
+"""From where to where in the whole work each stage reaches, of two photographs."""
+
+TEXTS: dict[Stage, str] = {
+    "read": "Reading the pictures",
+    "pose": "Looking at the people",
+    "project": "Looking at the people",
+    "optimize": "Dressing",
+    "compose": "Finishing the picture",
+}
 
 
 @final
@@ -101,9 +115,8 @@ class FittingRoom:
     def __init__(
         self, model: ModelLike = "default", *, device: torch.device | str | None = None, seed: int = 0
     ) -> None:
-        self.model = load_model(model, device=device)
-        self.seed = seed
-        self._latents: OrderedDict[tuple[str, str, bool], Latent] = OrderedDict()
+        self.pipeline = TryOnPipeline(model, device=device, seed=seed, remember=MAX_LATENTS)
+        self.model, self.seed = self.pipeline.model, seed
         self._composers: deque[tuple[TryOnBatch, Composer]] = deque(maxlen=MAX_COMPOSERS)
         self._busy, self._drawing, self._looking = threading.Lock(), threading.Lock(), threading.Lock()
 
@@ -130,15 +143,25 @@ class FittingRoom:
         Raises:
             StyleTryOnError: If an input cannot be used.
         """
-        resolve_region(region)  # so that a misspelt region is told before the projections, not after
-        optimizer = TryOnOptimizer(self.model, preset=preset, seed=self.seed)
+        pipeline = self.pipeline.with_preset(preset)
+
+        def step(progress: PipelineProgress) -> None:
+            start, stop = SHARES[progress.stage]
+            tell(start + (stop - start) * progress.step / max(1, progress.steps), TEXTS[progress.stage])
+
         with self._busy:
-            wearer = self._project(person, preset, "person", Share(tell, 0.0, 0.35))
-            share = Share(tell, 0.35, 0.7)
-            wanted = self._project(garment, preset, "garment", share, dressed=is_dress(region))
-            batch = optimizer.optimize(wearer, wanted, region=region, callback=Share(tell, 0.7, 1.0).stage("try-on"))
+            batch = pipeline.dress(
+                person.picture,
+                garment.picture,
+                region=region,
+                person_pose=person.pose,
+                garment_pose=garment.pose,
+                progress=step,
+            )
         settings = {"region": region, "preset": preset}
-        found = TryOnResult.from_batch(batch, composer=self._composer(batch))
+        step(PipelineProgress("compose", 0, 1))
+        found = pipeline.show(batch, composer=self._composer(batch))
+        step(PipelineProgress("compose", 1, 1))
         scales = dict.fromkeys(self.groups, 1.0)
         return Fitting(batch, found, draw_in(self.model, batch.person.pose), found, scales, settings)
 
@@ -173,7 +196,7 @@ class FittingRoom:
         with self._drawing, _threads_for(self.model.image_size):
             drawing = fitting.draw(styles, noise=batch.person.noise)
             changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
-            shown = TryOnResult.from_batch(changed, detail=False, composer=self._composer(batch))
+            shown = self.pipeline.show(changed, detail=False, composer=self._composer(batch))
         return replace(fitting, result=shown, scales=chosen)
 
     @torch.no_grad()
@@ -188,7 +211,7 @@ class FittingRoom:
         """Usual poses, each different."""
         found: list[Pose] = []
         for seed in range(8 * POSES):
-            pose = generate(seed=seed, model=self.model).pose
+            pose = self.pipeline.generate(seed=seed).pose
             if not any(_same(pose, other) for other in found):
                 found.append(pose)
             if len(found) == POSES:
@@ -203,33 +226,6 @@ class FittingRoom:
             composer = make_composer(batch)
             self._composers.append((batch, composer))
             return composer
-
-    def _project(self, choice: Choice, preset: str, name: str, share: Share, *, dressed: bool = False) -> Latent:
-        key = (choice.key, preset, dressed)
-        if key not in self._latents:
-            projector = make_projector(self.model, preset, self.seed)
-            photograph = prepare(choice.picture, self.model, pose=choice.pose, name=name, dressed=dressed)
-            self._latents[key] = project_prepared([photograph], projector, share.stage(name))[0]
-            while len(self._latents) > MAX_LATENTS:
-                self._latents.popitem(last=False)
-        self._latents.move_to_end(key)
-        return self._latents[key]
-
-
-class Share:
-    """The part of the whole progress that a stage of the work makes up."""
-
-    def __init__(self, tell: Tell, start: float, stop: float) -> None:
-        self.tell, self.start, self.stop = tell, start, stop
-
-    def stage(self, name: str) -> Callable[[ProjectionProgress | TryOnProgress], None]:
-        """Return the callback of an optimisation."""
-        text = "Dressing" if name == "try-on" else f"Looking at the {name}"
-
-        def step(progress: ProjectionProgress | TryOnProgress) -> None:
-            self.tell(self.start + (self.stop - self.start) * progress.step / max(1, progress.steps), text)
-
-        return step
 
 
 def group_of(layer: str) -> str:

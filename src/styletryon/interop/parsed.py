@@ -9,10 +9,12 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from styletryon._graphs import is_capturable
 from styletryon.errors import ConfigError, ShapeError
-from styletryon.generator import Generator, GeneratorOutput, draw_in
+from styletryon.generator import Generator, GeneratorOutput, background_of, draw_in
 from styletryon.labels import NUM_LABELS
 from styletryon.latent import Latent, Styles
+from styletryon.photo.pixels import Colour
 from styletryon.pose import Pose
 
 
@@ -54,7 +56,12 @@ class ParsedGenerator(nn.Module):
     @property
     def capturable(self) -> bool:
         """True if both say that a CUDA graph may replay them."""
-        return all(bool(getattr(part, "capturable", False)) for part in (self.generator, self.labels_from))
+        return is_capturable(self.generator) and is_capturable(self.labels_from)
+
+    @property
+    def background(self) -> Colour | None:
+        """That of the generator."""
+        return background_of(self.generator)
 
     @property
     def image_size(self) -> tuple[int, int]:

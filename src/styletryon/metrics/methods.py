@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon import losses as tryon_losses
+from styletryon.compositing import show
 from styletryon.errors import ConfigError, RegionError
 from styletryon.generator import Generator
 from styletryon.labels import Region, resolve_region
-from styletryon.latent import Latent
+from styletryon.latent import Latent, stack
 from styletryon.losses import (
     EditingLocalizationLoss,
     TryOnLoss,
@@ -29,9 +30,9 @@ from styletryon.losses.contract import region_attribution
 from styletryon.metrics.measures import foreground, masked_psnr
 from styletryon.metrics.scoring import Picture, pictures
 from styletryon.photo import Photograph, from_uint8, to_pil
+from styletryon.pipeline import TryOnPipeline
 from styletryon.pose import Pose
-from styletryon.projection import LatentProjector
-from styletryon.tryon import TryOnOptimizer, TryOnResult, blend, find_preset, greedy_query, swap
+from styletryon.tryon import TryOnOptimizer, blend, find_preset, greedy_query, swap
 
 Losses = Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]]
 
@@ -118,13 +119,7 @@ class Bench:
         self.ceiling_steps = max(CEILING_STEPS, chosen.steps)
         self.chosen: dict[str, Any] = {}
         self.failed: dict[str, int] = {}
-        self._projector = LatentProjector(
-            model,
-            steps=chosen.projection_steps,
-            learning_rate=chosen.projection_rate,
-            noise=chosen.projection_noise,
-            batch_size=batch_size,
-        )
+        self.pipeline = TryOnPipeline(model, preset=preset, batch_size=batch_size, remember=0)
         self._projected = 0
         self._seconds = 0.0
 
@@ -133,11 +128,20 @@ class Bench:
         """Mean seconds that projecting one picture took, within its batch."""
         return self._seconds / max(1, self._projected)
 
-    def project(self, images: Tensor, pose: Pose, mask: Tensor | None = None) -> Latent:
-        """Project pictures `(B, 3, H, W)` in [-1, 1]; each is the photograph of its latent. `mask` says what counts."""
+    def project(self, images: Tensor, pose: Pose) -> Latent:
+        """Project pictures `(B, 3, H, W)` in [-1, 1], each of which is the photograph of its latent."""
         device = self.model.w_mean.device
         started = time.perf_counter()
-        latent = self._projector.project(images.to(device), pose.to(device), mask=mask)
+        latent = self.pipeline.projector.project(images.to(device), pose.to(device))
+        return self._projections(latent, images, started)
+
+    def project_photographs(self, photographs: Sequence[Photograph]) -> Latent:
+        """Project photographs as `try_on` does; the photograph of each latent is what the generator was shown."""
+        started = time.perf_counter()
+        latent = stack(self.pipeline.project_photographs(photographs))
+        return self._projections(latent, torch.stack([photograph.target for photograph in photographs]), started)
+
+    def _projections(self, latent: Latent, images: Tensor, started: float) -> Latent:
         self._seconds += time.perf_counter() - started
         self._projected += len(latent)
         return replace(latent, photograph=tuple(Photograph.whole(to_pil(image)) for image in images))
@@ -201,7 +205,7 @@ class Bench:
                 return [drawn[0] for drawn, _ in alone], [pasted[0] for _, pasted in alone]
             self.failed[name] = self.failed.get(name, 0) + 1
             return self.draw(batch.person), list(batch.photos)
-        results = [TryOnResult.from_batch(found, index) for index in range(len(found))]
+        results = [show(found, index) for index in range(len(found))]
         return pictures(found.drawing), [Picture(np.asarray(r.image), r.segmentation) for r in results]
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from styletryon.data.pairs import PairRow
 from styletryon.errors import StyleTryOnError
-from styletryon.photo import Photograph, frame_person, read_image
-from styletryon.pose import PoseEstimator, read_pose
+from styletryon.photo import Photograph, read_image
+from styletryon.pipeline import TryOnPipeline, wears_dress
+from styletryon.pose import Pose, PoseEstimator, read_pose
 
 
 @dataclass(frozen=True)
@@ -25,36 +26,42 @@ class RowFault:
 
 
 class PhotographReader:
-    """Reads photographs of a table and finds the people in them, each once.
+    """Reads photographs of a table as `try_on` reads them, each once.
 
     Args:
         folder: The folder that paths are relative to.
-        size: Height and width of the generator's pictures.
-        estimate_pose: Finds the pose in a picture.
+        pipeline: Reads the photographs.
+        estimate_pose: Finds the pose in a picture. None for the pipeline's own network.
     """
 
-    def __init__(self, folder: Path, size: tuple[int, int], estimate_pose: PoseEstimator) -> None:
+    def __init__(self, folder: Path, pipeline: TryOnPipeline, estimate_pose: PoseEstimator | None = None) -> None:
         self._folder = folder
-        self._size = size
+        self._pipeline = pipeline
         self._estimate = estimate_pose
-        self._known: dict[tuple[str, str], Photograph] = {}
+        self._known: dict[tuple[str, str, bool], Photograph] = {}
 
     def pair(self, row: PairRow) -> tuple[Photograph, Photograph] | RowFault:
         """Read the person and the garment of a row, or say why not."""
         if row.fault:
             return RowFault(row.line, row.fault)
         found = []
-        for role, photo, pose in (("person", row.person, row.person_pose), ("garment", row.garment, row.garment_pose)):
+        for role, photo, pose, dressed in (
+            ("person", row.person, row.person_pose, False),
+            ("garment", row.garment, row.garment_pose, wears_dress(row.region)),
+        ):
             try:
-                found.append(self._read(photo, pose))
+                found.append(self._read(photo, pose, dressed))
             except (StyleTryOnError, OSError) as error:
                 return RowFault(row.line, f"{role} {photo}: {error}")
         return found[0], found[1]
 
-    def _read(self, photo: str, pose: str) -> Photograph:
-        if (photo, pose) not in self._known:
+    def _read(self, photo: str, pose: str, dressed: bool) -> Photograph:
+        if (photo, pose, dressed) not in self._known:
             image = read_image(self._folder / photo)
-            size = (image.height, image.width)
-            found = read_pose(self._folder / pose, size) if pose else self._estimate(image)
-            self._known[photo, pose] = Photograph(image, frame_person(found, size, self._size), found)
-        return self._known[photo, pose]
+            known: Pose | None = None
+            if pose:
+                known = read_pose(self._folder / pose, (image.height, image.width))
+            elif self._estimate is not None:
+                known = self._estimate(image)
+            self._known[photo, pose, dressed] = self._pipeline.read(image, pose=known, dressed=dressed)
+        return self._known[photo, pose, dressed]

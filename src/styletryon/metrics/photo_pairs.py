@@ -39,7 +39,8 @@ from styletryon.metrics.pairs_table import PhotographReader, RowFault
 from styletryon.metrics.report import EvaluationReport
 from styletryon.metrics.scoring import Picture, score_cycle, score_photographs
 from styletryon.photo import Photograph, frame_person, from_uint8, to_uint8
-from styletryon.pose import BodyEstimator, Pose, PoseEstimator
+from styletryon.pipeline import TryOnPipeline
+from styletryon.pose import Pose, PoseEstimator
 
 COMPARISONS = (("ours", "noop_photo"), ("ours", "noop"), ("ours", "swap"))
 
@@ -58,13 +59,13 @@ class _Side:
         images: `(B, 3, H, W)` in [-1, 1].
         pose: Their poses.
         labels: `(B, H, W)` label classes; None to take those that the generator draws.
-        mask: `(B, H, W)` in [0, 1]: which pixels are the photograph's; None for all.
+        photographs: What `images` were made from; empty where they come from a data set.
     """
 
     images: Tensor
     pose: Pose
     labels: Array | None = None
-    mask: Tensor | None = None
+    photographs: tuple[Photograph, ...] = ()
 
 
 class _Run:
@@ -212,7 +213,8 @@ def evaluate_table(
     that photograph. A method that changes nothing comes back unharmed, so the measure is worth reading only beside
     `garment_colour` and `garment_texture`, which say whether the garment was worn in between.
 
-    No labels are needed: the regions of photographs are those that the generator draws in their projections.
+    Photographs are read and projected as `styletryon.try_on` does it. No labels need be given: what helps to project is
+    estimated, and the regions that are measured are those that the generator draws in the projections.
 
     Args:
         model: The generator.
@@ -244,8 +246,8 @@ def evaluate_table(
     chosen = check_methods(methods, PHOTO_METHODS, model, every or REGIONS["top"])
     evaluation = Evaluation(model, seed=seed, progress=progress, preset=preset, batch_size=batch_size)
     run = _Run(evaluation, chosen, find_set_network(features), cycle=cycle)
-    estimate = BodyEstimator.from_pretrained() if estimate_pose is None else estimate_pose
-    reader = PhotographReader(Path(table).parent, model.image_size, estimate)
+    pipeline = TryOnPipeline(model, preset=preset, remember=0)
+    reader = PhotographReader(Path(table).parent, pipeline, estimate_pose)
     usable, faults = _usable(rows, reader, table)
     benches = []
     done: list[PairRow] = []
@@ -255,7 +257,7 @@ def evaluate_table(
             run.add(benches[-1], *(_join([pair[side] for _, pair in part]) for side in (0, 1)))
             done += [row for row, _ in part]
             evaluation.progress("pairs", len(done), len(usable))
-    distinct = list({id(photo): photo.crop for _, pair in usable for photo in pair}.values())
+    distinct = list({id(photo): photo.target for _, pair in usable for photo in pair}.values())
     real = [run.network(torch.stack(part).to(model.w_mean.device)) for part in batches(distinct, batch_size)]
     return run.report(
         "table",
@@ -272,7 +274,8 @@ def evaluate_table(
 # ------------------------------------------------------------------------------------------------------- helpers
 def _project(bench: Bench, side: _Side) -> tuple[Latent, list[float], tuple[Picture, ...]]:
     """Return the latents of photographs, how well each is drawn again (dB over the person), and the photographs."""
-    latent = bench.project(side.images, side.pose, side.mask)
+    photographs = side.photographs
+    latent = bench.project_photographs(photographs) if photographs else bench.project(side.images, side.pose)
     drawn = bench.draw(latent)
     pixels = to_uint8(side.images).permute(0, 2, 3, 1).cpu().numpy()
     labels = [picture.labels for picture in drawn] if side.labels is None else side.labels
@@ -313,11 +316,11 @@ def _side(batch: Batch) -> _Side:
 
 
 def _join(photographs: Sequence[Photograph]) -> _Side:
-    poses = [photo.frame_pose for photo in photographs if photo.frame_pose is not None]
+    keypoints = [photo.frame_pose.keypoints for photo in photographs if photo.frame_pose is not None]
     return _Side(
-        torch.stack([photo.crop for photo in photographs]),
-        Pose(torch.cat([pose.keypoints for pose in poses]), poses[0].size),
-        mask=torch.stack([photo.inside for photo in photographs]),
+        torch.stack([photo.target for photo in photographs]),
+        Pose(torch.cat(keypoints), photographs[0].frame.size),
+        photographs=tuple(photographs),
     )
 
 

@@ -24,6 +24,7 @@ from styletryon.models.pose_encoder import PoseEncoder
 from styletryon.models.synthesis import pyramid
 from styletryon.models.unconditional import UnconditionalStyleGAN2
 from styletryon.models.warm_start import WarmStart, check_source, warm_start
+from styletryon.photo.pixels import Colour
 from styletryon.pose import NUM_BODY_MAPS, NUM_KEYPOINTS, Pose, body_maps, keypoint_heatmaps
 
 # The body covers a small part of the picture: it brings its coordinates to the strength of the features they join.
@@ -86,6 +87,14 @@ class PoseStyleGAN2(StyleGenerator):
     def num_labels(self) -> int:
         """K, the number of label classes."""
         return self.config.num_labels
+
+    @property
+    def background(self) -> Colour | None:
+        """The colour that stands behind people in the training data; None if they kept their own background."""
+        if not self.config.background:
+            return None
+        red, green, blue = self.config.background
+        return red, green, blue
 
     @property
     def tunable(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, cast, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from styletryon._graphs import Adam, Repeated, replace_rows
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
 from styletryon.features.base import is_deep
-from styletryon.generator import Generator, GeneratorOutput, TunableGenerator, adapt, check_aspect, draw_in
+from styletryon.generator import Generator, GeneratorOutput, adapt, check_aspect, draw_in, is_tunable
 from styletryon.labels import Label
 from styletryon.latent import Latent, Styles, stack
 from styletryon.losses.targets import label_cross_entropy
@@ -144,7 +144,7 @@ class LatentProjector:
             raise ConfigError(f"expected 'encoder', 'mean' or None, got {start!r}", argument="start")
         if start == "encoder" and generator.encoder is None:
             raise ConfigError("'encoder' was asked for, but the generator has none; use start='mean'", argument="start")
-        if tune and not hasattr(generator, "tuned"):
+        if tune and not is_tunable(generator):
             raise ConfigError(
                 f"{type(generator).__name__} cannot be tuned; it needs what styletryon.generator.TunableGenerator says",
                 argument="tune",
@@ -307,11 +307,12 @@ class LatentProjector:
         """
         began = time.perf_counter()
         self._check(images, latent.pose, None, mask)
-        if not hasattr(self.generator, "tuned"):
+        generator = self.generator
+        if not is_tunable(generator):
             raise ConfigError(
-                f"{type(self.generator).__name__} cannot be tuned; see drawing.TunableGenerator", argument="tune"
+                f"{type(generator).__name__} cannot be tuned; see styletryon.generator.TunableGenerator",
+                argument="tune",
             )
-        generator = cast(TunableGenerator, self.generator)
         settings = Tuning(
             self.tuning_steps,
             self.tuning_rate,

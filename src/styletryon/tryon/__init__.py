@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from styletryon.tryon.baselines import blend, blend_styles, greedy_query, layer_split, swap
     from styletryon.tryon.optimizer import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnStatus
     from styletryon.tryon.presets import PRESETS, Preset, find_preset
-    from styletryon.tryon.result import TryOnResult, change_mask
-    from styletryon.tryon.targets import make_targets, match_pairs
+    from styletryon.tryon.result import TryOnResult
+    from styletryon.tryon.targets import change_mask, make_targets, match_pairs
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -19,8 +19,8 @@ else:
             "baselines": ("blend", "blend_styles", "greedy_query", "layer_split", "swap"),
             "optimizer": ("TryOnBatch", "TryOnOptimizer", "TryOnProgress", "TryOnStatus"),
             "presets": ("PRESETS", "Preset", "find_preset"),
-            "result": ("TryOnResult", "change_mask"),
-            "targets": ("make_targets", "match_pairs"),
+            "result": ("TryOnResult",),
+            "targets": ("change_mask", "make_targets", "match_pairs"),
         },
     )
 

@@ -92,6 +92,7 @@ class TryOnBatch:
         status: Why each pair ended.
         seconds: How long it took altogether.
         layer_names: A name per styled layer.
+        stages: Name of what came before the optimisation -> how many seconds it took; see `styletryon.TryOnPipeline`.
     """
 
     coefficients: tuple[Tensor, ...]
@@ -106,6 +107,7 @@ class TryOnBatch:
     status: tuple[TryOnStatus, ...]
     seconds: float
     layer_names: tuple[str, ...] = field(default=())
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     __repr__ = one_line
 
@@ -114,11 +116,12 @@ class TryOnBatch:
 
     @property
     def latent(self) -> Latent:
-        """The people in their new garments, as a latent that can be dressed again."""
+        """The people in their new garments, as drawn: a latent that can be dressed again.
+
+        It has no photographs, for those show the people undressed; see `TryOnResult.latent`.
+        """
         person = self.person
-        return Latent(
-            self.styles, person.pose, person.noise, person.photograph, {}, person.model, tuning=person.tuning
-        )
+        return Latent(self.styles, person.pose, person.noise, model=person.model, tuning=person.tuning)
 
 
 @final

@@ -1,4 +1,4 @@
-"""Drawing and measuring, once a batch of pairs, what the losses compare with."""
+"""What the losses compare with, drawn and measured once a batch of pairs, and what a try-on may change."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from styletryon.errors import ConfigError, RegionError, ShapeError
 from styletryon.generator import Generator, GeneratorOutput, adapt, check_aspect
-from styletryon.labels import Label, Region, resolve_region
+from styletryon.labels import IDENTITY, Label, Region, resolve_region
 from styletryon.latent import Latent, stack
-from styletryon.losses import TryOnTargets, channel_attribution
+from styletryon.losses import TryOnTargets, channel_attribution, class_mask
 from styletryon.tryon.baselines import blend_styles
 
 _LEAST_SHARE = 0.003
@@ -119,6 +119,37 @@ def draw_targets(
     )
     _check_shown(targets, first)
     return targets
+
+
+def change_mask(
+    targets: TryOnTargets,
+    drawing: GeneratorOutput,
+    *,
+    dilate: float = 0.02,
+    feather: float = 0.02,
+) -> Tensor:
+    """Say which pixels a try-on may change: the old garment, the new one, and a margin.
+
+    Face and hair stay out of it unless the new garment covers them; only the soft edge reaches into them.
+
+    Args:
+        targets: What the try-on was compared with.
+        drawing: The try-on.
+        dilate: The margin, as a share of the picture's height.
+        feather: Width of the blur that softens its edge, as a share of the height. Up to `dilate`, the garments
+            themselves stay at 1 but beside face and hair.
+
+    Returns:
+        `(B, H, W)` float32 in [0, 1]: 1 where the picture is the try-on's, 0 where it stays the photograph's.
+    """
+    height = drawing.image.shape[2]
+    new = class_mask(drawing, targets.region)
+    mask = torch.maximum(targets.person_mask, new)
+    radius, soft = max(1, round(dilate * height)), max(1, round(feather * height))
+    mask = functional.max_pool2d(mask, 2 * radius + 1, 1, radius)
+    # Hair that the try-on drew over the old garment is new; the person's own face and hair are not.
+    mask = mask * (1 - class_mask(targets.person, IDENTITY) * (1 - new))
+    return functional.avg_pool2d(mask, 2 * soft + 1, 1, soft, count_include_pad=False).squeeze(1)
 
 
 def _draw(generator: Generator, latent: Latent) -> tuple[GeneratorOutput, tuple[Tensor, ...]]:

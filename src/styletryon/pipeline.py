@@ -1,0 +1,695 @@
+"""TryOnPipeline: the one road from photographs to a try-on, and the parts of it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, Literal, final, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from styletryon._arguments import check_seed, number, renamed, seeded, whole
+from styletryon._loading import ModelLike, load
+from styletryon.compositing import Composer, show
+from styletryon.errors import ConfigError, PoseError, ShapeError
+from styletryon.generator import background_of
+from styletryon.labels import NUM_LABELS, Label, Region, resolve_region
+from styletryon.latent import Latent
+from styletryon.losses import TryOnLoss, TryOnState
+from styletryon.models import storage
+from styletryon.photo import ImageLike, Photograph, frame_person, read_image
+from styletryon.pose import BodyEstimator, Pose
+from styletryon.projection import LatentProjector, ProjectionProgress
+from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
+
+__all__ = ["STAGES", "PipelineProgress", "Progress", "Stage", "TryOnPipeline"]
+
+Stage = Literal["read", "pose", "project", "optimize", "compose"]
+"""What a pipeline does, in this order: read the pictures; find poses and labels; project; optimise; compose."""
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+_TEXTS = {
+    "read": "reading",
+    "pose": "pose and labels",
+    "project": "projecting",
+    "optimize": "dressing",
+    "compose": "composing",
+}
+
+
+@dataclass(frozen=True)
+class PipelineProgress:
+    """What a callback is told as a pipeline goes on.
+
+    Attributes:
+        stage: What is being done.
+        step: How many of its steps are done.
+        steps: How many there are at most.
+    """
+
+    stage: Stage
+    step: int
+    steps: int
+
+
+Progress = bool | Callable[[PipelineProgress], object]
+"""True for a progress bar on stderr; or what is told of the progress, which may raise to end the work."""
+
+
+@final
+class TryOnPipeline:
+    """Dresses people in photographs: photograph -> latent -> dressed -> shown.
+
+    `styletryon.try_on` and its kin make one for each call. Whoever makes many try-ons keeps one: it holds the networks,
+    and a picture that it was given before is not projected again.
+
+    Each part can be called by itself: `read` photographs, `project_photographs`, `optimize` a batch of
+    pairs, `show` a pair of it.
+
+    A pipeline is used by one thread at a time.
+
+    Args:
+        model: The generator: name, folder or object. None for the bundled one.
+        preset: "fast", "balanced" or "quality".
+        device: Where to compute, the network that finds poses and labels too. None for the model's own device, or for a
+            CUDA device where there is one.
+        seed: Of everything random.
+        losses: Name -> (weight, loss), in the place of `styletryon.losses.defaults()`. A loss is a `TryOnLoss` or a
+            callable from a `TryOnState` to `(B,)`.
+        batch_size: How many pictures are projected, and how many pairs optimised, at once.
+        remember: How many projected pictures are kept for the next call, with their photographs.
+
+    Raises:
+        CheckpointError: If the model cannot be loaded.
+        ConfigError: If the preset is unknown, the device is not there, or the model keeps not the protocol of a
+            generator.
+        RangeError: If a number makes no sense.
+
+    Attributes:
+        model: The generator.
+        preset: As given.
+        seed: As given.
+        losses: As given.
+        batch_size: As given.
+        remember: As given.
+
+    Example:
+        >>> import styletryon
+        >>> pipeline = styletryon.TryOnPipeline(preset="fast")
+        >>> person, garment = pipeline.generate(seed=1), pipeline.generate(seed=2)
+        >>> result = pipeline(person, garment, region="top")
+        >>> pipeline(result, person, region="bottom").image.size == result.image.size
+        True
+    """
+
+    def __init__(
+        self,
+        model: ModelLike | None = None,
+        *,
+        preset: str = "balanced",
+        device: torch.device | str | None = None,
+        seed: int = 0,
+        losses: Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]] | None = None,
+        batch_size: int = 8,
+        remember: int = 8,
+    ) -> None:
+        # First, so that what is misspelt is told before the model is loaded.
+        find_preset(preset)
+        self.seed = check_seed(seed)
+        self.batch_size = whole(batch_size, "batch_size", least=1)
+        self.remember = whole(remember, "remember", least=0)
+        self.model = load("default" if model is None else model, device)
+        self.preset = preset
+        self.losses = losses
+        self._latents: OrderedDict[str, Latent] = OrderedDict()
+
+    @property
+    def device(self) -> torch.device:
+        """Where is computed."""
+        return self.model.w_mean.device
+
+    @cached_property
+    def body(self) -> BodyEstimator:
+        """What finds poses and labels: the bundled network, on the pipeline's device."""
+        return body_estimator(self.device)
+
+    @cached_property
+    def projector(self) -> LatentProjector:
+        """What finds photographs in the generator's latent space."""
+        chosen = find_preset(self.preset)
+        return LatentProjector(
+            self.model,
+            steps=chosen.projection_steps,
+            learning_rate=chosen.projection_rate,
+            noise=chosen.projection_noise,
+            seed=self.seed,
+            batch_size=self.batch_size,
+        )
+
+    @cached_property
+    def optimizer(self) -> TryOnOptimizer:
+        """What chooses how much of each style channel comes from the garment."""
+        return TryOnOptimizer(
+            self.model, losses=self.losses, preset=self.preset, seed=self.seed, batch_size=self.batch_size
+        )
+
+    def with_preset(self, preset: str) -> TryOnPipeline:
+        """Return a pipeline of another preset that shares the networks and the memory of this one.
+
+        Args:
+            preset: "fast", "balanced" or "quality".
+
+        Raises:
+            ConfigError: If the preset is unknown.
+        """
+        find_preset(preset)
+        other = copy.copy(self)
+        other.preset = preset
+        for name in ("projector", "optimizer"):
+            other.__dict__.pop(name, None)
+        return other
+
+    def __call__(
+        self,
+        person: ImageLike | Latent | TryOnResult,
+        garment: ImageLike | Latent | TryOnResult,
+        *,
+        region: Region = "top",
+        person_pose: Pose | None = None,
+        garment_pose: Pose | None = None,
+        person_box: Sequence[float] | None = None,
+        garment_box: Sequence[float] | None = None,
+        composite: bool = True,
+        detail: bool = True,
+        progress: Progress = False,
+    ) -> TryOnResult:
+        """Dress a person in the garment that somebody else wears; see `styletryon.try_on`.
+
+        Args:
+            person: The person: a picture, a `Latent`, or a `TryOnResult`, which keeps what it wears.
+            garment: Somebody who wears the garment, likewise.
+            region: What changes.
+            person_pose: The person's keypoints in the picture's pixels. None to estimate them. Beside a `Latent`: the
+                pose in which to redraw the person.
+            garment_pose: The same for the garment's wearer.
+            person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
+                pose is given. None for the largest.
+            garment_box: The same for the garment's wearer.
+            composite: Whether pixels outside the changed region are the photograph's own.
+            detail: Whether cloth is shown as the garment's photograph shows it, where the generator drew it.
+            progress: True for a progress bar on stderr, or what is told of the progress.
+
+        Returns:
+            The picture, in the size of the person's, and how it came about.
+
+        Raises:
+            StyleTryOnError: If an input cannot be used; `styletryon.errors` lists the kinds.
+        """
+        with _watched(progress) as watch:
+            given = (
+                _Given(person, person_pose, person_box, "person"),
+                _Given(garment, garment_pose, garment_box, "garment"),
+            )
+            batch = self._dress(given, region, watch)
+            watch.tell("compose", 0, 1)
+            result = self.show(batch, composite=composite, detail=detail)
+            watch.tell("compose", 1, 1)
+            watch.lap("compose")
+        return replace(result, report={**result.report, **watch.report()})
+
+    def dress(
+        self,
+        person: ImageLike | Latent | TryOnResult,
+        garment: ImageLike | Latent | TryOnResult,
+        *,
+        region: Region = "top",
+        person_pose: Pose | None = None,
+        garment_pose: Pose | None = None,
+        person_box: Sequence[float] | None = None,
+        garment_box: Sequence[float] | None = None,
+        progress: Progress = False,
+    ) -> TryOnBatch:
+        """Dress a person without showing the result in the photograph, which `show` does.
+
+        Args:
+            person: As for a call.
+            garment: As for a call.
+            region: As for a call.
+            person_pose: As for a call.
+            garment_pose: As for a call.
+            person_box: As for a call.
+            garment_box: As for a call.
+            progress: As for a call.
+
+        Returns:
+            A batch of the one pair.
+
+        Raises:
+            StyleTryOnError: If an input cannot be used; `styletryon.errors` lists the kinds.
+        """
+        with _watched(progress) as watch:
+            given = (
+                _Given(person, person_pose, person_box, "person"),
+                _Given(garment, garment_pose, garment_box, "garment"),
+            )
+            return self._dress(given, region, watch)
+
+    def read(
+        self,
+        image: ImageLike,
+        *,
+        pose: Pose | None = None,
+        box: Sequence[float] | None = None,
+        dressed: bool = False,
+        name: str = "image",
+    ) -> Photograph:
+        """Read a photograph, find the person's pose and labels, and frame the person for the generator.
+
+        Args:
+            image: The photograph.
+            pose: The person's keypoints in its pixels. None to estimate them.
+            box: Left, top, right and bottom in its pixels of the person, where no pose is given. None for the largest.
+            dressed: Whether the person is known to wear a dress, such as one that somebody else shall try on: what the
+                labels take for a top and a bottom is then one.
+            name: What errors call the image; the pose and the box are called after it.
+
+        Raises:
+            ImageError: If the picture cannot be read.
+            PersonNotFoundError: If it shows nobody, or nobody who can be framed.
+            PoseError: If the pose does not fit.
+            RangeError: If the box is empty or beside the picture.
+            ConfigError: If both a pose and a box are given.
+        """
+        given = _Given(image, pose, box, name, dressed=dressed)
+        given.check()
+        return self._frame(read_image(image, name=name), given)
+
+    def project_photographs(
+        self, photographs: Sequence[Photograph], *, progress: Progress = False
+    ) -> tuple[Latent, ...]:
+        """Find photographs in the generator's latent space, side by side.
+
+        Args:
+            photographs: What `read` returned.
+            progress: True for a progress bar on stderr, or what is told of the progress.
+
+        Returns:
+            A latent per photograph, with its report and its photograph. A picture that is projected beside others ends
+            a little elsewhere than alone: the last bits of a sum differ with the number of its terms, and the steps
+            enlarge that. Neither is nearer to the picture.
+
+        Raises:
+            PoseError: If the pose of a photograph is unknown.
+            RangeError: If a projection starts at a loss that is not finite.
+        """
+        with _watched(progress) as watch:
+            return self._project(photographs, watch)
+
+    def project(
+        self,
+        image: ImageLike,
+        *,
+        pose: Pose | None = None,
+        box: Sequence[float] | None = None,
+        tune: bool = False,
+        progress: Progress = False,
+    ) -> Latent:
+        """Read and project one photograph; see `styletryon.project`.
+
+        Args:
+            image: The photograph.
+            pose: As for `read`.
+            box: As for `read`.
+            tune: Whether to tune a copy of the generator to the picture; see `LatentProjector.tune`.
+            progress: True for a progress bar on stderr, or what is told of the progress.
+
+        Raises:
+            StyleTryOnError: If an input cannot be used; `styletryon.errors` lists the kinds.
+        """
+        with _watched(progress) as watch:
+            (latent,) = self._find((_Given(image, pose, box, "image"),), watch)
+            photograph = latent.photograph[0] if latent.photograph else None
+            if not tune or photograph is None:
+                return latent
+            target, inside = photograph.target[None].to(self.device), photograph.inside[None]
+            return self.projector.tune(latent, target, mask=inside, callback=watch.callback("project"))
+
+    def optimize(
+        self, person: Latent, garment: Latent, *, region: Region = "top", progress: Progress = False
+    ) -> TryOnBatch:
+        """Try garments on: a batch of pairs, each on its own; see `TryOnOptimizer.optimize`.
+
+        Args:
+            person: Latents of `B` people, or of one who tries every garment.
+            garment: Latents of the `B` wearers of the garments, or of one.
+            region: What changes.
+            progress: True for a progress bar on stderr, or what is told of the progress.
+
+        Raises:
+            StyleTryOnError: As `TryOnOptimizer.optimize` does.
+        """
+        with _watched(progress) as watch:
+            return self.optimizer.optimize(person, garment, region=region, callback=watch.callback("optimize"))
+
+    def show(
+        self,
+        batch: TryOnBatch,
+        index: int = 0,
+        *,
+        composite: bool = True,
+        detail: bool = True,
+        composer: Composer | None = None,
+    ) -> TryOnResult:
+        """Show one pair of a batch in the person's photograph; see `styletryon.compositing.show`.
+
+        Args:
+            batch: What `optimize` returned.
+            index: Which pair.
+            composite: As for a call.
+            detail: As for a call.
+            composer: See `styletryon.compositing.make_composer`.
+        """
+        return show(batch, index, composite=composite, detail=detail, composer=composer)
+
+    def generate(self, pose: Pose | None = None, *, seed: int | None = None, truncation: float = 0.7) -> Latent:
+        """Draw people who do not exist; see `styletryon.generate`.
+
+        Args:
+            pose: B poses, in the pixels of a picture of the model's aspect. None to draw one from a list of usual ones.
+            seed: Of the person, and of the pose if none is given. None for the pipeline's.
+            truncation: How far from the mean: 0 is the mean, 1 all variety, in [0, 1].
+
+        Raises:
+            RangeError: If `truncation` lies outside [0, 1].
+            PoseError: If the poses belong to a picture of another aspect.
+        """
+        truncation = number(truncation, "truncation", least=0, most=1)
+        model, rng = self.model, seeded(self.seed if seed is None else seed)
+        poses = _usual_poses(model.image_size)
+        choice = int(torch.randint(len(poses), (1,), generator=rng, device="cpu"))
+        fitted = poses[choice : choice + 1] if pose is None else fit_pose(pose, model.image_size, "pose")
+        z = torch.randn(len(fitted), model.z_dim, generator=rng, dtype=torch.float32, device="cpu").to(self.device)
+        with torch.no_grad():
+            styles = model.affine(model.w_mean + truncation * (model.mapping(z) - model.w_mean))
+        return Latent(styles, fitted.to(self.device), model=model.fingerprint)
+
+    def _dress(self, given: tuple[_Given, _Given], region: Region, watch: _Watch) -> TryOnBatch:
+        # First, so that what is misspelt is told before the projections, not after.
+        classes, optimizer = resolve_region(region), self.optimizer
+        person, garment = given
+        wearer, wanted = self._find((person, replace(garment, dressed=wears_dress(classes))), watch)
+        batch = optimizer.optimize(wearer, wanted, region=classes, callback=watch.callback("optimize"))
+        before = {stage: watch.seconds[stage] for stage in ("read", "pose", "project")}
+        watch.lap("optimize")
+        return replace(batch, stages=before)
+
+    def _find(self, given: Sequence[_Given], watch: _Watch) -> tuple[Latent, ...]:
+        """Return the latents of what was given; the pictures among it are read, and projected side by side."""
+        found: dict[int, Latent] = {}
+        pictures: dict[int, Image.Image] = {}
+        for index, one in enumerate(given):
+            one.check()
+            latent = one.latent(self)
+            if latent is not None:
+                found[index] = latent
+        waiting = [index for index in range(len(given)) if index not in found]
+        for index in watch.steps("read", waiting):
+            pictures[index] = read_image(given[index].picture, name=given[index].name)
+        keys = {index: self._key(picture, given[index]) for index, picture in pictures.items()}
+        for index in waiting:
+            if keys[index] in self._latents:
+                self._latents.move_to_end(keys[index])
+                found[index] = self._latents[keys[index]]
+        waiting = [index for index in waiting if index not in found]
+        photographs = [self._frame(pictures[index], given[index]) for index in watch.steps("pose", waiting)]
+        for index, latent in zip(waiting, self._project(photographs, watch), strict=True):
+            found[index] = self._latents[keys[index]] = latent
+        while len(self._latents) > self.remember:
+            self._latents.popitem(last=False)
+        return tuple(found[index] for index in range(len(given)))
+
+    def _key(self, picture: Image.Image, given: _Given) -> str:
+        """A text that is equal exactly when the projections are."""
+        digest = hashlib.blake2b(picture.tobytes(), digest_size=16)
+        box = None if given.box is None else [float(edge) for edge in given.box]
+        pose = None if given.pose is None else (given.pose.size, given.pose.keypoints.tolist())
+        digest.update(json.dumps([picture.size, box, pose, given.dressed, self.preset]).encode())
+        return digest.hexdigest()
+
+    def _frame(self, picture: Image.Image, given: _Given) -> Photograph:
+        size = (picture.height, picture.width)
+        pose_name = given.name if given.pose is None else given.argument("pose")
+        with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}):
+            if given.pose is None:
+                pose, labels = self.body.parse(picture, box=given.box)
+            else:
+                pose = fit_pose(given.pose, size, "pose")
+                labels = self.body.labels(picture, pose)
+            frame = frame_person(pose, size, self.model.image_size)
+        if given.dressed:
+            labels = np.where(np.isin(labels, (Label.TOP, Label.BOTTOM)), np.uint8(Label.DRESS), labels)
+        return Photograph(picture, frame, pose, labels, background_of(self.model))
+
+    def _helpful_labels(self, photograph: Photograph) -> Tensor | None:
+        """Return the labels that help to project a photograph, `(H, W)` int64; None if they are no help.
+
+        Labels are a guess. One that sees nobody in the frame, or in classes that the generator does not draw, is no
+        help.
+
+        Args:
+            photograph: The photograph.
+        """
+        labels = photograph.target_labels
+        if labels is None or self.model.num_labels != NUM_LABELS or not labels.any():
+            return None
+        return torch.from_numpy(labels).long()
+
+    def _project(self, photographs: Sequence[Photograph], watch: _Watch) -> tuple[Latent, ...]:
+        labels = [self._helpful_labels(photograph) for photograph in photographs]
+        found: dict[int, Latent] = {}
+        # Those whose labels help, and those whose do not, are projected apart: the distances differ.
+        for alike in (
+            [index for index, known in enumerate(labels) if known is not None],
+            [index for index, known in enumerate(labels) if known is None],
+        ):
+            if alike:
+                part = [photographs[index] for index in alike]
+                known = [one for one in (labels[index] for index in alike) if one is not None]
+                found.update(zip(alike, self._project_alike(part, known, watch), strict=True))
+        watch.lap("project")
+        return tuple(found[index] for index in range(len(photographs)))
+
+    def _project_alike(
+        self, photographs: Sequence[Photograph], labels: Sequence[Tensor], watch: _Watch
+    ) -> Iterator[Latent]:
+        poses = [photograph.frame_pose for photograph in photographs]
+        keypoints = [pose.keypoints.to(self.device) for pose in poses if pose is not None]
+        if len(keypoints) < len(poses):
+            raise PoseError("expected photographs whose poses are known, got one without", argument="photographs")
+        latents = self.projector.project_each(
+            torch.stack([photograph.target for photograph in photographs]).to(self.device),
+            Pose(torch.cat(keypoints), self.model.image_size),
+            labels=torch.stack(list(labels)).to(self.device) if labels else None,
+            mask=torch.stack([photograph.inside for photograph in photographs]),
+            callback=watch.callback("project"),
+        )
+        return (replace(latent, photograph=(one,)) for latent, one in zip(latents, photographs, strict=True))
+
+
+@lru_cache(maxsize=4)
+def body_estimator(device: torch.device) -> BodyEstimator:
+    """Return the bundled estimator of poses and labels on a device, loaded once."""
+    with torch.inference_mode(False):
+        estimator = BodyEstimator.from_pretrained()
+        estimator.network.to(device)
+    return estimator
+
+
+def wears_dress(region: Region) -> bool:
+    """Say whether whoever wears a region's garment wears a dress, and no top beside it."""
+    classes = resolve_region(region)
+    return Label.DRESS in classes and Label.TOP not in classes
+
+
+def fit_pose(pose: Pose, size: tuple[int, int], name: str) -> Pose:
+    """Bring a pose to the pixels of the same picture at another size.
+
+    Args:
+        pose: The pose.
+        size: Height and width of the picture.
+        name: What errors call the pose.
+
+    Raises:
+        PoseError: If it is no `Pose`, or the picture has another aspect.
+    """
+    if not isinstance(pose, Pose):
+        raise PoseError(f"expected a styletryon.Pose of 17 keypoints, got {type(pose).__name__}", argument=name)
+    if pose.size == size:
+        return pose
+    if abs(pose.size[0] * size[1] - pose.size[1] * size[0]) > max(*pose.size, *size):  # about a pixel
+        raise PoseError(
+            f"expected keypoints in a picture of {size[0]}x{size[1]} (height x width) or its aspect, got "
+            f"{pose.size[0]}x{pose.size[1]}",
+            argument=name,
+        )
+    return pose.resized(size)
+
+
+def check_box(box: Sequence[float] | None, *, pose: bool, name: str) -> None:
+    """Refuse a box beside what says already who is meant.
+
+    Args:
+        box: The box.
+        pose: Whether a pose says who is meant.
+        name: What errors call the box.
+
+    Raises:
+        ConfigError: If there are both.
+    """
+    if box is not None and pose:
+        raise ConfigError("expected None beside a pose, which says who it is, got both; leave one out", argument=name)
+
+
+@lru_cache(maxsize=4)
+def _usual_poses(size: tuple[int, int]) -> Pose:
+    """The bundled poses in the pixels of a picture of `size`: as high, and centred across."""
+    data = json.loads((storage.BUNDLED / "poses.json").read_text(encoding="utf-8"))
+    with torch.inference_mode(False):  # it is kept: no later call may meet tensors of this one's mode
+        points = torch.tensor(data["poses"], dtype=torch.float32, device="cpu")
+        height, width = data["size"]
+        points[..., :2] *= size[0] / height
+        points[..., 0] += (size[1] - width * size[0] / height) / 2
+        return Pose(points, size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A picture, a latent or a result, and what its caller said of it."""
+
+    picture: Any
+    pose: Pose | None
+    box: Sequence[float] | None
+    name: str
+    dressed: bool = False
+
+    def argument(self, part: str) -> str:
+        """What the caller calls the pose or the box of it."""
+        return part if self.name == "image" else f"{self.name}_{part}"
+
+    def check(self) -> None:
+        """Refuse a box where the pose is known."""
+        posed = self.pose is not None or isinstance(self.picture, Latent | TryOnResult)
+        check_box(self.box, pose=posed, name=self.argument("box"))
+
+    def latent(self, pipeline: TryOnPipeline) -> Latent | None:
+        """The latent if one was given, on the pipeline's device and in the given pose; None for a picture."""
+        given = self.picture.latent if isinstance(self.picture, TryOnResult) else self.picture
+        if not isinstance(given, Latent):
+            return None
+        if len(given) != 1:
+            raise ShapeError(
+                f"expected the latent of one person, got {len(given)}; pass {self.name}[i], or hand the "
+                f"whole batch to TryOnOptimizer.optimize",
+                argument=self.name,
+            )
+        latent = given.to(pipeline.device)
+        if self.pose is None:
+            return latent
+        return latent.with_pose(fit_pose(self.pose, pipeline.model.image_size, self.argument("pose")))
+
+
+class _Watch:
+    """Tells of the progress, and keeps the seconds of each stage; their sum is the time since it began.
+
+    Attributes:
+        seconds: Stage -> how many seconds it took.
+    """
+
+    def __init__(self, tell: Callable[[PipelineProgress], object] | None) -> None:
+        self._tell = tell
+        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self._at = time.perf_counter()
+
+    def tell(self, stage: Stage, step: int, steps: int) -> None:
+        """Tell how much of a stage is done."""
+        if self._tell is not None:
+            self._tell(PipelineProgress(stage, step, steps))
+
+    def steps(self, stage: Stage, items: Sequence[int]) -> Iterator[int]:
+        """Go through a stage item by item, and tell of each."""
+        for done, item in enumerate(items):
+            self.tell(stage, done, len(items))
+            yield item
+            self.tell(stage, done + 1, len(items))
+        self.lap(stage)
+
+    def lap(self, stage: Stage) -> None:
+        """Count the time since the last lap for a stage, which is done."""
+        now = time.perf_counter()
+        self.seconds[stage] += now - self._at
+        self._at = now
+
+    def callback(self, stage: Stage) -> Callable[[ProjectionProgress | TryOnProgress], None] | None:
+        """Return the callback of an optimisation; None where nobody is told."""
+        tell = self._tell
+        if tell is None:
+            return None
+
+        def step(progress: ProjectionProgress | TryOnProgress) -> None:
+            tell(PipelineProgress(stage, progress.step, progress.steps))
+
+        return step
+
+    def report(self) -> dict[str, float]:
+        """The seconds as a report has them: of each stage, and their sum."""
+        return {"seconds": sum(self.seconds.values()), **{f"seconds_{name}": x for name, x in self.seconds.items()}}
+
+
+@contextmanager
+def _watched(progress: Progress) -> Iterator[_Watch]:
+    """Give a watch that tells what was asked for: a bar on stderr, a callback, or nobody."""
+    if callable(progress):
+        yield _Watch(progress)
+        return
+    bar = _bar() if progress else None
+    if bar is None:
+        yield _Watch(None)
+        return
+
+    def tell(now: PipelineProgress) -> None:
+        text = _TEXTS[now.stage]
+        with suppress(OSError, ValueError):  # a console that has gone costs no result
+            if bar.desc != f"{text}: ":
+                bar.reset(total=now.steps)
+                bar.set_description(text)
+            bar.total = now.steps
+            bar.update(now.step - bar.n)
+
+    try:
+        yield _Watch(tell)
+    finally:
+        with suppress(OSError, ValueError):
+            bar.close()
+
+
+def _bar() -> Any:
+    """A progress bar on stderr; None where there is no console."""
+    if sys.stderr is None:
+        return None
+    from tqdm import tqdm
+
+    with suppress(OSError, ValueError):
+        return tqdm(unit="step", leave=False)
+    return None
