@@ -1,56 +1,133 @@
-"""Blending: how much of its sources a try-on shows over the photograph, and in which order.
-
-Two layers cover the old garment and the new one: the person, and the background that the old garment hid. The drawn
-background is never shown, and where the photograph shows its own already, it stays.
-"""
+"""Blending: the layers of a try-on laid over the photograph, from back to front, and the change brought into it."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from styletryon.compositing.layout import Layout
-from styletryon.compositing.planes import LEAST_KNOWN, Plane, apart, frequencies
-from styletryon.compositing.sources import Background
+from styletryon.compositing.correspondence import Correspondence, correspond
+from styletryon.compositing.layout import Layout, lay_out
+from styletryon.compositing.sources import colours_of, continued, look_up, recoloured
+from styletryon.compositing.view import Picture, View, blurred, grown, largest, look_at, shrunk
+from styletryon.labels import GARMENTS, Label, replaced_classes
+from styletryon.photo import Photograph
+from styletryon.tryon.layers import Shows, TryOnLayers
 
-_NEAR = 0.06
-"""How far colours in [0, 1] may lie apart that count as one."""
+WORK_PIXELS = 700_000
+"""The most pixels of a view: of a larger photograph they are made smaller."""
+
+_EDGE = 0.7  # Softness of an edge, in pixels of the view: about that of a photograph's.
+_BARE = frozenset({Label.SKIN, Label.FACE})
 
 
-def opacity(layout: Layout, background: Background | None) -> Plane:
-    """Say how much of a try-on to show over the photograph, `(h, w)` in [0, 1].
+def compose(
+    person: Photograph, garment: Photograph, region: Collection[Label], *, opacity: float = 1.0
+) -> TryOnLayers | None:
+    """Show a person in the garment of another photograph.
 
     Args:
-        layout: What lies where.
-        background: The background that is shown where it is vacant; None where none is shown.
+        person: The person, with pose and labels.
+        garment: The garment's wearer, likewise.
+        region: The label classes that change.
+        opacity: How much of the change to show, in [0, 1].
+
+    Returns:
+        The layers; None where one of the two bodies is not known well enough, or the garment is not seen.
     """
-    person = layout.person
-    alpha = np.maximum(person.cover, layout.new) * (1 - person.identity * (1 - layout.new))
-    if background is not None:
-        alpha = alpha * (1 - layout.vacant * _alike(layout, background))
-    alpha = alpha * np.clip(2 * layout.support, 0, 1) * person.fade * (1 - np.clip(2 * person.kept, 0, 1))
-    return np.asarray(alpha, dtype=np.float32).clip(0, 1)
+    before, worn = replaced_classes(region), _worn_classes(region)
+    legs = Label.BOTTOM in before
+    view = look_at(person, before, legs=legs, pixels=WORK_PIXELS)
+    other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
+    if view is None or other is None:
+        return None
+    other = other.padded(worn)
+    old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
+    if not seen.any():
+        return None
+    found = correspond(view, other, old, seen, legs=legs)
+    layout = lay_out(view, other, found, old, region)
+    return _blended(view, other, found, layout, GARMENTS - before, opacity)
 
 
-def blend(person: NDArray[np.float32], layout: Layout, background: Background | None) -> NDArray[np.float32]:
-    """Put a person `(h, w, 3)` in [0, 1] before the background, where that is vacant."""
-    if background is None:
-        return person
-    vacant = layout.vacant[..., None]
-    return np.asarray(vacant * background.colours + (1 - vacant) * person, dtype=np.float32)
+def _worn_classes(region: Collection[Label]) -> frozenset[Label]:
+    """Say which classes show the garment of a region in its photograph: labels mix up a dress with its two halves."""
+    one_piece = {Label.DRESS} if Label.TOP in region else set()
+    return replaced_classes(region) | one_piece
 
 
-def _alike(layout: Layout, background: Background) -> Plane:
-    """Say where the photograph shows the background already, though the drawing shows the old garment there."""
-    person, unit = layout.person, layout.unit
-    distance = ndimage.gaussian_filter(apart(person.photo, background.colours), 0.7 * unit)
-    alike = (2 - distance / _NEAR).clip(0, 1)
-    garment, theirs = (person.old > 0.9) & (layout.new > 0.9), background.frequency
-    if theirs is not None and int(garment.sum()) >= LEAST_KNOWN * unit**2:
-        ours = frequencies(person.photo, garment)
-        odds = ndimage.gaussian_filter(theirs / (theirs + ours), unit)
-        alike = np.maximum(alike, ((odds - 0.5) * 4 + 0.5).clip(0, 1))
-    # The blur carries it across the old garment's outline, which would stay as a thin line.
-    alike = ndimage.minimum_filter(alike, 2 * round(1.2 * unit) + 1)
-    return np.asarray(ndimage.gaussian_filter(alike, 0.4 * unit), dtype=np.float32)
+def _blended(
+    view: View, other: View, found: Correspondence, layout: Layout, kept: Collection[Label], opacity: float
+) -> TryOnLayers:
+    picture, unit = view.picture, view.unit
+    hidden = grown(other.shows({Label.HAIR, Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
+    known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
+    garment = continued(other.picture, known if known.any() else found.seen, other.unit)
+    cloth = look_up(garment, found.places, mode="bicubic").clip(0, 1)
+    skin = _skin(view, other, found, layout) if layout.skin.any() else picture
+    own = continued(picture, shrunk(view.shows(kept), 0.02 * unit), unit) if layout.own.any() else picture
+    behind = shrunk(view.shows({Label.BACKGROUND}), max(2.0, 0.02 * unit))
+    background = continued(picture, behind, unit) if layout.background.any() else picture
+    shown = picture
+    for source, mask in ((background, layout.background), (own, layout.own), (skin, layout.skin)):
+        if mask.any():
+            # A layer goes on a little below the one before it, so that no rim of the old picture shows between.
+            alpha = blurred(grown(mask, 1.0) & ~layout.front, _EDGE)[..., None]
+            shown = alpha * source + (1 - alpha) * shown
+    alpha = blurred(layout.cloth, _EDGE)[..., None]
+    shown = np.where(layout.front[..., None], picture, alpha * cloth + (1 - alpha) * shown)
+    changed = np.where(layout.front, 0.0, blurred(grown(layout.changed, 2.0), _EDGE)).astype(np.float32)
+    kinds = np.zeros(view.shape, dtype=np.uint8)
+    for what, mask in (
+        (Shows.BACKGROUND, layout.background),
+        (Shows.OWN, layout.own),
+        (Shows.SKIN, layout.skin),
+        (Shows.CLOTH, layout.cloth),
+        (Shows.FRONT, layout.front),
+    ):
+        kinds[mask] = what
+    return TryOnLayers(
+        box=view.box,
+        layout=kinds,
+        cloth=cloth,
+        skin=skin,
+        own=own,
+        background=background,
+        picture=shown.astype(np.float32),
+        alpha=changed * np.float32(opacity),
+        labels=_labels(view, other, found, layout, kept),
+        seen=float((look_up(found.seen.astype(np.float32), found.places)[layout.cloth] > 0.5).mean()),
+    )
+
+
+def _labels(
+    view: View, other: View, found: Correspondence, layout: Layout, kept: Collection[Label]
+) -> NDArray[np.uint8]:
+    """Return the label class of each pixel of a try-on."""
+    labels = view.labels.copy()
+    labels[layout.background], labels[layout.skin] = Label.BACKGROUND, Label.SKIN
+    for mask, source, places in (
+        (layout.own, np.where(view.shows(kept), view.labels, 0), view.pixels),
+        (layout.cloth, np.where(found.seen & other.shows(GARMENTS), other.labels, 0), found.places),
+    ):
+        if mask.any() and source.any():
+            near = ndimage.distance_transform_edt(source == 0, return_distances=False, return_indices=True)
+            columns, rows = places[mask].astype(int).T
+            rows, columns = rows.clip(0, source.shape[0] - 1), columns.clip(0, source.shape[1] - 1)
+            labels[mask] = source[near[0][rows, columns], near[1][rows, columns]]
+    return labels
+
+
+def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Picture:
+    """Show bare skin as the wearer's photograph has it there, in the person's colours; elsewhere the person's own."""
+    ours, theirs = view.shows(_BARE), other.shows(_BARE)
+    own = continued(view.picture, shrunk(ours, 1.0), view.unit)
+    if not theirs.any():
+        return own
+    warped = recoloured(other.picture, colours_of(other.picture, theirs), colours_of(view.picture, ours))
+    warped = continued(warped, shrunk(theirs, 2.0), other.unit)
+    share = look_up(blurred(theirs, 1.0), found.places) * found.inside
+    share = blurred((share > 0.5) & layout.skin, 0.02 * view.unit)[..., None]
+    return np.asarray(share * look_up(warped, found.places, mode="bicubic").clip(0, 1) + (1 - share) * own)

@@ -1,247 +1,272 @@
-"""Correspondence: which pixel of the garment's photograph each pixel of the drawn garment shows.
+"""Correspondence: where each pixel of a person finds its own in the photograph of the garment's wearer.
 
-A generator draws nothing finer than its own pixels, each of which may cover thirty of a photograph's. What it draws
-says which cloth goes where, in which outline and light; the garment's photograph knows the weave, the buttons and the
-folds. Bones first: those of the two poses say where each pixel of the drawing lies in the garment's photograph. Then a
-smooth displacement brings outline and colours of what is found there into agreement with the drawing.
-
-The paper has no such step: its generators draw 512 pixels and more.
+The trunk and each limb have a map of their own. Along it, lengths are the body's. Across it, they are the old garment's
+and the new one's widths, so that the new garment fits the body as the old one does. Near joints the maps are mixed
+(linear blend skinning).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
-from torch.nn import functional
 
-from styletryon._reprs import one_line
-from styletryon.compositing.planes import WORK_PIXELS, Plane
-from styletryon.labels import GARMENTS, Label, replaced_classes
-from styletryon.photo import Frame, Photograph, crop, crop_labels, matte, to_pil, to_unit
+from styletryon.compositing.skeleton import (
+    COVERED,
+    OTHER_SIDE,
+    TRUNK_BONE,
+    UPPER,
+    Bone,
+    Part,
+    distances,
+    parts_of,
+    sleeves,
+)
+from styletryon.compositing.view import Mask, Points, View, closed
+from styletryon.labels import Label
 
-_BONES = ((5, 7), (7, 9), (6, 8), (8, 10), (11, 13), (13, 15), (12, 14), (14, 16))
-_TRUNK = (5, 6, 11, 12)
-_BONE_RADIUS, _TRUNK_RADIUS = 0.06, 0.75  # in lengths of the torso; in half widths of the shoulders
-_BLEND = 0.05  # Over what distance one bone's say passes to another's, in lengths of the torso.
-_LEAST_SCORE = 0.05
+_BLEND = 0.05  # Over what distance one part's say passes to another's, in lengths of the trunk.
+_BINS, _FROM, _TO = 40, -0.4, 1.6  # Pieces of a part in which widths are measured, and from where to where they reach.
+_CENTRES = _FROM + (np.arange(_BINS) + 0.5) * (_TO - _FROM) / _BINS
+_LEAST_PIXELS = 0.01  # Of a row of cloth, in lengths of the trunk, for a width to be measured.
+_LOOSER = 1.6  # A new garment that is wider or narrower than the old one by more than this keeps its own width.
+_SHOULDERS = 0.08  # The trunk is as wide as its shoulders down to here.
+_STRETCHED_FROM = 0.25  # A garment that ends higher than the old one is drawn longer, from here on.
+_LEAST_STRETCH = 0.25
+_LENGTHENED = 0.95  # What is drawn longer by less than this ends where its own hem does.
+_HEM = 0.04  # Cloth this near to its hem is not drawn out: there it is mixed with what lies below.
 
-_GRID = (18, 14)  # The displacement's own points, down and across.
-_STEPS = 120
-_RATE = 0.3
-_STILL = 1e-3
-_STIFFNESS = 0.25
-_COLOUR = 6.0  # What the colours count beside the outline.
-
-_BAND = 1.5  # How far the photograph's own edges may lie from the labels', in pixels of the drawing.
-
-_LEAST_FOUND = 0.5
-"""The share of the drawn garment that the photograph must cover, or the two do not belong together."""
+_HIDES = frozenset({Label.HAIR, Label.SKIN, Label.FACE, Label.ACCESSORY})
+"""What may lie before a garment in its own photograph."""
 
 
 @dataclass(frozen=True, eq=False)
-class WarpedGarment:
-    """A garment's photograph and where it is to be shown.
+class Correspondence:
+    """Where each pixel of the person's view lies in the garment's.
 
     Attributes:
-        planes: `(4, h, w)` float32 in [0, 1]: the part of the photograph that shows the wearer, in colour, and which of
-            its pixels show the garment.
-        frame: The part of the person's photograph that `places` covers: what was drawn, and what is below it.
-        places: `(2, H', W)`: x and y in pixels of `planes` of what each pixel of `frame` shows.
+        places: `(h, w, 2)` in pixels of the garment's view.
+        owner: `(h, w)`: which part each pixel belongs to, an index of `bones`.
+        bones: The names of the parts.
+        person: The parts of the person.
+        along: `(h, w)`: how far down the trunk each pixel lies, 0 at the shoulders and 1 at the hips.
+        across: `(h, w)`: how far beside the trunk's axis, in half widths of the shoulders.
+        nearest: `(h, w)`: how far each pixel lies from its part, in lengths of the trunk.
+        inside: `(h, w)`: whether its place is in the garment's view.
+        ends: Bone -> how far along it the new garment goes; see `sleeves`.
+        worn: `(h', w')` of the garment's view: what shows the garment, and what hides it.
+        seen: `(h', w')`: what shows it.
+        same: `(h, w)`: whether the place of each pixel belongs to the same part of the wearer's body, or to the trunk
+            beside the shoulder.
+        lengthened: Whether the garment is drawn longer than its photograph shows it.
     """
 
-    planes: Tensor
-    frame: Frame
-    places: Tensor
+    places: Points
+    owner: NDArray[np.int64]
+    bones: tuple[Bone, ...]
+    person: Mapping[Bone, Part]
+    along: NDArray[np.float64]
+    across: NDArray[np.float64]
+    nearest: NDArray[np.float64]
+    inside: Mask
+    ends: Mapping[Bone, float]
+    worn: Mask
+    seen: Mask
+    same: Mask
+    lengthened: bool
 
-    __repr__ = one_line
+    def owned(self, *, trunk: bool = False, arms: bool = False, legs: bool = False) -> Mask:
+        """Say which pixels belong to the trunk, the arms or the legs."""
+        chosen = [
+            index
+            for index, bone in enumerate(self.bones)
+            if (trunk if bone == TRUNK_BONE else arms if self.person[bone].is_arm else legs)
+        ]
+        return np.isin(self.owner, chosen)
 
-    def look_up(self, x: Plane, y: Plane) -> tuple[NDArray[np.float32], Plane]:
-        """Return the colours `(..., 3)` at places of `planes`, and how much of the garment is seen there."""
-        height, width = self.planes.shape[1:]
-        grid = torch.from_numpy(np.stack([2 * x / width - 1, 2 * y / height - 1], axis=-1)).float()[None]
-        found = functional.grid_sample(self.planes[None], grid, padding_mode="border", align_corners=False)[0].numpy()
-        inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)
-        return found[:3].transpose(1, 2, 0), np.asarray(found[3] * inside, dtype=np.float32)
 
-
-def warp_garment(
-    person: Photograph, garment: Photograph, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
-) -> WarpedGarment | None:
-    """Find where the drawn garment lies in its photograph.
+def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool) -> Correspondence:
+    """Find where the pixels of a person lie in the photograph of a garment.
 
     Args:
-        person: The photograph of the person, with its pose.
-        garment: The photograph of the garment's wearer, with its pose.
-        drawn: `(3, H, W)` the try-on in [-1, 1].
-        shown: `(H, W)` in [0, 1]: where it shows the garment.
-        worn: `(h, w)` bool: which pixels of the garment's photograph show it.
-
-    Returns:
-        What to show; None where a pose is missing, or too little of the drawn garment is found in the photograph.
+        person: The person.
+        garment: The garment's wearer.
+        old: `(h, w)`: what shows the person's old garment.
+        seen: `(h', w')`: what shows the new one.
+        legs: Whether the garments cover legs. One that does not, and whose hem lies higher than the old one's, is drawn
+            longer: what would be uncovered below it is in no photograph.
     """
-    if person.pose is None or garment.pose is None:
-        return None
-    with torch.inference_mode(False):  # places are found by gradients, whatever the caller's mode
-        return _warp(person, garment, drawn.detach().clone(), shown.detach().clone(), worn)
+    ours, theirs = parts_of(person, legs=legs), parts_of(garment, legs=legs)
+    their_ends = sleeves(theirs, garment, seen)
+    theirs, ends = _with_other_side(theirs, their_ends)
+    ours = {bone: part for bone, part in ours.items() if bone in theirs}
+    theirs = {bone: theirs[bone] for bone in ours}
+    our_ends = sleeves(ours, person, old)
+    apart = distances(ours, person, old, our_ends, ends)
+    their_owner = distances(theirs, garment, seen, their_ends, their_ends).argmin(axis=0)
+    owner = apart.argmin(axis=0)
+    worn = _behind_what_hides(garment, theirs, seen, their_owner == 0)
+    scale = garment.unit / person.unit
+    maps, stretches = [], []
+    for index, (bone, part) in enumerate(ours.items()):
+        other = theirs[bone]
+        widths = _widths(part, person, old & (owner == index))
+        # A limb that stands in for the one of the other side has that one's widths.
+        source = list(theirs).index(OTHER_SIDE[bone]) if other.side < 0 and OTHER_SIDE[bone] in theirs else index
+        target = _widths(other, garment, worn & (their_owner == source))
+        stretch = _stretch(part, other, person, garment, old & (owner == 0), worn & (their_owner == 0))
+        stretches.append(1.0 if legs else stretch)
+        maps.append(_mapped(part, other, person.pixels, widths, target, scale, stretches[-1]))
+    weights = np.exp(-apart / _BLEND)
+    places = (weights[..., None] * np.stack(maps)).sum(axis=0) / weights.sum(axis=0)[..., None]
+    height, width = garment.shape
+    trunk = ours[TRUNK_BONE]
+    along, across = trunk.locate(person.pixels)
+    half = 0.5 * float(np.linalg.norm(person.points[5, :2] - person.points[6, :2]))
+    return Correspondence(
+        places=places,
+        owner=owner,
+        bones=tuple(ours),
+        person=ours,
+        along=along,
+        across=across / max(half, 0.25 * person.unit),
+        nearest=apart.min(axis=0),
+        inside=(places >= 0).all(axis=-1) & (places[..., 0] <= width) & (places[..., 1] <= height),
+        ends={bone: COVERED if ends[bone] is None else float(ends[bone] or 0.0) for bone in ours if bone in ends},
+        worn=worn,
+        seen=seen,
+        same=_same_part(ours, theirs, person, owner, their_owner, places),
+        lengthened=stretches[0] < _LENGTHENED,
+    )
 
 
-def _warp(
-    person: Photograph, garment: Photograph, drawn: Tensor, shown: Tensor, worn: NDArray[np.bool_]
-) -> WarpedGarment | None:
-    frame, other = _whole_frame(person), _whole_frame(garment)
-    start = _skinned(_in_frame(person), _in_frame(garment), frame.size)
-    if start is None:
-        return None
-    fine = _finer(other)
-    picture, _ = crop(garment.picture, fine)
-    seen = crop_labels(worn.astype(np.uint8), fine) > 0
-    planes = torch.cat([to_unit(picture), torch.from_numpy(seen)[None].float()])
-    coarse = functional.adaptive_avg_pool2d(planes, other.size)
-    places, found = _agree(start, coarse, to_unit(drawn.float().cpu()), shown)
-    if found < _LEAST_FOUND:
-        return None
-    down, across = fine.size[0] / other.size[0], fine.size[1] / other.size[1]
-    along = matte(to_pil(picture), seen, band=max(1, round(_BAND * down)))
-    grain = (max(1, round(0.6 * down)),) * 2  # Specks and holes, which no garment has.
-    along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
-    planes[3] = torch.from_numpy(ndimage.gaussian_filter(along, 0.15 * down))
-    return WarpedGarment(planes, frame, places.permute(2, 0, 1) * places.new_tensor([across, down])[:, None, None])
-
-
-def find_worn(labels: NDArray[np.uint8], drawn: NDArray[np.bool_], classes: Collection[Label]) -> NDArray[np.bool_]:
-    """Say which pixels of a photograph show a garment.
-
-    Labels of photographs know the outline of clothes better than their kind, so cloth of another kind counts where the
-    drawing shows the garment; and of somebody in a dress, what is taken for a top and a bottom.
-
-    Args:
-        labels: `(h, w)` classes of the photograph.
-        drawn: `(h, w)` where the drawing of it shows the garment.
-        classes: Those of the garment.
-    """
-    cloth = np.isin(labels, [int(label) for label in GARMENTS - {Label.SHOES}])
-    return np.asarray(np.isin(labels, [int(label) for label in replaced_classes(classes)]) | (cloth & drawn))
-
-
-def _whole_frame(source: Photograph) -> Frame:
-    """Return the frame of a photograph, and what lies below it: frames end at the knees, clothes go on."""
-    frame = source.frame
-    left, top, right, _ = frame.box
-    rows = max(frame.size[0], round((frame.photo_size[0] - top) * frame.scale[0]))
-    rows = min(rows, 2 * frame.size[0])
-    return Frame((left, top, right, top + rows / frame.scale[0]), frame.photo_size, (rows, frame.size[1]))
-
-
-def _finer(frame: Frame) -> Frame:
-    """Return the same frame in about the photograph's own pixels, but at most `WORK_PIXELS` of them."""
-    times = min(1 / min(frame.scale), (WORK_PIXELS / (frame.size[0] * frame.size[1])) ** 0.5)
-    height, width = (round(max(times, 1.0) * side) for side in frame.size)
-    return Frame(frame.box, frame.photo_size, (height, width))
-
-
-def _in_frame(source: Photograph) -> NDArray[np.float64]:
-    """Return `(17, 3)` keypoints in the frame's pixels, those outside it too."""
-    down, across = source.frame.scale
-    points = source.pose.keypoints[0].double().cpu().numpy() if source.pose is not None else np.zeros((17, 3))
-    return np.asarray((points - [*source.frame.box[:2], 0.0]) * [across, down, 1.0])
-
-
-def _skinned(ours: NDArray[np.float64], theirs: NDArray[np.float64], size: tuple[int, int]) -> Tensor | None:
-    """Move each pixel `(H, W, 2)` of one pose's frame with the nearest bones to another pose's.
-
-    Linear blend skinning: each bone, and the trunk, has a map of its own, and near joints they are mixed.
-    """
-    if min(ours[list(_TRUNK), 2].min(), theirs[list(_TRUNK), 2].min()) <= _LEAST_SCORE:
-        return None
-    columns, rows = np.meshgrid(np.arange(size[1]) + 0.5, np.arange(size[0]) + 0.5)
-    pixels = np.stack([columns, rows], axis=-1).reshape(-1, 2)
-    lengths = [float(np.linalg.norm(p[[5, 6], :2].mean(axis=0) - p[[11, 12], :2].mean(axis=0))) for p in (ours, theirs)]
-    if min(lengths) < 1:
-        return None
-    scale = lengths[1] / lengths[0]
-    corners = ours[list(_TRUNK), :2]
-    affine, *_ = np.linalg.lstsq(np.c_[corners, np.ones(4)], theirs[list(_TRUNK), :2], rcond=None)
-    top, bottom = corners[:2].mean(axis=0), corners[2:].mean(axis=0)
-    half = 0.5 * max(float(np.linalg.norm(corners[0] - corners[1])), 0.5 * lengths[0])
-    maps = [np.c_[pixels, np.ones(len(pixels))] @ affine]
-    apart = [(_from_bone(pixels, top, bottom)[2] - _TRUNK_RADIUS * half).clip(0) / lengths[0]]
-    for first, second in _BONES:
-        if min(*ours[[first, second], 2], *theirs[[first, second], 2]) <= _LEAST_SCORE:
+def _same_part(
+    ours: Mapping[Bone, Part],
+    theirs: Mapping[Bone, Part],
+    person: View,
+    owner: NDArray[np.int64],
+    their_owner: NDArray[np.int64],
+    places: Points,
+) -> Mask:
+    columns, rows = places.astype(int).transpose(2, 0, 1)
+    height, width = their_owner.shape
+    there = their_owner[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    same = np.ones(person.shape, dtype=bool)
+    bones = list(ours)
+    for index, (bone, part) in enumerate(ours.items()):
+        if not part.is_arm:
             continue
-        along, across, distance = _from_bone(pixels, ours[first, :2], ours[second, :2])
-        start, bone = theirs[first, :2], theirs[second, :2] - theirs[first, :2]
-        direction = bone / max(float(np.linalg.norm(bone)), 1e-6)
-        own = max(float(np.linalg.norm(ours[second, :2] - ours[first, :2])), 1e-6)
-        # Bones are as long as the picture shows them; beyond their ends, and across, lengths keep the body's scale.
-        beyond = (along - along.clip(0, own)) * scale
-        place = start + (along.clip(0, own) / own)[:, None] * bone + beyond[:, None] * direction
-        maps.append(place + (across * scale)[:, None] * np.array([-direction[1], direction[0]]))
-        apart.append((distance - _BONE_RADIUS * lengths[0]).clip(0) / lengths[0])
-    weights = np.exp(-np.stack(apart) / _BLEND)
-    mixed = (weights[..., None] * np.stack(maps)).sum(axis=0) / weights.sum(axis=0)[:, None]
-    return torch.from_numpy(mixed.reshape(*size, 2)).float()
+        side = OTHER_SIDE[bone] if theirs[bone].side < 0 else bone
+        limb = {side, UPPER.get(side, side), *(lower for lower, upper in UPPER.items() if upper == side)}
+        along, _ = part.locate(person.pixels)
+        fits = np.isin(there, [bones.index(b) for b in limb if b in bones]) | ((bone not in UPPER) & (along < 0.3))
+        same &= (owner != index) | fits
+    return same
 
 
-def _from_bone(
-    pixels: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return how far along and across a bone pixels `(N, 2)` lie, and their distance from it."""
-    bone = end - start
-    length = max(float(np.linalg.norm(bone)), 1e-6)
-    direction = bone / length
-    offset = pixels - start
-    along, across = offset @ direction, offset @ np.array([-direction[1], direction[0]])
-    return along, across, np.hypot(along - along.clip(0, length), across)
+def _with_other_side(
+    parts: Mapping[Bone, Part], ends: Mapping[Bone, float | None]
+) -> tuple[dict[Bone, Part], dict[Bone, float | None]]:
+    """Let a limb whose sleeve is not seen be the mirror image of the other side's."""
+    whole, reach = dict(parts), dict(ends)
+    for bone, other in OTHER_SIDE.items():
+        if ends.get(bone) is None and ends.get(other) is not None:
+            whole[bone] = replace(parts[other], bone=bone, side=-1.0)
+            reach[bone] = ends[other]
+    return whole, reach
 
 
-def _agree(start: Tensor, source: Tensor, wanted: Tensor, shown: Tensor) -> tuple[Tensor, float]:
-    """Displace places until what is found there agrees with a drawing.
-
-    Args:
-        start: `(H', W, 2)` places in pixels of the source; the drawing is the first `H` rows of it.
-        source: `(4, h, w)`: colours and the garment's mask.
-        wanted: `(3, H, W)`: the drawing.
-        shown: `(H, W)`: where it shows the garment.
-
-    Returns:
-        The places `(H', W, 2)`, and which share of the drawn garment shows the source's.
-    """
-    rows, area, outline = shown.shape[0], shown.sum().clamp_min(1.0), _soft(shown)
-    grid = (round(_GRID[0] * start.shape[0] / rows), _GRID[1])
-    moves = start.new_zeros(1, 2, *grid).requires_grad_()
-    extent = start.new_tensor([2 / source.shape[2], 2 / source.shape[1]])
-
-    def places() -> Tensor:
-        fine = functional.interpolate(moves, size=start.shape[:2], mode="bicubic", align_corners=True)
-        return start + fine[0].permute(1, 2, 0)
-
-    def look(at: Tensor) -> tuple[Tensor, Tensor]:
-        places = (at[:rows] * extent - 1)[None]
-        found = functional.grid_sample(source[None], places, padding_mode="border", align_corners=False)[0]
-        return found[:3], found[3]
-
-    # The large epsilon keeps points that hardly matter from following rounding errors.
-    optimizer = torch.optim.Adam([moves], lr=_RATE, eps=_STILL)
-    with torch.enable_grad():
-        for _ in range(_STEPS):
-            colours, mask = look(places())
-            apart = 2 * (_soft(mask) - outline).square().sum() + ((1 - mask) * shown).sum()
-            # Where the garment is not seen, its colours would drag what covers it along.
-            apart = apart + _COLOUR * ((colours - wanted).abs().mean(dim=0) * shown * mask.detach()).sum()
-            bent = moves.diff(dim=2).square().mean() + moves.diff(dim=3).square().mean()
-            optimizer.zero_grad()
-            torch.autograd.backward(apart / area + _STIFFNESS * bent)
-            optimizer.step()
-    with torch.no_grad():
-        at = places()
-        return at, float((look(at)[1] * shown).sum() / area)
+def _behind_what_hides(garment: View, parts: Mapping[Bone, Part], seen: Mask, on_trunk: Mask) -> Mask:
+    """Add to a garment what the wearer's hair, arms and bag hide of it."""
+    unit, hides = garment.unit, garment.shows(_HIDES) & ~seen
+    worn = seen | (closed(seen, 0.2 * unit) & garment.shows({Label.HAIR, Label.ACCESSORY}))
+    worn |= (closed(seen, 0.05 * unit) | np.asarray(ndimage.binary_fill_holes(seen))) & hides
+    trunk = parts[TRUNK_BONE]
+    widths = _widths(trunk, garment, seen & on_trunk)
+    if not np.isfinite(widths).any(axis=1).all():
+        return np.asarray(worn)
+    # Where an arm or a bag lies before it, the trunk is as wide as above and below.
+    known = np.stack([np.interp(_CENTRES, _CENTRES[np.isfinite(row)], row[np.isfinite(row)]) for row in widths])
+    known = ndimage.gaussian_filter1d(ndimage.percentile_filter(known, 75, size=(1, 9)), 1.0, axis=1)
+    along, across = trunk.locate(garment.pixels)
+    hem = _hem(trunk, garment, seen & on_trunk)
+    limit = _looked_up(known, along, across)
+    return np.asarray(worn | (hides & (along > 0.2) & (along < hem) & (np.abs(across) < 0.95 * limit)))
 
 
-def _soft(plane: Tensor) -> Tensor:
-    return functional.avg_pool2d(plane[None], 5, 1, 2)[0]
+def _hem(trunk: Part, view: View, cloth: Mask) -> float:
+    """Return how far down the trunk a garment goes."""
+    along, _ = trunk.locate(view.pixels[cloth])
+    return float(np.percentile(along, 97)) if len(along) > 50 else 1.0
+
+
+def _stretch(part: Part, other: Part, person: View, garment: View, old: Mask, new: Mask) -> float:
+    """Return how much of the new garment's length a length of the old one's shows, below `_STRETCHED_FROM`."""
+    if not part.is_trunk or min(int(old.sum()), int(new.sum())) <= 50:
+        return 1.0
+    ours, theirs = _hem(part, person, old), _hem(other, garment, new)
+    ratio = (theirs - _STRETCHED_FROM) / max(ours - _STRETCHED_FROM, 0.05)
+    inner = theirs - _HEM * float(np.clip((1 - ratio) / 0.1, 0, 1))
+    return min(1.0, max((inner - _STRETCHED_FROM) / max(ours - _STRETCHED_FROM, 0.05), _LEAST_STRETCH))
+
+
+def _widths(part: Part, view: View, cloth: Mask) -> NDArray[np.float64]:
+    """Return how wide cloth is on both sides of a part, `(2, bins)` in pixels; NaN where there is none."""
+    along, across = part.locate(view.pixels[cloth])
+    bins = ((along - _FROM) / (_TO - _FROM) * _BINS).astype(int)
+    found = np.full((2, _BINS), np.nan)
+    for index in range(_BINS):
+        row = across[bins == index]
+        if len(row) >= max(3.0, _LEAST_PIXELS * view.unit):
+            low, high = np.percentile(row, (2, 98))
+            found[:, index] = max(1e-3, -low), max(1e-3, high)
+    return found
+
+
+def _mapped(
+    part: Part,
+    other: Part,
+    pixels: Points,
+    widths: NDArray[np.float64],
+    target: NDArray[np.float64],
+    scale: float,
+    stretch: float,
+) -> Points:
+    """Map pixels by one part."""
+    along, across = part.locate(pixels)
+    beyond = _drawn_out(_CENTRES, stretch)
+    wanted = np.stack([np.interp(beyond, _CENTRES, np.where(np.isfinite(row), row, -1.0)) for row in target])
+    wanted[wanted < 0] = np.nan
+    ratio = wanted / (widths * scale)
+    known = np.isfinite(ratio) & (ratio > 1 / _LOOSER) & (ratio < _LOOSER)
+    value, weight = np.where(known, ratio, 0.0), known.astype(np.float64)
+    if part.is_trunk:
+        pinned = _CENTRES < 2 * _SHOULDERS
+        value[:, pinned], weight[:, pinned] = 0.0, 0.0
+        pinned = _CENTRES < _SHOULDERS
+        value[:, pinned], weight[:, pinned] = other.radius / part.radius / scale, 1.0
+    value, weight = (ndimage.gaussian_filter1d(row, 1.5, axis=1) for row in (value, weight))
+    smooth = np.where(weight > 0.02, value / weight.clip(1e-6), 1.0)
+    moved = across * scale * _looked_up(smooth, along, across)
+    if part.is_trunk:
+        return other.place(_drawn_out(along, stretch), moved)
+    # Bones are as long as the pictures show them; beyond their ends, lengths keep the body's scale.
+    within = along.clip(0, 1)
+    return other.place(within + (along - within) * part.length * scale / other.length, moved)
+
+
+def _drawn_out(along: NDArray[np.float64], stretch: float) -> NDArray[np.float64]:
+    return np.where(along <= _STRETCHED_FROM, along, _STRETCHED_FROM + (along - _STRETCHED_FROM) * stretch)
+
+
+def _looked_up(
+    rows: NDArray[np.float64], along: NDArray[np.float64], across: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Look up `(2, bins)` at places along and across a part."""
+    at = ((along - _FROM) / (_TO - _FROM) * _BINS - 0.5).clip(0, _BINS - 1)
+    low = np.floor(at).astype(int).clip(0, _BINS - 2)
+    share, side = at - low, (across > 0).astype(int)
+    return np.asarray(rows[side, low] * (1 - share) + rows[side, low + 1] * share)

@@ -1,334 +1,175 @@
-"""The layout of a try-on in the photograph: where the old garment is, where the new one, the background, face and hair.
-
-The generator's drawing says what lies where, at its own size; the photograph's edges and labels say it to the pixel. A
-`PersonLayout` is about the person as photographed and serves every try-on of them; a `Layout` adds one try-on. Nothing
-here has a colour that is shown: see `sources`.
-"""
+"""Layout: what each pixel of a try-on shows, before any pixel is made. No pixel of the old garment is left without."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
-from torch.nn import functional
 
-from styletryon.compositing.planes import LEAST_KNOWN, WORK_PIXELS, Plane, chance_of, frequencies, steeper
-from styletryon.generator import GeneratorOutput
-from styletryon.labels import IDENTITY, Label, replaced_classes
-from styletryon.photo import Frame, Photograph, crop, crop_labels, matte, to_pil, to_unit
+from styletryon.compositing.correspondence import Correspondence
+from styletryon.compositing.skeleton import COVERED
+from styletryon.compositing.sources import look_up
+from styletryon.compositing.view import FRONT, LEAST_SCORE, Mask, View, apart, blurred, grown, largest
+from styletryon.labels import GARMENTS, Label, replaced_classes
 
-_FADE = 6.0
-"""Over how many pixels of the drawing a change fades that the frame cuts off."""
-
-_LEGS = (Label.SKIN, Label.LEGWEAR)
-
-_BESIDE, _BESIDE_LEG = 12.0, 4.0
-"""Up to how far beside the new garment the old one, and the leg, is taken away below the drawing, in its pixels."""
-
-_BAND = 2.0
-"""How far an outline in the garment's photograph may lie from the drawn one, in pixels of the drawing."""
-
-_RIM = 2.0
-"""How many pixels of the drawing the labels of face and hair may reach into the old garment."""
-
-_CLOTH_ODDS = 8.0
-"""How much more frequent a colour must be in the old garment than in face and hair, to be taken for cloth."""
+_OUTLINE = 0.006  # How much the new garment's outline is smoothed, in lengths of the trunk.
+_SLIVER = 0.07  # What the old garment shows beside the new one, up to this far, is covered by it.
+_HALO = 0.012  # How far the old garment's colours reach beyond its labels.
+_CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
+_REACH = {"trunk": 0.6, "arm": 0.22, "leg": 0.35}
+"""How far from the parts of the body a new garment may reach, in lengths of the trunk."""
+_HAND = 0.4  # How far a hand reaches beyond its wrist.
+_RADII = {True: (0.11, 0.095, 0.08, 0.05), False: (0.16, 0.145, 0.13, 0.1)}
+"""Of bare arms (True) and legs: at the start and end of the upper, and of the lower limb, in lengths of the trunk."""
 
 
-def work_frame(frame: Frame, support: Tensor, below: Frame) -> Frame | None:
-    """Find the part of the photograph that a try-on may change, on whole pixels; None where it is none of it.
-
-    That is the change, what surrounds it, and what `below` has below the frame. It grows in steps, so that try-ons that
-    differ a little cover the same part.
-    """
-    rows, columns = (torch.nonzero(support.amax(dim=axis) > 0).flatten().tolist() for axis in (1, 0))
-    down, across = frame.scale
-    left, top = frame.box[:2]
-    height, width = frame.photo_size
-    step = max(1, support.shape[0] // 16)
-    (first, last), (start, stop) = (_around(seen, step) for seen in (rows, columns))
-    x0 = max(0, int(np.floor(left + max(0, start) / across)))
-    y0 = max(0, int(np.floor(top + max(0, first) / down)))
-    x1 = min(width, int(np.ceil(left + min(support.shape[1], stop) / across)))
-    end = below.size[0] if below.size != frame.size else min(support.shape[0], last)
-    y1 = min(height, int(np.ceil(top + end / down)))
-    if x1 - x0 < 2 or y1 - y0 < 2:
-        return None
-    factor = min(1.0, (WORK_PIXELS / ((x1 - x0) * (y1 - y0))) ** 0.5)
-    size = max(2, round(factor * (y1 - y0))), max(2, round(factor * (x1 - x0)))
-    return Frame((float(x0), float(y0), float(x1), float(y1)), frame.photo_size, size)
-
-
-def _around(seen: list[int], step: int) -> tuple[int, int]:
-    """Say from where to where the surroundings of some rows or columns reach: two steps and more, in whole steps."""
-    return (seen[0] // step - 2) * step, (-(-(seen[-1] + 1) // step) + 2) * step
-
-
-class Grid:
-    """Takes planes of a drawing to the pixels of a part of the photograph.
-
-    Args:
-        work: The part of the photograph.
-        frame: The part that was drawn.
-    """
-
-    def __init__(self, work: Frame, frame: Frame) -> None:
-        height, width = work.size
-        down, across = frame.scale
-        x = work.box[0] + (torch.arange(width, dtype=torch.float64, device="cpu") + 0.5) / work.scale[1]
-        y = work.box[1] + (torch.arange(height, dtype=torch.float64, device="cpu") + 0.5) / work.scale[0]
-        u = (x - frame.box[0]) * across * 2 / frame.size[1] - 1
-        v = (y - frame.box[1]) * down * 2 / frame.size[0] - 1
-        self.places = torch.stack([u.expand(height, width), v[:, None].expand(height, width)], dim=-1).float()[None]
-        self.unit = max(1.0, work.scale[0] / frame.scale[0])
-        """A pixel of the drawing in pixels of `work`."""
-
-    def enlarge_all(self, planes: Tensor, mode: str) -> NDArray[np.float32]:
-        """Enlarge `(C, H, W)` to `(h, w, C)`."""
-        source = planes.detach().float().cpu()[None]
-        found = functional.grid_sample(source, self.places, mode=mode, padding_mode="border", align_corners=False)
-        return np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())
-
-    def enlarge(self, plane: Tensor, mode: str) -> Plane:
-        """Enlarge `(H, W)` to `(h, w)`."""
-        return self.enlarge_all(plane[None], mode)[..., 0]
-
-    def edge(self, chance: Tensor) -> Plane:
-        """Enlarge a chance, `(H, W)`, to an edge as sharp as a photograph's."""
-        # The blur keeps the pixels of the drawing from showing as steps.
-        soft = functional.avg_pool2d(chance[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-        return steeper(self.enlarge((soft + chance) / 2, "bicubic"))
-
-
-@dataclass(frozen=True, eq=False)
-class PersonLayout:
-    """What lies where in a part of a person's photograph, before anything is tried on; planes are `(h, w)` in [0, 1].
-
-    Attributes:
-        person: The photograph, and the part of it that was drawn.
-        before: The person as drawn.
-        region: The label classes of the new garment.
-        work: The part of the photograph that is looked at.
-        photo: That part, `(h, w, 3)` in [0, 1].
-        old: Where the old garment is.
-        background: Where the background is.
-        identity: Where face and hair were drawn.
-        kept: Where the photograph's labels see face and hair, which lie before any garment.
-        fade: 0 at the edges of the drawing beyond which the photograph goes on.
-        grid: How drawings are enlarged.
-    """
-
-    person: Photograph
-    before: GeneratorOutput
-    region: frozenset[Label]
-    work: Frame
-    photo: NDArray[np.float32]
-    old: Plane
-    background: Plane
-    identity: Plane
-    kept: Plane
-    fade: Plane
-    grid: Grid
-
-    @classmethod
-    def of(cls, person: Photograph, before: GeneratorOutput, region: frozenset[Label], work: Frame) -> PersonLayout:
-        """Look at a part of the photograph."""
-        picture, _ = crop(person.picture, work)
-        grid = Grid(work, person.frame)
-        photo = to_unit(picture).permute(1, 2, 0).numpy().astype(np.float32)
-        old = _matte(chance_of(before, replaced_classes(region)), picture, grid)
-        return cls(
-            person=person,
-            before=before,
-            region=region,
-            work=work,
-            photo=photo,
-            old=old,
-            background=grid.edge(chance_of(before, {Label.BACKGROUND})),
-            identity=grid.edge(chance_of(before, IDENTITY)),
-            kept=_kept(person, work, photo, old, grid.unit),
-            fade=_faded(work, person.frame),
-            grid=grid,
-        )
-
-    @cached_property
-    def cover(self) -> Plane:
-        """What must be covered for the old garment to be gone."""
-        # What is half the old garment is not the background yet: the cover reaches a little beyond it.
-        wide = ndimage.maximum_filter(np.clip(2 * self.old, 0, 1), 2 * round(0.4 * self.grid.unit) + 1)
-        return np.asarray(ndimage.gaussian_filter(wide, 0.3 * self.grid.unit))
-
-    def drawn_rows(self) -> NDArray[np.bool_]:
-        """Say which rows were drawn, `(h,)`."""
-        rows = (np.arange(self.work.size[0]) + 0.5) / self.work.scale[0] + self.work.box[1]
-        return np.asarray(rows <= self.person.frame.box[3])
-
-    def is_shown(self, classes: Iterable[Label]) -> NDArray[np.bool_]:
-        """Say where the labels of the photograph, which are known, see some classes, `(h, w)`."""
-        return np.isin(self._labels, [int(label) for label in classes])
-
-    @cached_property
-    def _labels(self) -> NDArray[np.uint8]:
-        labels = self.person.labels
-        return np.zeros(self.work.size, dtype=np.uint8) if labels is None else crop_labels(labels, self.work)
+_BELOW = frozenset({Label.BOTTOM, Label.LEGWEAR, Label.SKIN})
+"""What shows below a top."""
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What lies where in one try-on; planes are `(h, w)` in [0, 1].
+    """What each pixel of the person's view shows; every mask is `(h, w)` bool, and no two of them meet.
 
     Attributes:
-        person: What lay where before.
-        new: Where the new garment is.
-        vacant: Where the background is.
-        support: Where anything may change.
+        cloth: The new garment.
+        skin: Skin that is uncovered.
+        own: Clothes of the person that are uncovered.
+        background: Background that is uncovered.
+        front: What lies before the new garment.
     """
 
-    person: PersonLayout
-    new: Plane
-    vacant: Plane
-    support: Plane
-
-    @classmethod
-    def of(cls, person: PersonLayout, after: GeneratorOutput, support: Tensor) -> Layout:
-        """Lay out what was drawn, batch 1; `support` is `(H, W)` of the drawing's size."""
-        grid = person.grid
-        # Interpolation spreads the support by half a pixel of the drawing.
-        inside = grid.enlarge((support > 0).float(), "nearest") > 0
-        return cls(
-            person=person,
-            new=grid.edge(chance_of(after, person.region)),
-            vacant=grid.edge(chance_of(after, {Label.BACKGROUND})),
-            support=grid.enlarge(support, "bilinear") * inside,
-        )
+    cloth: Mask
+    skin: Mask
+    own: Mask
+    background: Mask
+    front: Mask
 
     @property
-    def unit(self) -> float:
-        """A pixel of the drawing in pixels of the planes."""
-        return self.person.grid.unit
-
-    def with_outline(self, seen: Plane) -> Layout:
-        """Let the new garment's outline follow that of its photograph, where it is close to the drawn one.
-
-        Args:
-            seen: How much of the garment its photograph shows at each pixel.
-        """
-        reach = 2 * round(_BAND * self.unit) + 1
-        least, most = ndimage.minimum_filter(self.new, reach), ndimage.maximum_filter(self.new, reach)
-        return replace(self, new=np.clip(steeper(seen), least, most))
-
-    def continued_below(self, seen: Plane) -> Layout:
-        """Let a garment that the drawing's lower edge cuts go on, as the two photographs show it.
-
-        Nothing is drawn there: the old garment is where the labels of the photograph see it, the new one where its own
-        photograph says. Where the old one is longer, it stays: nobody knows what is under it.
-
-        Args:
-            seen: How much of the garment its photograph shows at each pixel.
-        """
-        person, unit = self.person, self.unit
-        drawn = person.drawn_rows()[:, None]
-        closed = ndimage.grey_closing(seen, (2 * round(unit) + 1,) * 2)
-        new = steeper(closed) * ~person.is_shown({Label.SHOES})
-        gone = person.is_shown(replaced_classes(person.region)) & _beside(new, _BESIDE * unit)
-        gone |= person.is_shown(_LEGS) & _beside(new, _BESIDE_LEG * unit)
-        old = ndimage.gaussian_filter(gone.astype(np.float32), 0.2 * unit)
-        background = person.is_shown({Label.BACKGROUND}).astype(np.float32)
-        return Layout(
-            person=replace(
-                person,
-                old=np.where(drawn, person.old, old),
-                background=np.where(drawn, person.background, background),
-                identity=np.where(drawn, person.identity, 0),
-                fade=_faded(person.work, person.person.frame, bottom=False),
-            ),
-            new=np.where(drawn, self.new, new),
-            vacant=np.where(drawn, self.vacant, 1 - new),
-            support=np.where(drawn, self.support, 1),
-        )
+    def changed(self) -> Mask:
+        """Every pixel that does not stay as it is."""
+        return np.asarray(self.cloth | self.skin | self.own | self.background)
 
 
-def _beside(plane: Plane, reach: float) -> NDArray[np.bool_]:
-    """Say which pixels lie beside what a plane shows, up to so many pixels away."""
-    return np.asarray(ndimage.maximum_filter1d(plane, 2 * round(reach) + 1, axis=1) > 0.5)
-
-
-def _matte(chance: Tensor, photo: Tensor, grid: Grid) -> Plane:
-    """Lay the edge of what was drawn, `(H, W)`, along the photograph's own edges, `(3, h, w)` in [-1, 1]."""
-    drawn = grid.edge(chance)
-    near = grid.enlarge(functional.max_pool2d(chance[None, None], 5, 1, 2)[0, 0], "bilinear")
-    along = matte(to_pil(photo), drawn > 0.5, band=max(1, round(2.5 * grid.unit)))
-    along = steeper(along) * (near > 0.5)
-    grain = (max(1, round(0.8 * grid.unit)),) * 2  # Specks and holes of a texture, which no garment has.
-    along = ndimage.grey_closing(ndimage.grey_opening(along, grain), grain)
-    return np.asarray(np.maximum(drawn, along), dtype=np.float32)
-
-
-def _kept(person: Photograph, work: Frame, photo: NDArray[np.float32], old: Plane, unit: float) -> Plane:
-    """Say where the labels of the photograph see face and hair, and are not mistaken; nowhere if there are none."""
-    if person.labels is None:
-        return np.zeros(work.size, dtype=np.float32)
-    kept = np.isin(crop_labels(person.labels, work), [int(label) for label in IDENTITY])
-    kept &= ~_mistaken(kept, (old > 0.9) & ~kept, photo, unit)
-    return np.asarray(ndimage.gaussian_filter(kept.astype(np.float32), 0.2 * unit), dtype=np.float32)
-
-
-def _mistaken(
-    kept: NDArray[np.bool_], garment: NDArray[np.bool_], photo: NDArray[np.float32], unit: float
-) -> NDArray[np.bool_]:
-    """Say where, at the rim of what is labelled face and hair, the colours are those of the garment beside it."""
-    reach = round(_RIM * unit)
-    inner = ndimage.minimum_filter(kept, 2 * reach + 1)
-    if min(int(kept.sum()), int(garment.sum())) < LEAST_KNOWN * unit**2:
-        return np.zeros_like(kept)
-    cloth = frequencies(photo, garment) > _CLOTH_ODDS * frequencies(photo, kept)
-    cloth &= ndimage.maximum_filter(garment, 4 * reach + 1)
-    # Single hairs are no cloth; and where it ends it is mixed with hair.
-    cloth = ndimage.binary_opening(cloth, iterations=max(1, round(0.2 * unit)))
-    cloth = ndimage.maximum_filter(cloth, 2 * max(1, round(0.4 * unit)) + 1)
-    return np.asarray(cloth & ~inner)
-
-
-def _faded(work: Frame, frame: Frame, *, bottom: bool = True) -> Plane:
-    """Fade towards the edges of the frame beyond which the photograph goes on, `(h, w)` in [0, 1].
+def lay_out(person: View, garment: View, found: Correspondence, old: Mask, region: Collection[Label]) -> Layout:
+    """Say what each pixel of a try-on shows.
 
     Args:
-        work: The part of the photograph that is looked at.
-        frame: The part that was drawn.
-        bottom: Whether to fade towards the lower edge too.
+        person: The person.
+        garment: The garment's wearer.
+        found: Where the pixels of one lie in the other.
+        old: What shows the person's old garment.
+        region: The label classes that change.
     """
-    sides = []
-    for axis, length in ((1, work.size[0]), (0, work.size[1])):
-        scale = frame.scale[1 - axis]
-        place = work.box[axis] + (np.arange(length) + 0.5) * (work.box[axis + 2] - work.box[axis]) / length
-        side = np.ones(length)
-        half = 0.5  # A frame that ends within half a pixel of the photograph's edge ends there.
-        if frame.box[axis] > half:
-            side = np.minimum(side, (place - frame.box[axis]) * scale / _FADE)
-        if frame.box[axis + 2] < frame.photo_size[1 - axis] - half and (axis == 0 or bottom):
-            side = np.minimum(side, (frame.box[axis + 2] - place) * scale / _FADE)
-        sides.append(side.clip(0, 1))
-    return np.asarray(np.outer(*sides), dtype=np.float32)
+    unit = person.unit
+    columns, rows = found.places.astype(int).transpose(2, 0, 1)
+    shown = garment.labels[rows.clip(0, garment.shape[0] - 1), columns.clip(0, garment.shape[1] - 1)]
+    shown = np.where(found.inside, shown, Label.BACKGROUND)
+    new = _new(person, found, unit)
+    front = _front(person, found, new, region)
+    new &= ~front
+    beyond = _beyond_sleeves(person, found)
+    neck = _neck(found, new, unit)
+    bare = beyond & (shown == Label.SKIN)
+    core = old & ~front
+    cloth = new | _covered(found, core & ~new, new, neck, beyond, shown, unit)
+    cloth = (blurred(cloth, 0.008 * unit) > 0.5) & ~front
+    uncovered = grown(old, max(1.0, _HALO * unit)) & ~cloth & ~front
+    skin = neck | bare | (beyond & old & _bare_limbs(person, found)) | person.shows({Label.SKIN, Label.FACE})
+    skin = uncovered & skin
+    own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
+    return Layout(cloth, skin, own, uncovered & ~skin & ~own, front)
 
 
-def covered_share(alpha: Plane, work: Frame, frame: Frame) -> Tensor:
-    """Say how much of each pixel of the drawing a mask over `work` covers, `(H, W)`; above 0 wherever it is."""
-    height, width = frame.size
-    left, top, right, bottom = frame.box
-    along = []
-    for start, stop, count, first, last, length in (
-        (top, bottom, height, work.box[1], work.box[3], work.size[0]),
-        (left, right, width, work.box[0], work.box[2], work.size[1]),
+def _new(person: View, found: Correspondence, unit: float) -> Mask:
+    """Say where the new garment lies, as its photograph has its outline."""
+    share = look_up(blurred(found.worn, 0.7), found.places) * found.inside
+    new = (blurred(share, _OUTLINE * unit) > 0.5) & found.same
+    if found.lengthened:  # It ends where the old garment does.
+        new &= ~(found.owned(trunk=True) & (found.along > 0.6) & person.shows(_BELOW))
+    for index, bone in enumerate(found.bones):
+        end = found.ends.get(bone, COVERED)
+        if end < COVERED:
+            along, _ = found.person[bone].locate(person.pixels)
+            new &= ~((found.owner == index) & (along > end + _CUFF))
+    for limit, owned in (
+        (_REACH["trunk"], found.owned(trunk=True)),
+        (_REACH["arm"], found.owned(arms=True)),
+        (_REACH["leg"], found.owned(legs=True)),
     ):
-        edges, cells = np.linspace(start, stop, count + 1), np.linspace(first, last, length + 1)
-        low = np.maximum(edges[:-1, None], cells[None, :-1])
-        high = np.minimum(edges[1:, None], cells[None, 1:])
-        along.append((high - low).clip(0) / (edges[1] - edges[0]))
-    covered = along[0].astype(np.float32) @ alpha @ along[1].T.astype(np.float32)
-    return torch.from_numpy(covered.clip(0, 1))
+        new &= ~owned | (found.nearest < limit)
+    return largest(np.asarray(new))
+
+
+def _front(person: View, found: Correspondence, new: Mask, region: Collection[int]) -> Mask:
+    """Say what stays before the new garment: face and hair, hands, bare arms, and a top over new trousers."""
+    skin, arms = person.shows({Label.SKIN}), found.owned(arms=True)
+    front = person.shows(FRONT)
+    for elbow, wrist in ((7, 9), (8, 10)):
+        if min(person.points[elbow, 2], person.points[wrist, 2]) > LEAST_SCORE:
+            forearm = person.points[wrist, :2] - person.points[elbow, :2]
+            offset = person.pixels - person.points[wrist, :2]
+            beyond = offset @ (forearm / max(float(np.linalg.norm(forearm)), 1e-6))
+            near = np.hypot(offset[..., 0], offset[..., 1]) < _HAND * person.unit
+            front |= skin & arms & near & (beyond > -0.03 * person.unit)
+    front |= skin & arms & ~new
+    if not {Label.TOP, Label.DRESS} & set(region):
+        front |= person.shows({Label.TOP, Label.OUTERWEAR})
+    return np.asarray(front)
+
+
+def _neck(found: Correspondence, new: Mask, unit: float) -> Mask:
+    """Say where a neckline shows skin."""
+    worn = look_up(found.worn.astype(np.float32), found.places) > 0.5
+    neck = found.owned(trunk=True) & (found.along < 0.5) & (np.abs(found.across) < 0.5) & ~worn & ~new
+    return np.asarray(ndimage.binary_opening(neck, iterations=max(1, round(0.02 * unit))))
+
+
+def _covered(
+    found: Correspondence,
+    core: Mask,
+    new: Mask,
+    neck: Mask,
+    beyond: Mask,
+    shown: NDArray[np.uint8],
+    unit: float,
+) -> Mask:
+    """Say where the old garment is covered by the new one though the new one's outline does not reach there."""
+    hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
+    covered = core & ((apart(new) < _SLIVER * unit) | hidden) & ~neck & ~beyond
+    covered |= core & found.owned(arms=True) & ~beyond
+    covered |= core & found.owned(trunk=True) & (found.along > 0.3) & ~neck
+    return np.asarray(covered)
+
+
+def _beyond_sleeves(person: View, found: Correspondence) -> Mask:
+    """Say where limbs lie beyond the ends of the new garment's sleeves or legs."""
+    beyond = np.zeros(person.shape, dtype=bool)
+    for index, bone in enumerate(found.bones):
+        if bone in found.ends:
+            along, _ = found.person[bone].locate(person.pixels)
+            beyond |= (found.owner == index) & (along > found.ends[bone])
+    return beyond
+
+
+def _bare_limbs(person: View, found: Correspondence) -> Mask:
+    """Say where bare arms and legs would be."""
+    limbs = np.zeros(person.shape, dtype=bool)
+    for index, bone in enumerate(found.bones):
+        part = found.person[bone]
+        if part.is_trunk:
+            continue
+        along, across = part.locate(person.pixels)
+        first, second = _RADII[part.is_arm][2:] if bone[0] in (7, 8, 13, 14) else _RADII[part.is_arm][:2]
+        radius = (first + (second - first) * along.clip(0, 1)) * person.unit
+        limbs |= (found.owner == index) & (np.abs(across) < radius) & (along > -0.1) & (along < 1.1)
+    return limbs
+
+
+def _beside_clothes(person: View, taken_off: Collection[int]) -> Mask:
+    """Say which pixels are nearer to clothes that stay than to the background."""
+    clothes = largest(person.shows(GARMENTS - set(taken_off)))
+    return np.asarray(apart(clothes) < apart(person.shows({Label.BACKGROUND})))

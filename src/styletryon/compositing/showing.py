@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from styletryon.compositing.composer import Composer
-from styletryon.compositing.correspondence import WarpedGarment, find_worn, warp_garment
+from styletryon.compositing.blending import compose
+from styletryon.compositing.drawn.composer import Composer
+from styletryon.compositing.drawn.layout import covered_share
 from styletryon.generator import GeneratorOutput
-from styletryon.labels import Label
 from styletryon.latent import Latent
 from styletryon.photo import Frame, Photograph, paste_back, to_pil
 from styletryon.tryon import TryOnBatch, TryOnResult, change_mask
+from styletryon.tryon.layers import TryOnLayers
+
+_UNCHANGED, _FADES_IN = 0.02, 0.1
+"""A drawing that went less far from the person to the garment than this shows none of it, and how soon all of it."""
 
 
 def show(
@@ -35,9 +39,8 @@ def show(
         index: Which pair.
         composite: Whether the person's own pixels are put back outside `change_mask`; otherwise the whole frame is as
             the generator drew it.
-        detail: Whether cloth is shown as the garment's photograph shows it, where both pictures are photographs whose
-            poses and labels are known, and the person's pixels are put back; see
-            `styletryon.compositing.correspondence`.
+        detail: Whether the garment is shown as its photograph shows it, where both pictures are photographs whose poses
+            and labels are known, and the person's pixels are put back; otherwise the drawing is shown.
         composer: What `make_composer` made for this person and region; that it has shown them before saves time.
             Default: a new one.
 
@@ -55,16 +58,23 @@ def show(
     allowed = change_mask(targets, batch.drawing)[at]
     before = targets.person.image[at].float().clamp(-1, 1)
     photo, theirs = _person_photograph(batch, at), _photograph(garment)
-    if composite:
-        after = _one(batch.drawing, at)
-        cloth = _cloth(photo, theirs, targets.region, after, _one(targets.garment, at)) if detail else None
-        image, mask = (composer or make_composer(batch, at)).compose(after, allowed.cpu(), cloth)
-        mask = mask.to(drawn.device)
+    layers = _layers(batch, at, photo, theirs) if composite and detail else None
+    if layers is not None and photo.labels is not None:
+        image = layers.laid_over(photo.picture)
+        work = Frame(tuple(map(float, layers.box)), photo.frame.photo_size, layers.layout.shape)  # type: ignore[arg-type]
+        mask = covered_share(layers.alpha, work, photo.frame).to(drawn.device)
+        segmentation = layers.labels_over(photo.labels)
+        dressed = replace(photo, picture=image, labels=segmentation)
     else:
-        mask = torch.ones_like(allowed)
-        # Its feather softens the frame's own edge too, which a garment may cross.
-        image = paste_back(photo.picture, drawn, mask, photo.frame)
-    labels = torch.where(mask > 0.5, batch.drawing.labels[at], targets.person.labels[at]).cpu().numpy()
+        if composite:
+            image, mask = (composer or make_composer(batch, at)).compose(_one(batch.drawing, at), allowed.cpu())
+            mask = mask.to(drawn.device)
+        else:
+            mask = torch.ones_like(allowed)
+            # Its feather softens the frame's own edge too, which a garment may cross.
+            image = paste_back(photo.picture, drawn, mask, photo.frame)
+        labels = torch.where(mask > 0.5, batch.drawing.labels[at], targets.person.labels[at]).cpu().numpy()
+        segmentation, dressed = _to_photo(labels, photo.frame), _dressed(photo, image, labels, mask)
     history = {name: [x for x in column[:, at].tolist() if x == x] for name, column in batch.history.items()}
     best = int(batch.best_step[at])
     stages = {name: value / len(batch) for name, value in {**batch.stages, "optimize": batch.seconds}.items()}
@@ -84,17 +94,18 @@ def show(
     names = batch.layer_names or tuple(str(layer) for layer in range(len(batch.coefficients)))
     return TryOnResult(
         image=image,
-        segmentation=_to_photo(labels, photo.frame),
+        segmentation=segmentation,
         coefficients={name: q[at].clone() for name, q in zip(names, batch.coefficients, strict=True)},
         history=history,
         person=person,
         garment=garment,
         report=report,
-        latent=replace(batch.latent[at], photograph=(_dressed(photo, image, labels, mask),)),
+        latent=replace(batch.latent[at], photograph=(dressed,)),
         drawn=drawn,
         mask=mask,
         person_image=photo.picture,
         garment_image=to_pil(targets.garment.image[at].float()) if theirs is None else theirs.picture,
+        _layers=layers,
     )
 
 
@@ -139,20 +150,20 @@ def _dressed(photo: Photograph, image: Image.Image, labels: NDArray[np.uint8], m
     return replace(photo, picture=image, labels=after)
 
 
-def _cloth(
-    person: Photograph,
-    garment: Photograph | None,
-    region: frozenset[Label],
-    after: GeneratorOutput,
-    worn: GeneratorOutput,
-) -> WarpedGarment | None:
-    """Lay the garment of a photograph on a drawing, if it is known where it is."""
-    if garment is None or garment.labels is None:
+def _layers(batch: TryOnBatch, index: int, person: Photograph, garment: Photograph | None) -> TryOnLayers | None:
+    """Compose a pair from its two photographs, as far as the drawing went from one to the other."""
+    if garment is None:
         return None
-    drawn = np.isin(_to_photo(worn.labels[0].cpu().numpy(), garment.frame), list(region))
-    shown = after.probabilities[0, sorted(int(label) for label in region)].sum(dim=0)
-    seen = find_worn(garment.labels, drawn, region)
-    return warp_garment(person, garment, after.image[0].detach(), shown.detach().cpu(), seen)
+    targets = batch.targets
+    images = (picture[index].detach().float() for picture in (targets.person.image, targets.redrawn.image))
+    went = _share_of_change(*images, batch.drawing.image[index].detach().float())
+    return compose(person, garment, targets.region, opacity=min(1.0, max(0.0, (went - _UNCHANGED) / _FADES_IN)))
+
+
+def _share_of_change(before: Tensor, wanted: Tensor, after: Tensor) -> float:
+    """Say how far a drawing went from the person before, 0, to the garment redrawn in their pose, 1."""
+    change = wanted - before
+    return float((change * (after - before)).sum() / change.square().sum().clamp_min(1e-6))
 
 
 def _one(drawing: GeneratorOutput, index: int) -> GeneratorOutput:

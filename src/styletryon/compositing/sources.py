@@ -1,276 +1,127 @@
-"""The sources of what a try-on shows: the garment's cloth, the person's skin, the drawing, and the background.
+"""Sources: what the pixels of a try-on are taken from. Each is known somewhere in a photograph and continued beyond.
 
-A generator draws nothing finer than its own pixels and nobody's own colours. So what a changed pixel shows comes from
-photographs, as far as it is known there: cloth from the garment's, skin and background from the person's. The drawing,
-in the photograph's light, is shown where no photograph knows, such as other clothes that the old garment hid. `layout`
-says where each of them belongs, and `blending` puts them together.
+What is continued keeps its texture: it is reflected at the outline of what is known. Farther from it, its colours are
+those of all that is known around.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
+from torch.nn import functional
 
-from styletryon.compositing.correspondence import WarpedGarment
-from styletryon.compositing.layout import Grid, Layout, PersonLayout
-from styletryon.compositing.planes import LEAST_KNOWN, Plane, apart, blurred, chance_of, diffused, frequencies, spread
-from styletryon.generator import GeneratorOutput
-from styletryon.labels import Label
-from styletryon.photo import Frame, to_unit
+from styletryon.compositing.view import Mask, Picture, Points, shrunk
 
-_SURE = 0.9
-"""From which chance on a drawn pixel shows nothing but what it is taken for."""
+_GRAIN = 0.05
+"""What is finer than this is texture, in lengths of the trunk."""
 
-_TONE = 4.0
-"""Over how many pixels of the drawing cloth takes the drawing's light; what is finer is the garment's photograph's."""
+_LEAST_SKIN = 200
+"""Pixels of skin from which its colours are measured."""
 
-_GAIN = (0.75, 1.35)
-"""Bounds of the light's correction: what needs more differs in more than its light."""
+_SPREAD = (0.8, 1.25)
+"""Bounds of how much more or less skin of one person varies than another's."""
 
-_RIDGE = 0.02
-"""How strongly the light's correction is held at none, as a variance of colours in [0, 1]."""
-
-_BARE = (Label.FACE, Label.SKIN)
-"""What shows skin."""
-
-_LEAST_BARED = 12
-"""From how many pixels of the drawing on skin is bared, and gets the person's own colours."""
-
-_LIT = 0.8
-"""Which share of the skin is darker than what counts as well lit."""
-
-_STRANGE = 0.08
-"""How far a colour may lie from that of skin in the same light, in [0, 1]."""
-
-_CLOTH = 0.05
-"""How far drawn skin may lie from the colour of most of it, in the same light, before it fades into cloth."""
-
-_CONTRAST = 0.6
-"""How much lighter or darker than the rest skin may be, as a share."""
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+_WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
-@dataclass(frozen=True, eq=False)
-class Cloth:
-    """The garment's own cloth, looked up in its photograph.
-
-    Attributes:
-        colours: `(h, w, 3)` in [0, 1].
-        seen: `(h, w)` in [0, 1]: how much of the garment its photograph shows at each pixel.
-    """
-
-    colours: NDArray[np.float32]
-    seen: Plane
-
-    @classmethod
-    def look_up(cls, garment: WarpedGarment, work: Frame) -> Cloth:
-        """Look up what each pixel of a part of the person's photograph shows of the garment."""
-        grid = Grid(work, garment.frame)
-        x, y = (grid.enlarge(plane, "bicubic") for plane in garment.places)
-        return cls(*garment.look_up(x, y))
-
-    def laid_over(self, drawn: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
-        """Lay the cloth over the drawn person where it is known, in the drawing's light, `(h, w, 3)`."""
-        known = self.seen > 0.9
-        if int(known.sum()) < LEAST_KNOWN:
-            return drawn
-        unit = layout.unit
-        filled = np.where(known[..., None], self.colours, diffused(self.colours, known))
-        sure = ndimage.gaussian_filter(known.astype(np.float32), 0.3 * unit)
-        drawn_in = layout.new * layout.person.drawn_rows()[:, None]
-        tone = blurred(drawn, drawn_in, _TONE * unit) - blurred(filled, drawn_in, _TONE * unit)
-        tone = tone.mean(axis=-1, keepdims=True)  # light, not colour: cloth keeps its own
-        near = np.exp(-ndimage.distance_transform_edt(~known) / (4 * unit))
-        share = (np.maximum(sure, near) * layout.new)[..., None]
-        return np.asarray(share * (filled + tone) + (1 - share) * drawn, dtype=np.float32).clip(0, 1)
+def look_up(picture: NDArray[np.float32], places: Points, *, mode: str = "bilinear") -> NDArray[np.float32]:
+    """Sample a picture `(h, w, 3)` or a plane `(h, w)` at places `(..., 2)`; beyond its edges it goes on as it ends."""
+    height, width = picture.shape[:2]
+    grid = torch.from_numpy(places * [2 / width, 2 / height] - 1).float()[None]
+    flat = picture[..., None] if picture.ndim == 2 else picture
+    source = torch.from_numpy(np.ascontiguousarray(flat.transpose(2, 0, 1))).float()[None]
+    found = functional.grid_sample(source, grid, mode=mode, padding_mode="border", align_corners=False)[0]
+    sampled = found.permute(1, 2, 0).numpy()
+    return np.asarray(sampled[..., 0] if picture.ndim == 2 else sampled, dtype=np.float32)
 
 
-@dataclass(frozen=True, eq=False)
-class Skin:
-    """How somebody's skin looks in a photograph, in light and in shade.
-
-    Attributes:
-        colour: `(3, 1, 1)`, what its colour would be without any light; it may lie outside [0, 1].
-        slope: `(3, 1, 1)`, how much each channel grows with the light, the mean of the channels.
-        least: The light in the shade.
-        lit: That of well-lit skin.
-        most: That of the lightest.
-    """
-
-    colour: Tensor
-    slope: Tensor
-    least: float
-    lit: float
-    most: float
-
-    @classmethod
-    def of(cls, photo: Tensor, shown: Tensor) -> Skin | None:
-        """Look at the skin in a photograph `(3, H, W)` where it is shown `(H, W)`; None if that is too little."""
-        # Labels are never exact at their edges.
-        inner = torch.from_numpy(ndimage.binary_erosion(shown.numpy()))
-        colours = photo[:, inner if int(inner.sum()) >= LEAST_KNOWN else shown]
-        if colours.shape[1] < LEAST_KNOWN:
-            return None
-        common = colours.median(dim=1, keepdim=True).values
-        light = colours.mean(dim=0)
-        usual = common.mean().clamp_min(1e-3)
-        # Glasses, a beard, jewellery, and what is labelled as skin by mistake.
-        strange = (colours - common * (light / usual)).abs().amax(dim=0) > _STRANGE
-        strange |= (light / usual - 1).abs() > _CONTRAST
-        colours, light = colours[:, ~strange], light[~strange]
-        if colours.shape[1] < LEAST_KNOWN:
-            return None
-        mean, middle = colours.mean(dim=1, keepdim=True), light.mean()
-        deviation, ridge = light - middle, _RIDGE**2
-        slope = ((colours - mean) * deviation).mean(dim=1, keepdim=True) + ridge * mean / middle
-        slope = slope / (deviation.square().mean() + ridge)
-        least, lit, most = (float(light.quantile(share)) for share in (0.05, _LIT, 0.98))
-        return cls((mean - slope * middle)[..., None], slope[..., None], least, lit, most)
-
-    def shaded(self, light: Tensor) -> Tensor:
-        """Colour skin `(H, W)` whose light is given, 1 for well-lit skin; `(3, H, W)` in [0, 1]."""
-        light = (light * self.lit).clamp(self.least, self.most)
-        return (self.colour + self.slope * light).clamp(0, 1)
-
-    def replaced_in(self, colours: Tensor, after: GeneratorOutput, before: GeneratorOutput) -> Tensor:
-        """Give skin that a try-on bares the person's own colours, and leave it its light and shade.
-
-        Args:
-            colours: `(3, H, W)` in [0, 1]: the drawing, its colours corrected.
-            after: The try-on as drawn, batch 1.
-            before: The person as drawn, batch 1.
-
-        Returns:
-            `(3, H, W)` in [0, 1]: `colours` where no skin is drawn.
-        """
-        chance, bared = chance_of(after, {Label.SKIN}), bared_skin(after, before)
-        drawn = to_unit(after.image[0].detach().float().cpu())
-        light = spread(drawn.mean(dim=0)[None, None], (chance > _SURE)[None, None])[0, 0]
-        skin = self.shaded(light / light[bared].quantile(_LIT).clamp_min(1e-3))
-        share = (2 * chance).clamp(max=1)  # what is half of skin is drawn in a mixture of colours
-        # What is drawn in another colour than most of the skin is cloth, whatever the drawing's labels say.
-        usual = drawn[:, bared].median(dim=1).values[:, None, None]
-        strange = (drawn - usual * (drawn.mean(dim=0) / usual.mean().clamp_min(1e-3))).abs().amax(dim=0)
-        share = share * (2 - strange / _CLOTH).clamp(0, 1)
-        return share * skin + (1 - share) * colours
-
-
-def bared_skin(after: GeneratorOutput, before: GeneratorOutput) -> Tensor:
-    """Say where a try-on shows skin that was covered, `(H, W)` bool."""
-    return (chance_of(after, {Label.SKIN}) > _SURE) & (chance_of(before, {Label.SKIN}) < 0.5)
-
-
-@dataclass(frozen=True, eq=False)
-class Background:
-    """The background of a photograph, continued behind the person.
-
-    Attributes:
-        colours: `(h, w, 3)` in [0, 1].
-        frequency: `(h, w)`: how frequent the photograph's colour at each pixel is in the background; None where too
-            little of it is seen.
-    """
-
-    colours: NDArray[np.float32]
-    frequency: NDArray[np.float64] | None
-
-    @classmethod
-    def of(cls, layout: PersonLayout) -> Background | None:
-        """Continue the background of a photograph; None where it shows too little of one."""
-        colours = _continued(layout)
-        if colours is None:
-            return None
-        free = (layout.background > 0.95) & (layout.old < 0.05)
-        enough = int(free.sum()) >= LEAST_KNOWN * layout.grid.unit**2
-        return cls(colours, frequencies(layout.photo, free) if enough else None)
-
-
-def _continued(layout: PersonLayout) -> NDArray[np.float32] | None:
-    """The colours of the background, smooth ones from all around and grain from its border, `(h, w, 3)`."""
-    unit = layout.grid.unit
-    person = (layout.background < 0.95) | (layout.old > 0.02)
-    known = ~ndimage.binary_dilation(person, iterations=max(1, round(unit)))
-    if int(known.sum()) < LEAST_KNOWN * unit:
-        return None
-    smooth = diffused(layout.photo, known)
-    # The fine grain is that of the background's mirror image at its border.
-    detail = layout.photo - diffused(layout.photo, known, keep=False)
-    away, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
-    rows, columns = np.indices(known.shape)
-    down = (2 * nearest[0] - rows).clip(0, known.shape[0] - 1)
-    across = (2 * nearest[1] - columns).clip(0, known.shape[1] - 1)
-    seen = known[down, across]
-    down, across = np.where(seen, down, nearest[0]), np.where(seen, across, nearest[1])
-    # Far from the border it would be a pattern that nothing around explains.
-    strength = np.exp(-away / (2 * unit))[..., None]
-    filled = smooth + strength * detail[down, across]
-    return np.where(known[..., None], layout.photo, filled).astype(np.float32).clip(0, 1)
-
-
-class PersonSources:
-    """All that the photograph of a person gives to any try-on of them, each computed when it is first asked for.
+def continued(picture: Picture, known: Mask, unit: float) -> Picture:
+    """Continue what is known of a picture over all of it.
 
     Args:
-        layout: What lies where in the photograph.
+        picture: The picture.
+        known: Which pixels are known; they stay as they are.
+        unit: The length of the trunk in pixels, which says what counts as texture.
     """
-
-    def __init__(self, layout: PersonLayout) -> None:
-        self.layout = layout
-
-    @cached_property
-    def drawn(self) -> NDArray[np.float32]:
-        """The person as drawn, enlarged, `(h, w, 3)` in [0, 1]."""
-        layout = self.layout
-        return layout.grid.enlarge_all(to_unit(layout.before.image[0].detach().float().cpu()), "bilinear")
-
-    @cached_property
-    def skin(self) -> Skin | None:
-        """The person's skin as the photograph shows it; None where it shows too little."""
-        person = self.layout.person
-        shown = chance_of(self.layout.before, _BARE) > _SURE
-        if person.frame_labels is not None:
-            shown = torch.from_numpy(np.isin(person.frame_labels, [int(label) for label in _BARE]))
-        return Skin.of(to_unit(person.crop), shown)
-
-    @cached_property
-    def background(self) -> Background | None:
-        """The photograph's background, continued behind the person; None where there is too little."""
-        return Background.of(self.layout)
+    if known.all() or not known.any():
+        return picture
+    sigma = _GRAIN * unit
+    away, (rows, columns) = ndimage.distance_transform_edt(~known, return_indices=True)
+    there = [2 * near - at for near, at in zip((rows, columns), np.indices(known.shape), strict=True)]
+    clipped = [place.clip(0, side - 1) for place, side in zip(there, known.shape, strict=True)]
+    whole = known[clipped[0], clipped[1]] & (clipped[0] == there[0]) & (clipped[1] == there[1])
+    reflected = picture[np.where(whole, clipped[0], rows), np.where(whole, clipped[1], columns)]
+    texture = reflected - _smooth(reflected, sigma)
+    colours = _smooth(_spread(picture, known), sigma / 2)
+    near = np.exp(-((away / (2 * sigma)) ** 2))[..., None]
+    found = (near * reflected + (1 - near) * (colours + texture)).clip(0, 1)
+    return np.where(known[..., None], picture, found).astype(np.float32)
 
 
-def drawn_person(after: GeneratorOutput, layout: Layout, sources: PersonSources) -> NDArray[np.float32]:
-    """Draw the person in the photograph's light, without the drawn background that edges are mixed with.
+def recoloured(picture: Picture, theirs: Picture, ours: Picture) -> Picture:
+    """Give skin the colours of another person's: the median and the spread of each axis of CIELAB.
 
     Args:
-        after: The try-on as drawn, batch 1.
-        layout: What lies where in it.
-        sources: What the person's photograph gives.
-
-    Returns:
-        `(h, w, 3)` in [0, 1]; what is skin has the person's own colours.
+        picture: What is to be changed.
+        theirs: `(n, 3)` colours of the skin that it shows.
+        ours: `(n, 3)` colours of the skin that it shall look like.
     """
-    sure = (1 - chance_of(after, {Label.BACKGROUND}) > _SURE)[None, None]
-    colours = spread(to_unit(after.image.detach().float().cpu()), sure)[0]
-    colours = colours * torch.from_numpy(_light(layout, sources.drawn)).float()[:, None, None]
-    before = layout.person.before
-    if int(bared_skin(after, before).sum()) >= _LEAST_BARED and sources.skin is not None:
-        colours = sources.skin.replaced_in(colours, after, before)
-    return layout.person.grid.enlarge_all(colours, "bicubic").clip(0, 1)
+    if min(len(theirs), len(ours)) < _LEAST_SKIN:
+        return picture
+    before, after = _lab(theirs), _lab(ours)
+    spread = (after.std(axis=0) / before.std(axis=0).clip(1.0)).clip(*_SPREAD)
+    moved = (_lab(picture) - np.median(before, axis=0)) * spread + np.median(after, axis=0)
+    return np.asarray(_rgb(moved), dtype=np.float32)
 
 
-def _light(layout: Layout, drawn: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Compare photograph and drawing where they should agree: a gain per colour channel."""
-    person = layout.person
-    unchanged = (person.background < 0.05) & (person.old < 0.05) & (layout.new < 0.05)
-    # Elsewhere the drawing shows something else, whatever the light.
-    same = unchanged & (apart(drawn, person.photo) < 0.25)
-    if int(same.sum()) < LEAST_KNOWN * layout.unit**2:
-        return np.ones(3)
-    x, y = drawn[same].astype(np.float64), person.photo[same].astype(np.float64)
-    # A gain about black with a ridge, for a drawn colour says more of the light than a difference of two does.
-    gain = ((x * y).mean(axis=0) + _RIDGE) / ((x * x).mean(axis=0) + _RIDGE)
-    return np.asarray(gain.clip(*_GAIN))
+def colours_of(picture: Picture, mask: Mask) -> Picture:
+    """Return the colours `(n, 3)` of a mask, without its rim."""
+    return picture[shrunk(mask, 2)]
+
+
+def _smooth(picture: Picture, sigma: float) -> Picture:
+    """Blur a picture, at a size at which that is quick."""
+    step = max(1, int(sigma / 2))
+    planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+    small = functional.avg_pool2d(planes, step, ceil_mode=True, count_include_pad=False)[0].numpy()
+    soft = torch.from_numpy(ndimage.gaussian_filter(small, (0, sigma / step, sigma / step)))[None]
+    return functional.interpolate(soft, picture.shape[:2], mode="bilinear")[0].permute(1, 2, 0).numpy()
+
+
+def _spread(picture: Picture, known: Mask) -> Picture:
+    """Spread known colours over all: a pyramid of means, coarse where nothing is near."""
+    colours = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float()
+    weight = torch.from_numpy(known)[None, None].float()
+    levels = [(colours * weight, weight)]
+    while min(levels[-1][1].shape[2:]) > 1:
+        sums, share = (functional.avg_pool2d(p, 2, ceil_mode=True, count_include_pad=False) for p in levels[-1])
+        levels.append((sums, share))
+    found = levels[-1][0] / levels[-1][1].clamp_min(1e-6)
+    for sums, share in reversed(levels[:-1]):
+        coarse = functional.interpolate(found, share.shape[2:], mode="bilinear", align_corners=False)
+        trust = share.clamp(0, 1)
+        found = trust * (sums / share.clamp_min(1e-6)) + (1 - trust) * coarse
+    return np.asarray(found[0].permute(1, 2, 0).numpy(), dtype=np.float32)
+
+
+def _lab(colours: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Take sRGB in [0, 1] to CIELAB (D65), `(..., 3)`."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _TO_XYZ.T / _WHITE
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    light, red, blue = 116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])
+    return np.stack([light, red, blue], axis=-1)
+
+
+def _rgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take CIELAB (D65) to sRGB, clipped to [0, 1]."""
+    y = (lab[..., 0] + 16) / 116
+    f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
+    xyz = np.where(f > 0.20689, f**3, (f - 16 / 116) / 7.787) * _WHITE
+    linear = (xyz @ np.linalg.inv(_TO_XYZ).T).clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

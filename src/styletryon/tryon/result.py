@@ -18,6 +18,7 @@ from styletryon._arguments import whole
 from styletryon._deprecated import warn_renamed
 from styletryon.latent import Latent
 from styletryon.photo import resize, save_image
+from styletryon.tryon.layers import TryOnLayers
 from styletryon.tryon.optimizer import TryOnBatch
 
 
@@ -57,6 +58,7 @@ class TryOnResult:
     mask: Tensor
     person_image: Image.Image
     garment_image: Image.Image
+    _layers: TryOnLayers | None = None
 
     def __repr__(self) -> str:
         told = {"status": "{}", "seconds": "{:.1f} s", "outside_change": "{:.2g} changed outside"}
@@ -95,6 +97,16 @@ class TryOnResult:
             SaveError: If it cannot be written. What stood there before still stands.
         """
         save_image(self.image, path, format=format)
+
+    def layers(self) -> TryOnLayers | None:
+        """Return the parts that `image` is made of.
+
+        Returns:
+            What each pixel shows, and the cloth, skin and background that it is taken from. None where the drawing is
+            shown: without two photographs of people whose labels are known, with `detail=False`, or with
+            `composite=False`.
+        """
+        return self._layers
 
     def figure(self, *, height: int | None = None, gap: int = 8) -> Image.Image:
         """Lay person, garment and try-on side by side.

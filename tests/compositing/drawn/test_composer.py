@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from styletryon.compositing.composer import Composer
+from styletryon.compositing.drawn.composer import Composer
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.photo import Frame, Photograph
@@ -167,7 +167,7 @@ def test_large_photographs_get_layers_enlarged(monkeypatch: pytest.MonkeyPatch) 
     before, after = scene(44, RED), scene(36, BLUE)
     photo, frame = photograph(before, grain=4.0)
     whole, _ = compose(Photograph(photo, frame), before, after)
-    monkeypatch.setattr("styletryon.compositing.layout.WORK_PIXELS", 6000)
+    monkeypatch.setattr("styletryon.compositing.drawn.layout.WORK_PIXELS", 6000)
     coarse, mask = compose(Photograph(photo, frame), before, after)
     assert coarse.size == photo.size
     apart = np.abs(np.asarray(whole).astype(int) - np.asarray(coarse).astype(int))

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from styletryon.compositing.layout import Grid, Layout, PersonLayout, covered_share, work_frame
+from styletryon.compositing.drawn.layout import Grid, Layout, PersonLayout, covered_share, work_frame
 from styletryon.labels import Label
 from styletryon.photo import Frame, Photograph
-from tests.compositing.test_composer import BLUE, RED, SIZE, full_labels, photograph, scene
+from tests.compositing.drawn.test_composer import BLUE, RED, SIZE, full_labels, photograph, scene
 
 TOP = frozenset({Label.TOP})
 
@@ -20,7 +20,7 @@ def layout_of(hem: int = 40) -> Layout:
     before = scene(44, RED)
     picture, frame = photograph(before, grain=2.0)
     person = Photograph(picture, frame, labels=full_labels(before))
-    work = work_frame(frame, torch.ones(SIZE), frame)
+    work = work_frame(frame, torch.ones(SIZE))
     assert work is not None
     return Layout.of(PersonLayout.of(person, before, TOP, work), scene(hem, BLUE), torch.ones(SIZE))
 
@@ -38,7 +38,7 @@ def test_the_work_frame_is_whole_pixels_of_the_photograph_that_hold_the_change(
     frame = Frame((left, top, left + SIZE[1] * scale, top + SIZE[0] * scale), (200, 150), SIZE)
     support = torch.zeros(SIZE)
     support[rows[0] : rows[1], columns[0] : columns[1]] = 1
-    work = work_frame(frame, support, frame)
+    work = work_frame(frame, support)
     inside = (max(0.0, left + columns[0] * scale), max(0.0, top + rows[0] * scale),
               min(150.0, left + columns[1] * scale), min(200.0, top + rows[1] * scale))  # fmt: skip
     if work is None:
@@ -88,17 +88,3 @@ def test_old_and_new_garment_background_and_face_lie_where_they_do() -> None:
     assert row(person.identity, 30) < 0.1
     assert (person.cover >= 0).all()
     assert row(person.cover, 30) == pytest.approx(1, abs=1e-3)
-    assert person.drawn_rows().all()
-
-
-def test_an_outline_follows_the_photograph_only_near_the_drawn_one() -> None:
-    layout = layout_of()
-    everywhere = np.ones_like(layout.new)
-    wider = layout.with_outline(everywhere)
-    assert (wider.new >= layout.new - 1e-6).all()
-    far = layout.new[:, : 4 * 4] < 0.01
-    assert far.any()
-    assert (wider.new[:, : 4 * 4][far] < 0.01).all()
-    nowhere = layout.with_outline(np.zeros_like(layout.new))
-    middle = nowhere.new[nowhere.new.shape[0] // 2, nowhere.new.shape[1] // 2]
-    assert middle == pytest.approx(1, abs=1e-3)

@@ -88,16 +88,3 @@ def diffused(picture: NDArray[np.float32], known: NDArray[np.bool_], *, keep: bo
         trust = share.clamp(0, 1) if keep or number >= 3 else torch.zeros_like(share)
         found = trust * own + (1 - trust) * coarse
     return np.asarray(found[0].permute(1, 2, 0).numpy(), dtype=np.float32)
-
-
-def blurred(picture: NDArray[np.float32], weight: Plane, sigma: float) -> NDArray[np.float32]:
-    """Blur a picture `(h, w, 3)` within a weight `(h, w)`, at a size that makes it fast."""
-    step = max(1, int(sigma / 4))
-    height, width = weight.shape
-    shares = functional.avg_pool2d(torch.from_numpy(np.asarray(weight))[None, None].float(), step, ceil_mode=True)
-    planes = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1) * weight))[:, None].float()
-    small = functional.avg_pool2d(planes, step, ceil_mode=True)[:, 0].numpy()
-    share = ndimage.gaussian_filter(shares[0, 0].numpy(), sigma / step)
-    blurred = np.stack([ndimage.gaussian_filter(plane, sigma / step) for plane in small]) / np.maximum(share, 1e-4)
-    found = functional.interpolate(torch.from_numpy(blurred)[None], (height, width), mode="bilinear")
-    return np.asarray(found[0].permute(1, 2, 0).numpy(), dtype=np.float32)

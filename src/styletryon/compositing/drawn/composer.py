@@ -1,8 +1,7 @@
 """The composer: a try-on shown in the photograph, which changes where the garment does and nowhere else.
 
 It finds the part of the photograph that may change (`layout.work_frame`), lays out what lies where in it (`layout`),
-asks photographs and the drawing what to show (`sources`, of cloth by way of `correspondence`), and blends that over the
-photograph (`blending`).
+asks the photograph and the drawing what to show (`sources`), and blends that over the photograph (`blending`).
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styletryon.compositing.blending import blend, opacity
-from styletryon.compositing.correspondence import WarpedGarment
-from styletryon.compositing.layout import Layout, PersonLayout, covered_share, work_frame
-from styletryon.compositing.planes import chance_of
-from styletryon.compositing.sources import Cloth, PersonSources, drawn_person
+from styletryon.compositing.drawn.blending import blend, opacity
+from styletryon.compositing.drawn.layout import Layout, PersonLayout, covered_share, work_frame
+from styletryon.compositing.drawn.sources import PersonSources, drawn_person
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.photo import Frame, Photograph, from_unit, paste_back
@@ -39,47 +36,32 @@ class Composer:
         self.person, self.before, self.region, self.expected = person, before, region, expected
         self._sources: PersonSources | None = None
 
-    def compose(
-        self, after: GeneratorOutput, support: Tensor, cloth: WarpedGarment | None = None
-    ) -> tuple[Image.Image, Tensor]:
+    def compose(self, after: GeneratorOutput, support: Tensor) -> tuple[Image.Image, Tensor]:
         """Show a try-on in the photograph.
 
         Args:
             after: The try-on as drawn, batch 1.
             support: `(H, W)` float in [0, 1] of the drawing's size: nothing changes where it is 0, as in `change_mask`.
-            cloth: The garment's photograph, for what is finer than the drawing, and for what goes on below it.
 
         Returns:
             A picture of the photograph's size, equal to it bit for bit outside the change; and `(H, W)` float32 in
             [0, 1] of the drawing's size: how much of each of its pixels was changed.
         """
         person = self.person
-        goes_on = person.labels is not None and self._reaches_down(after)
-        below = cloth.frame if cloth is not None and goes_on else person.frame
         seen = support if self.expected is None else torch.maximum(support, self.expected)
-        work = work_frame(person.frame, seen, below) if bool((support > 0).any()) else None
+        work = work_frame(person.frame, seen) if bool((support > 0).any()) else None
         if work is None:
             return person.picture.copy(), torch.zeros_like(support)
         sources = self._sources_in(work)
         layout = Layout.of(sources.layout, after, support)
-        laid = None if cloth is None else Cloth.look_up(cloth, work)
-        if laid is not None:
-            layout = layout.with_outline(laid.seen)
-            if below is not person.frame:
-                layout = layout.continued_below(laid.seen)
-                sources = PersonSources(layout.person)
         is_vacant = bool((layout.vacant * layout.support > 0).any())
         background = sources.background if is_vacant else None
         alpha = opacity(layout, background)
         shown = drawn_person(after, layout, sources)
-        colours = blend(shown if laid is None else laid.laid_over(shown, layout), layout, background)
+        colours = blend(shown, layout, background)
         drawn = from_unit(torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1))))
         image = paste_back(person.picture, drawn, torch.from_numpy(alpha), work, feather=0)
         return image, covered_share(alpha, work, person.frame)
-
-    def _reaches_down(self, after: GeneratorOutput) -> bool:
-        """Say whether the new garment is drawn down to the lower edge."""
-        return bool((chance_of(after, self.region)[-2:] > 0.5).any())
 
     def _sources_in(self, work: Frame) -> PersonSources:
         sources = self._sources

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from styletryon.compositing.planes import apart, blurred, chance_of, diffused, frequencies, spread, steeper
+from styletryon.compositing.drawn.planes import apart, chance_of, diffused, frequencies, spread, steeper
 from styletryon.generator import GeneratorOutput
 
 SIDES = st.tuples(st.integers(2, 20), st.integers(2, 20))
@@ -46,14 +46,6 @@ def test_frequencies_are_those_of_the_chosen_pixels(seed: int, size: tuple[int, 
     assert (found > 0).all()
     if left.any() and not left.all() and bins >= 8:
         assert found[left].min() > 10 * found[~left].max()
-
-
-def test_a_blur_within_a_weight_sees_nothing_outside_it() -> None:
-    pixels = picture(0, (24, 24))
-    weight = np.zeros((24, 24), dtype=np.float32)
-    weight[:, :12] = 1
-    pixels[:, :12] = 0.5
-    np.testing.assert_allclose(blurred(pixels, weight, 2.0)[:, :12], 0.5, atol=1e-5)
 
 
 def test_what_is_not_sure_takes_the_colour_beside_it_up_to_four_pixels_away() -> None:

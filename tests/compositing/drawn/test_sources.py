@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from styletryon.compositing.blending import blend, opacity
-from styletryon.compositing.sources import Background, Cloth, PersonSources, Skin, drawn_person
-from tests.compositing.test_composer import BLUE, scene
-from tests.compositing.test_layout import layout_of
+from styletryon.compositing.drawn.blending import blend, opacity
+from styletryon.compositing.drawn.sources import Background, PersonSources, Skin, drawn_person
+from tests.compositing.drawn.test_composer import BLUE, scene
+from tests.compositing.drawn.test_layout import layout_of
 
 
 def test_skin_in_light_and_shade_is_the_photographs() -> None:
@@ -62,18 +61,3 @@ def test_nothing_is_shown_where_nothing_may_change_and_the_old_garment_is_gone()
     covered = (layout.person.old > 0.99) & (layout.person.fade == 1) & (layout.person.kept == 0)
     assert alpha[covered].min() > 0.95
     assert 0 <= alpha.min() <= alpha.max() <= 1
-
-
-def test_cloth_keeps_its_own_colour_and_takes_the_drawings_light() -> None:
-    layout = layout_of()
-    drawn = np.full_like(layout.person.photo, 0.5)
-    green = np.zeros_like(drawn)
-    green[..., 1] = 0.6
-    laid = Cloth(green, np.ones_like(layout.new)).laid_over(drawn, layout)
-    inside, outside = layout.new > 0.999, layout.new == 0
-    np.testing.assert_array_equal(laid[outside], drawn[outside])
-    # One number is added to all channels, so that the means agree: differences between channels are the cloth's.
-    np.testing.assert_allclose(laid[inside][:, 1] - laid[inside][:, 0], 0.6, atol=0.01)
-    assert laid[inside].mean() == pytest.approx(0.5, abs=0.02)
-    unknown = Cloth(green, np.zeros_like(layout.new))
-    assert unknown.laid_over(drawn, layout) is drawn

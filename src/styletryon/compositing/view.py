@@ -1,0 +1,210 @@
+"""The part of a photograph that shows somebody, at the size at which a try-on is composed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from styletryon.labels import Label
+from styletryon.photo import Photograph
+
+Mask = NDArray[np.bool_]
+"""`(h, w)` bool."""
+
+Plane = NDArray[np.float32]
+"""`(h, w)` float32."""
+
+Picture = NDArray[np.float32]
+"""`(h, w, 3)` float32, sRGB in [0, 1]."""
+
+Points = NDArray[np.floating[Any]]
+"""`(..., 2)`: x to the right and y down, in pixels."""
+
+TRUNK = (5, 6, 11, 12)
+"""The keypoints of the trunk: shoulders and hips."""
+
+LEAST_SCORE = 0.05
+"""A keypoint of this score or less is not there."""
+
+_AROUND = (0.35, 0.35, 0.25)
+"""What a view shows beside, above and below the clothes, in lengths of the trunk."""
+
+_RIM = 0.03
+"""How far labels may miss the true outline of clothes, in lengths of the trunk."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Somebody in a part of their photograph.
+
+    Attributes:
+        picture: What it shows.
+        labels: `(h, w)` uint8: the label class of each pixel.
+        points: `(17, 3)` float32: the keypoints in the view's pixels, with their scores.
+        box: Left, top, right and bottom in the photograph's pixels, whole numbers.
+    """
+
+    picture: Picture
+    labels: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    box: tuple[int, int, int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.labels.shape
+        return height, width
+
+    @cached_property
+    def pixels(self) -> Points:
+        """`(h, w, 2)`: the centre of each pixel."""
+        rows, columns = np.mgrid[: self.shape[0], : self.shape[1]]
+        return np.stack([columns, rows], axis=-1).astype(np.float32) + np.float32(0.5)
+
+    @cached_property
+    def unit(self) -> float:
+        """The length of the trunk, from the middle of the shoulders to the middle of the hips, in pixels."""
+        shoulders, hips = self.points[[5, 6], :2].mean(axis=0), self.points[[11, 12], :2].mean(axis=0)
+        return float(np.linalg.norm(shoulders - hips))
+
+    def shows(self, classes: Collection[int]) -> Mask:
+        """Say which pixels belong to some label classes."""
+        return np.isin(self.labels, [int(label) for label in classes])
+
+    def garment(self, classes: Collection[int]) -> Mask:
+        """Say which pixels show a garment: the labels' say, with its rim where the colours change."""
+        return _along_colours(self.picture, largest(self.shows(classes)), self.unit)
+
+    def padded(self, classes: Collection[int], share: float = 0.6) -> View:
+        """Continue the view beyond the edges of the photograph that cut the garment of some classes off.
+
+        Args:
+            classes: Those of the garment.
+            share: How far, in lengths of the trunk.
+        """
+        worn, reach = self.shows(classes), max(1, round(share * self.unit))
+        reach = min(reach, *(side - 1 for side in self.shape))
+        least = 0.1 * self.unit
+        sides = (worn[0], worn[-1], worn[:, 0], worn[:, -1])
+        top, bottom, left, right = (reach if int(side.sum()) > least else 0 for side in sides)
+        if not (top or bottom or left or right):
+            return self
+        rows, columns = (top, bottom), (left, right)
+        points = self.points + np.array([left, top, 0.0], dtype=np.float32)
+        picture = np.pad(self.picture, (rows, columns, (0, 0)), mode="reflect")
+        return replace(self, picture=picture, labels=np.pad(self.labels, (rows, columns), mode="edge"), points=points)
+
+
+def look_at(photograph: Photograph, classes: Collection[int], *, legs: bool, pixels: int) -> View | None:
+    """Take the part of a photograph that shows the clothes of some classes and the body that wears them.
+
+    Args:
+        photograph: The photograph, with pose and labels.
+        classes: The label classes of the clothes.
+        legs: Whether the legs belong to it too.
+        pixels: The most pixels of the view.
+
+    Returns:
+        The view; None where pose or labels are unknown, or the trunk is not seen.
+    """
+    pose, labels = photograph.pose, photograph.labels
+    if pose is None or labels is None:
+        return None
+    points = pose.keypoints[0].double().cpu().numpy()
+    if points[list(TRUNK), 2].min() <= LEAST_SCORE:
+        return None
+    unit = float(np.linalg.norm(points[[5, 6], :2].mean(axis=0) - points[[11, 12], :2].mean(axis=0)))
+    if unit < 8:
+        return None
+    left, top, right, bottom = _box(points, labels, classes, unit, legs)
+    factor = min(1.0, (pixels / ((right - left) * (bottom - top))) ** 0.5)
+    size = max(8, round((right - left) * factor)), max(8, round((bottom - top) * factor))
+    box = (left, top, right, bottom)
+    picture = photograph.picture.resize(size, Image.Resampling.LANCZOS, box=box)
+    reduced = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST, box=box)
+    scale = np.array([size[0] / (right - left), size[1] / (bottom - top)])
+    placed = np.concatenate([(points[:, :2] - [left, top]) * scale, points[:, 2:]], axis=1).astype(np.float32)
+    return View(np.asarray(picture, dtype=np.float32) / 255, np.asarray(reduced), placed, box)
+
+
+def _box(
+    points: NDArray[np.float64], labels: NDArray[np.uint8], classes: Collection[int], unit: float, legs: bool
+) -> tuple[int, int, int, int]:
+    height, width = labels.shape
+    rows, columns = np.nonzero(np.isin(labels, [int(label) for label in classes]))
+    seen = [point for point in (*TRUNK, *((13, 14, 15, 16) if legs else ())) if points[point, 2] > LEAST_SCORE]
+    x, y = np.concatenate([points[seen, 0], columns]), np.concatenate([points[seen, 1], rows])
+    beside, above, below = (share * unit for share in _AROUND)
+    left, right = int(max(0, x.min() - beside)), int(min(width, x.max() + beside + 1))
+    top, bottom = int(max(0, y.min() - above)), int(min(height, y.max() + below + 1))
+    return min(left, width - 8), min(top, height - 8), max(right, 8), max(bottom, 8)
+
+
+def largest(mask: Mask, share: float = 0.08) -> Mask:
+    """Leave out pieces of a mask that are small beside its largest."""
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())[1:]
+    return np.asarray(np.isin(pieces, 1 + np.flatnonzero(sizes >= share * sizes.max())))
+
+
+def apart(mask: Mask) -> Plane:
+    """Return how far each pixel lies from a mask; 0 within it, the size of the picture where it is empty."""
+    if not mask.any():
+        return np.full(mask.shape, float(sum(mask.shape)), dtype=np.float32)
+    return np.asarray(ndimage.distance_transform_edt(~mask), dtype=np.float32)
+
+
+def shrunk(mask: Mask, reach: float) -> Mask:
+    """Take a rim off a mask; the picture's own edge is none."""
+    return np.asarray(apart(~mask) > reach)
+
+
+def grown(mask: Mask, reach: float) -> Mask:
+    """Add a rim to a mask."""
+    return np.asarray(apart(mask) <= reach)
+
+
+def closed(mask: Mask, reach: float) -> Mask:
+    """Fill what is narrower than twice `reach`."""
+    return shrunk(grown(mask, reach), reach)
+
+
+def blurred(mask: Mask | Plane, sigma: float) -> Plane:
+    """Blur a mask."""
+    return np.asarray(ndimage.gaussian_filter(mask.astype(np.float32), sigma))
+
+
+def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
+    """Let the rim of a mask follow the colours: a pixel of it belongs where its colour is more frequent."""
+    reach = _RIM * unit
+    inwards, outwards = apart(~mask), apart(mask)
+    inner, outer = inwards > reach, (outwards > 0.5 * reach) & (outwards < 6 * reach)
+    if min(int(inner.sum()), int(outer.sum())) < 200:
+        return mask
+    rim = (inwards <= reach) & (outwards <= 0.6 * reach)
+    odds = np.asarray(ndimage.gaussian_filter(_odds(picture, inner, outer), 1.0))
+    return largest(np.asarray(ndimage.binary_opening(np.where(rim, odds > 0, mask))))
+
+
+def _odds(picture: Picture, inner: Mask, outer: Mask, bins: int = 12) -> NDArray[np.float64]:
+    """Return how much more frequent the colour of each pixel is in one mask than in another, as a logarithm."""
+    cells = np.ravel_multi_index(tuple((picture * bins).astype(int).clip(0, bins - 1).transpose(2, 0, 1)), (bins,) * 3)
+
+    def frequencies(mask: Mask) -> NDArray[np.float64]:
+        counts = np.bincount(cells[mask], minlength=bins**3).reshape((bins,) * 3)
+        return np.asarray(ndimage.gaussian_filter(counts / int(mask.sum()), 0.8) + 1e-5)
+
+    return np.asarray(np.log(frequencies(inner) / frequencies(outer)).ravel()[cells])
+
+
+FRONT = frozenset({Label.HAIR, Label.FACE, Label.ACCESSORY, Label.SHOES})
+"""What lies before any new garment: it stays as the photograph shows it."""

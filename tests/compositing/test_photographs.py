@@ -1,0 +1,209 @@
+"""Try-ons between two photographs: on rendered people, of whom labels, keypoints and the truth are known."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from styletryon.compositing import blending
+from styletryon.compositing.blending import compose
+from styletryon.compositing.skeleton import COVERED, LIMBS, Part, parts_of, sleeves
+from styletryon.compositing.sources import continued, look_up, recoloured
+from styletryon.compositing.view import largest, look_at
+from styletryon.data.paperdoll import Rendering
+from styletryon.labels import REGIONS, Label, replaced_classes
+from styletryon.metrics import measures
+from styletryon.metrics.rendered_pairs import Pair, sample_pairs
+from styletryon.photo import Frame, Photograph
+from styletryon.pose import Pose
+from styletryon.tryon.layers import Shows
+
+SIZE = (256, 192)
+TOP = REGIONS["top"]
+
+
+@cache
+def pairs() -> tuple[Pair, ...]:
+    """Rendered pairs whose truth is known."""
+    return tuple(sample_pairs(4, 7, SIZE, "top"))
+
+
+def photograph(rendering: Rendering) -> Photograph:
+    """A rendering as a photograph of which all is known."""
+    picture = Image.fromarray(np.asarray(rendering.image))
+    size = (picture.height, picture.width)
+    frame = Frame((0.0, 0.0, float(size[1]), float(size[0])), size, (128, 96))
+    pose = Pose(torch.from_numpy(np.asarray(rendering.keypoints, dtype=np.float32))[None], size)
+    return Photograph(picture, frame, pose, np.asarray(rendering.labels, dtype=np.uint8))
+
+
+def apart(one: np.ndarray, other: np.ndarray, mask: np.ndarray) -> float:
+    """How far the colours of two pictures lie apart in a mask, whatever the phase of their patterns."""
+    soft = [ndimage.gaussian_filter(picture.astype(float), (8, 8, 0)) for picture in (one, other)]
+    return float(np.abs(soft[0] - soft[1])[mask].mean())
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_the_garment_arrives(index: int) -> None:
+    pair = pairs()[index]
+    person = photograph(pair.person)
+    layers = compose(person, photograph(pair.garment), TOP)
+    assert layers is not None
+    garment = measures.class_mask(pair.truth.labels, TOP)
+    before = apart(np.asarray(person.picture), pair.truth.image, garment)
+    assert apart(np.asarray(layers.laid_over(person.picture)), pair.truth.image, garment) < 0.7 * before
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_nothing_else_changes_and_nothing_of_the_old_garment_stays(index: int) -> None:
+    pair = pairs()[index]
+    person = photograph(pair.person)
+    layers = compose(person, photograph(pair.garment), TOP)
+    assert layers is not None
+    before, after = np.asarray(person.picture), np.asarray(layers.laid_over(person.picture))
+    left, top, right, bottom = layers.box
+    assert (right - left, bottom - top) == layers.layout.shape[::-1]
+    untouched = np.ones(before.shape[:2], dtype=bool)
+    untouched[top:bottom, left:right] = layers.alpha == 0
+    np.testing.assert_array_equal(after[untouched], before[untouched])
+    there = before[top:bottom, left:right].astype(np.float32) / 255
+    old = largest(np.isin(person.labels[top:bottom, left:right], [int(label) for label in replaced_classes(TOP)]))
+    assert (layers.layout[old] != Shows.PERSON).all()
+    assert not np.isin(layers.layout[old], (Shows.FRONT,)).all()
+    face = np.isin(person.labels[top:bottom, left:right], (Label.FACE, Label.HAIR))
+    np.testing.assert_array_equal(layers.picture[face], there[face])
+    assert (layers.layout[face] == Shows.FRONT).all()
+
+
+def test_labels_say_what_is_shown() -> None:
+    pair = pairs()[1]
+    person = photograph(pair.person)
+    layers = compose(person, photograph(pair.garment), TOP)
+    assert layers is not None
+    assert set(np.unique(layers.labels[layers.shows(Shows.CLOTH)])) <= {Label.TOP, Label.OUTERWEAR, Label.DRESS}
+    assert (layers.labels[layers.shows(Shows.SKIN)] == Label.SKIN).all()
+    assert person.labels is not None
+    laid = layers.labels_over(person.labels)
+    same = float((laid == pair.truth.labels).mean())
+    assert same > 0.97
+    assert same > float((person.labels == pair.truth.labels).mean())
+
+
+def test_opacity_fades_the_change() -> None:
+    pair = pairs()[1]
+    person, garment = photograph(pair.person), photograph(pair.garment)
+    none = compose(person, garment, TOP, opacity=0.0)
+    assert none is not None
+    np.testing.assert_array_equal(np.asarray(none.laid_over(person.picture)), np.asarray(person.picture))
+
+
+def test_the_own_garment_changes_hardly_anything() -> None:
+    person = photograph(pairs()[1].person)
+    layers = compose(person, person, TOP)
+    assert layers is not None
+    left, top, right, bottom = layers.box
+    there = np.asarray(person.picture)[top:bottom, left:right].astype(np.float32) / 255
+    change = np.abs(layers.picture - there).mean(axis=-1)
+    assert float(change[layers.shows(Shows.CLOTH)].mean()) < 0.03
+    assert float(change.mean()) < 0.01
+
+
+def test_a_person_without_labels_or_pose_is_not_composed() -> None:
+    person = photograph(pairs()[0].person)
+    unknown = Photograph(person.picture, person.frame)
+    assert compose(unknown, person, TOP) is None
+    assert compose(person, unknown, TOP) is None
+    nobody = Photograph(person.picture, person.frame, person.pose, np.zeros_like(person.labels))
+    assert compose(person, nobody, TOP) is None
+
+
+def test_a_large_photograph_is_composed_at_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blending, "WORK_PIXELS", 5_000)
+    person = photograph(pairs()[1].person)
+    layers = compose(person, photograph(pairs()[1].garment), TOP)
+    assert layers is not None
+    assert layers.layout.size < 5_500
+    assert layers.laid_over(person.picture).size == person.picture.size
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-50, 50), min_size=4, max_size=4),
+    st.sampled_from([1.0, -1.0]),
+    st.floats(-1, 2),
+    st.floats(-9, 9),
+)
+def test_along_and_across_is_a_place(ends: list[float], side: float, along: float, across: float) -> None:
+    start, end = np.array(ends[:2]), np.array(ends[2:])
+    if np.linalg.norm(end - start) < 1:
+        return
+    part = Part((5, 7), start, end, 1.0, side)
+    place = part.place(np.array(along), np.array(across))
+    np.testing.assert_allclose(part.locate(place), (along, across), atol=1e-8)
+    assert part.distance(part.place(np.array(0.5), np.array(0.0))) == 0
+
+
+def test_sleeves_are_found_where_skin_begins() -> None:
+    view = look_at(photograph(pairs()[0].person), TOP, legs=False, pixels=10**6)
+    assert view is not None
+    parts = parts_of(view, legs=False)
+    labels = np.full(view.shape, int(Label.SKIN), dtype=np.uint8)
+    upper = parts[5, 7]
+    along, _ = upper.locate(view.pixels)
+    labels[along < 0.5] = int(Label.TOP)
+    drawn = type(view)(view.picture, labels, view.points, view.box)
+    found = sleeves(parts, drawn, labels == int(Label.TOP))
+    assert found[5, 7] == pytest.approx(0.5, abs=0.06)
+    assert found[7, 9] == -1.0
+    covered = sleeves(parts, drawn, np.ones(view.shape, dtype=bool))
+    assert {covered[bone] for bone in LIMBS[:4] if bone in covered} == {COVERED}
+    assert sleeves(parts, type(view)(view.picture, 0 * labels, view.points, view.box), labels < 0)[5, 7] is None
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1))
+def test_what_is_known_stays_and_the_rest_is_continued(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    picture = rng.random((24, 18, 3)).astype(np.float32) * 0.5 + 0.2
+    known = rng.random((24, 18)) < 0.3
+    known[0, 0] = True
+    found = continued(picture, known, 40.0)
+    np.testing.assert_array_equal(found[known], picture[known])
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_one_colour_goes_on_as_that_colour() -> None:
+    picture = np.random.default_rng(0).random((30, 20, 3)).astype(np.float32)
+    known = np.zeros((30, 20), dtype=bool)
+    known[5:12, 3:9] = True
+    picture[known] = [0.2, 0.4, 0.6]
+    expected = np.broadcast_to([0.2, 0.4, 0.6], picture.shape)
+    np.testing.assert_allclose(continued(picture, known, 60.0), expected, atol=1e-4)
+
+
+def test_skin_gets_the_median_colour_of_the_other() -> None:
+    rng = np.random.default_rng(0)
+    theirs = (0.6 + 0.05 * rng.standard_normal((400, 3))).clip(0, 1).astype(np.float32)
+    ours = (np.array([0.5, 0.35, 0.3]) + 0.05 * rng.standard_normal((400, 3))).clip(0, 1).astype(np.float32)
+    found = recoloured(theirs, theirs, ours)
+    np.testing.assert_allclose(np.median(found, axis=0), np.median(ours, axis=0), atol=0.02)
+    np.testing.assert_allclose(recoloured(theirs, theirs, theirs), theirs, atol=1e-3)
+    np.testing.assert_array_equal(recoloured(theirs, theirs[:10], ours), theirs)
+
+
+def test_look_up_finds_pixels_at_their_centres() -> None:
+    picture = np.random.default_rng(0).random((6, 5, 3)).astype(np.float32)
+    rows, columns = np.mgrid[:6, :5]
+    places = np.stack([columns, rows], axis=-1) + 0.5
+    np.testing.assert_allclose(look_up(picture, places), picture, atol=1e-5)
+    between = (picture[:, :4, 0] + picture[:, 1:, 0]) / 2
+    np.testing.assert_allclose(look_up(picture[..., 0], places + np.array([0.5, 0]))[:, :4], between, atol=1e-5)
