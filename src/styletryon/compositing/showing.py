@@ -155,8 +155,10 @@ def _layers(batch: TryOnBatch, index: int, person: Photograph, garment: Photogra
     if garment is None:
         return None
     targets = batch.targets
-    images = (picture[index].detach().float() for picture in (targets.person.image, targets.redrawn.image))
-    went = _share_of_change(*images, batch.drawing.image[index].detach().float())
+    before, wanted, after = (
+        output.image[index].detach().float() for output in (targets.person, targets.redrawn, batch.drawing)
+    )
+    went = _share_of_change(before, wanted, after)
     return compose(person, garment, targets.region, opacity=min(1.0, max(0.0, (went - _UNCHANGED) / _FADES_IN)))
 
 

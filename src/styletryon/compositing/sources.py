@@ -124,4 +124,4 @@ def _rgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
     f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
     xyz = np.where(f > 0.20689, f**3, (f - 16 / 116) / 7.787) * _WHITE
     linear = (xyz @ np.linalg.inv(_TO_XYZ).T).clip(0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))

@@ -130,8 +130,9 @@ def look_at(photograph: Photograph, classes: Collection[int], *, legs: bool, pix
     picture = photograph.picture.resize(size, Image.Resampling.LANCZOS, box=box)
     reduced = Image.fromarray(labels).resize(size, Image.Resampling.NEAREST, box=box)
     scale = np.array([size[0] / (right - left), size[1] / (bottom - top)])
-    placed = np.concatenate([(points[:, :2] - [left, top]) * scale, points[:, 2:]], axis=1).astype(np.float32)
-    return View(np.asarray(picture, dtype=np.float32) / 255, np.asarray(reduced), placed, box)
+    moved = (points[:, :2] - [left, top]) * scale
+    placed = np.concatenate([moved, points[:, 2:]], axis=1).astype(np.float32)
+    return View(np.asarray(picture, dtype=np.float32) / np.float32(255), np.asarray(reduced), placed, box)
 
 
 def _box(
