@@ -273,7 +273,7 @@ class BaseTrainer(ABC):
         def check() -> bytes:
             if self.checkpoints.steps():
                 raise ConfigError(
-                    f"{str(self.out)!r} holds a run already; resume it or choose another folder", argument="out"
+                    f"{str(self.out)!r} holds a run already; pass resume=True or choose another folder", argument="out"
                 )
             return b""
 
