@@ -39,13 +39,13 @@ def sure_discriminator() -> Iterator[list[float]]:
     Yields:
         The mean signs that were really there, as they come in.
     """
-    see, signs = AugmentationController.see, []
+    see, signs = AugmentationController.update, []
 
     def sure(controller: AugmentationController, sign: torch.Tensor, *, batch_size: int) -> None:
         signs.append(float(sign))
         see(controller, torch.ones_like(sign), batch_size=batch_size)
 
-    with mock.patch.object(AugmentationController, "see", sure):
+    with mock.patch.object(AugmentationController, "update", sure):
         yield signs
 
 

@@ -197,7 +197,7 @@ def test_it_goes_up_when_real_pictures_are_known_and_down_when_not() -> None:
     known, guessed = torch.tensor(1.0), torch.tensor(0.0)
     heard = []
     for sign in [known] * 10 + [guessed] * 12:
-        controller.see(sign, batch_size=8)
+        controller.update(sign, batch_size=8)
         heard.append(round(controller.strength, 6))
     assert heard[:10] == [0, 0.04, 0.04, 0.08, 0.08, 0.12, 0.12, 0.15, 0.15, 0.15]  # up to the limit
     assert heard[10:] == [0.15, 0.11, 0.11, 0.07, 0.07, 0.03, 0.03, 0, 0, 0, 0, 0]
@@ -206,17 +206,17 @@ def test_it_goes_up_when_real_pictures_are_known_and_down_when_not() -> None:
 def test_on_target_it_stays() -> None:
     controller = AugmentationController(AdaptiveAugmentation(target=0.5, interval=1, pictures=100))
     for sign, strength in ((1.0, 0.08), (0.5, 0.08), (float("nan"), 0.0)):
-        controller.see(torch.tensor(sign), batch_size=8)
+        controller.update(torch.tensor(sign), batch_size=8)
         assert controller.strength == pytest.approx(strength)
 
 
 def test_all_steps_since_the_last_adjustment_count() -> None:
     controller = AugmentationController(AdaptiveAugmentation(interval=4, pictures=100))
     for value in (1.0, 1.0, 1.0, -1.0):  # a mean sign of 0.5, though the last step alone would say -1
-        controller.see(torch.tensor(value), batch_size=8)
+        controller.update(torch.tensor(value), batch_size=8)
     assert controller.strength == 0
     for value in (1.0, 1.0, 1.0, 1.0):
-        controller.see(torch.tensor(value), batch_size=8)
+        controller.update(torch.tensor(value), batch_size=8)
     assert controller.strength == pytest.approx(0.32)
 
 
@@ -228,7 +228,7 @@ def test_its_state_is_whole() -> None:
     assert first.strength > 0
     for controller in (first, second):
         for _ in range(2):
-            controller.see(torch.tensor(1.0), batch_size=8)
+            controller.update(torch.tensor(1.0), batch_size=8)
     assert_same(first.state(), second.state())
     with pytest.raises(CheckpointError, match="AugmentationController"):
         second.load({"strength": 0.5})

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from styletryon.errors import ConfigError, ProcessGroupError
 from styletryon.training import distributed
-from styletryon.training.distributed import Division, Group
+from styletryon.training.distributed import BatchSplit, ProcessGroup
 
 
 @given(unit=st.integers(1, 5), each=st.integers(1, 4), parts=st.integers(1, 6))
 def test_shares_cover_the_batch_in_whole_units(unit: int, each: int, parts: int) -> None:
-    division = Division(unit * each * parts, unit, parts)
+    division = BatchSplit(unit * each * parts, unit, parts)
     rows = [row for part in range(parts) for row in division.rows(part)]
     units = [number for part in range(parts) for number in division.units(part)]
     assert rows == list(range(division.batch_size))
@@ -24,27 +24,27 @@ def test_shares_cover_the_batch_in_whole_units(unit: int, each: int, parts: int)
 
 
 def test_one_share_may_end_with_a_smaller_unit() -> None:
-    division = Division(10, 4)
+    division = BatchSplit(10, 4)
     assert division.sizes(0) == (4, 4, 2)
     assert list(division.units(0)) == [0, 1, 2]
 
 
 def test_shares_that_would_split_a_group_are_refused() -> None:
     with pytest.raises(ConfigError, match="batch_size: expected a multiple of 16, for 4 equal shares"):
-        Division(8, 4, 4)
+        BatchSplit(8, 4, 4)
 
 
 def test_one_process_talks_to_itself() -> None:
-    group = Group()
+    group = ProcessGroup()
     assert (group.rank, group.world, group.first) == (0, 1, True)
     assert group.any(True, False) == (True, False)
     weight = torch.ones(2, requires_grad=True)
     group.sum_gradients([weight])
     assert weight.grad is None
-    assert group.from_first(lambda: b"all") == b"all"
+    assert group.run_on_first(lambda: b"all") == b"all"
     assert group.same("settings")
     with pytest.raises(ZeroDivisionError):
-        group.from_first(lambda: bytes(1 // 0))
+        group.run_on_first(lambda: bytes(1 // 0))
 
 
 def test_each_process_takes_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ import torch
 from styletryon.errors import TrainingDivergedError
 from styletryon.training import Trainer
 from styletryon.training import loop as module
-from styletryon.training.divergence import Losses, Watch, means
+from styletryon.training.divergence import DivergenceDetector, LossBuffer, means
 from tests.training.test_trainer import data, trainer  # noqa: F401
 
 
 def test_losses_keep_their_steps_and_names() -> None:
-    losses = Losses()
+    losses = LossBuffer()
     losses.add(1, {"pixel": torch.tensor(1.0)})
     losses.add(2, {"pixel": torch.tensor(3.0), "r1": torch.tensor(5.0)})
     assert losses.rows() == [(1, {"pixel": 1.0}), (2, {"pixel": 3.0, "r1": 5.0})]
@@ -28,9 +28,9 @@ def test_losses_keep_their_steps_and_names() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_named_with_its_step_and_the_values() -> None:
-    watch = Watch()
-    assert watch.look([(1, {"pixel": 0.5}), (2, {"pixel": 0.25, "label": 1.0})]) is None
-    found = watch.look([(3, {"pixel": math.nan, "label": 2.0}), (4, {"pixel": math.nan, "label": math.nan})])
+    detector = DivergenceDetector()
+    assert detector.check([(1, {"pixel": 0.5}), (2, {"pixel": 0.25, "label": 1.0})]) is None
+    found = detector.check([(3, {"pixel": math.nan, "label": 2.0}), (4, {"pixel": math.nan, "label": math.nan})])
     assert found == (
         "the loss pixel is not finite at step 3 (pixel nan, label 2); "
         "the last finite ones seen were those of step 2 (pixel 0.25, label 1)"
@@ -38,11 +38,11 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step_and_the_values() -> No
 
 
 def test_float16_may_skip_steps_but_not_all() -> None:
-    watch = Watch(skips=True)
+    detector = DivergenceDetector(skips=True)
     rows = [(1, {"pixel": math.inf}), (2, {"pixel": 1.0})]
-    assert watch.look(rows) is None
+    assert detector.check(rows) is None
     assert means(rows) == {"pixel": 1.0}
-    assert "step 3" in str(watch.look([(3, {"pixel": math.inf}), (4, {"pixel": math.nan})]))
+    assert "step 3" in str(detector.check([(3, {"pixel": math.inf}), (4, {"pixel": math.nan})]))
 
 
 GOOD = {"discriminator": 1.2, "adversarial_gradient": 0.1}
@@ -52,14 +52,14 @@ SILENT = {"discriminator": 1.386, "adversarial_gradient": 1e-9}
 
 @pytest.mark.parametrize(("losses", "word"), [(SATURATED, "certainty"), (SILENT, "no gradient")])
 def test_a_discriminator_that_has_collapsed_for_long(losses: dict[str, float], word: str) -> None:
-    watch = Watch(patience=20)
-    assert watch.look([(step, losses) for step in range(1, 20)]) is None
-    assert watch.suspicious
-    assert watch.look([(step, losses) for step in range(1, 20)]) is None  # seen before: they do not count twice
-    assert watch.look([(20, GOOD)]) is None
-    assert not watch.suspicious
-    assert watch.look([(step, losses) for step in range(21, 40)]) is None
-    found = watch.look([(40, losses)])
+    detector = DivergenceDetector(patience=20)
+    assert detector.check([(step, losses) for step in range(1, 20)]) is None
+    assert detector.suspicious
+    assert detector.check([(step, losses) for step in range(1, 20)]) is None  # seen before: they do not count twice
+    assert detector.check([(20, GOOD)]) is None
+    assert not detector.suspicious
+    assert detector.check([(step, losses) for step in range(21, 40)]) is None
+    found = detector.check([(40, losses)])
     assert found is not None
     assert word in found
     assert "20 steps, up to step 40" in found
@@ -67,8 +67,8 @@ def test_a_discriminator_that_has_collapsed_for_long(losses: dict[str, float], w
 
 
 def test_stages_without_a_discriminator_cannot_collapse() -> None:
-    watch = Watch(patience=2)
-    assert watch.look([(step, {"pixel": 0.0}) for step in range(9)]) is None
+    detector = DivergenceDetector(patience=2)
+    assert detector.check([(step, {"pixel": 0.0}) for step in range(9)]) is None
 
 
 def collapsed(run: Trainer) -> Callable[[], dict[str, torch.Tensor]]:
@@ -88,7 +88,7 @@ def test_the_checkpoint_before_a_collapse_stands(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(module, "Watch", lambda **_: Watch(patience=6))
+    monkeypatch.setattr(module, "DivergenceDetector", lambda **_: DivergenceDetector(patience=6))
     run = trainer(data, tmp_path)
     run.train_step = collapsed(run)  # type: ignore[method-assign]
     with pytest.raises(TrainingDivergedError, match=r"that of step 8 in .* a lower discriminator_rate .* a higher r1"):

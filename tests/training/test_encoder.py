@@ -365,7 +365,7 @@ def test_data_without_a_held_out_split(data: Path, tmp_path: Path) -> None:
 
 def test_drawings_are_in_the_poses_of_the_batch(data: Path, tmp_path: Path) -> None:
     run = trainer(data, tmp_path, drawings=0.6)
-    known = run._imagine(tiny_pose(4), torch.Generator().manual_seed(0))
+    known = run._draw_known(tiny_pose(4), torch.Generator().manual_seed(0))
     assert known is not None
     assert isinstance(known.pose, Pose)
     assert len(known.images) == 3  # 0.6 of four, rounded up

@@ -10,16 +10,16 @@ import torch
 from styletryon.data.folder import FolderDataset
 from styletryon.errors import ConfigError, TrainingDivergedError
 from styletryon.training import Stage, Trainer
-from styletryon.training.precision import Precision, choose
+from styletryon.training.precision import Precision, resolve_precision
 from tests.training.test_trainer import SIZE, assert_same, config, data  # noqa: F401
 
 CPU = torch.device("cpu")
 
 
 def test_names() -> None:
-    assert [choose(name, CPU) for name in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp16"]
-    assert choose("auto", CPU) in ("fp32", "bf16")
-    for use in (lambda: choose("fp8", CPU), lambda: Precision("auto", CPU)):
+    assert [resolve_precision(name, CPU) for name in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp16"]
+    assert resolve_precision("auto", CPU) in ("fp32", "bf16")
+    for use in (lambda: resolve_precision("fp8", CPU), lambda: Precision("auto", CPU)):
         with pytest.raises(ConfigError, match="precision: expected one of"):
             use()
 

@@ -18,7 +18,7 @@ from styletryon.data.paperdoll import write_dataset
 from styletryon.errors import ConfigError, ProcessGroupError, RangeError
 from styletryon.training import AdaptiveAugmentation, Stage, Trainer, TrainingConfig, preset
 from styletryon.training.checkpoints import CheckpointFolder
-from styletryon.training.distributed import Group
+from styletryon.training.distributed import ProcessGroup
 from tests._support.training_processes import LOST, differences, finish, run_with_kills, start, sure_discriminator
 from tests.training.test_trainer import assert_same
 
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_all(tryons: Path, tmp_path: Path
 def test_processes_with_other_settings_refuse_each_other(
     tryons: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Group, "same", lambda *_: False)
+    monkeypatch.setattr(ProcessGroup, "same", lambda *_: False)
     with pytest.raises(ProcessGroupError, match="the same settings and pictures in all processes"):
         Trainer(config(), FolderDataset(tryons, size=SIZE), tmp_path)
 

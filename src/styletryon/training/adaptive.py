@@ -40,7 +40,7 @@ NUMBERS = _MOVES + _COLOURS + _NORMAL + _UNIFORM
 
 @dataclass(frozen=True)
 class AdaptiveAugmentation:
-    """How the probability of changes is steered.
+    """The rule by which the probability of changes is adjusted.
 
     Attributes:
         target: Mean sign of the discriminator's logits of real pictures that is aimed at. 1 is a discriminator that
@@ -86,7 +86,7 @@ class AugmentationController:
         self._steps = 0
         self._signs = torch.zeros((), device=device)  # sum since the last adjustment
 
-    def see(self, sign: Tensor, *, batch_size: int) -> None:
+    def update(self, sign: Tensor, *, batch_size: int) -> None:
         """Take notice of a step, and adjust the strength if it is time.
 
         Args:
@@ -130,7 +130,7 @@ class AugmentationController:
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveChange:
-    """What happens to each picture of a batch before the discriminator sees it.
+    """The changes of each picture of a batch before the discriminator sees it.
 
     Attributes:
         move: Turns, scales and shifts.

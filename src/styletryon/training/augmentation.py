@@ -26,7 +26,7 @@ _DRAWS = 10  # Random numbers per picture, whatever is switched on: a setting ch
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How likely and how strong each change is.
+    """The probability and the strength of each change.
 
     Attributes:
         flip: Probability of mirroring a picture.
@@ -63,7 +63,7 @@ class Augmentation:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What augmentation does to each picture of one batch: drawn once, applied to everything that shows the picture.
+    """The changes of each picture of one batch: drawn once, applied to everything that shows the picture.
 
     Attributes:
         flipped: `(B,)` bool, which pictures are mirrored (before they are moved).

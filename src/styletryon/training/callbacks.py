@@ -1,4 +1,4 @@
-"""What else happens while a training goes on: hooks that the loop calls at its landmarks."""
+"""Callbacks: methods that the loop calls at its landmarks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class TrainingCallback:
-    """What a training tells others; every method does nothing unless a sub-class says otherwise.
+    """A listener to a training; every method does nothing unless a sub-class says otherwise.
 
     Of several processes the first alone calls. What is raised stops the run, after its checkpoint was written. A
     callback may read the trainer; it must leave it as it is, or a resumed run no longer ends with the same weights.

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,14 +205,9 @@ def _panels(rows: Iterable[Row]) -> list[_Panel]:
     return [panel for panel in panels if panel.names]
 
 
-def _beginnings(rows: Sequence[Row]) -> list[tuple[float, int]]:
-    """Return where the stages after the first row's begin, and their numbers, counted from 1."""
-    numbers = [row.get("stage") for row in rows]
-    return [
-        (_x(row), number + 1)
-        for row, before, number in zip(rows[1:], numbers[:-1], numbers[1:], strict=True)
-        if isinstance(number, int) and number != before
-    ]
+def _beginnings(rows: Sequence[Row]) -> list[float]:
+    """Return where the stages after the first row's begin."""
+    return [_x(row) for before, row in pairwise(rows) if "stage" in row and row["stage"] != before.get("stage")]
 
 
 def _draw_panel(axes: Axes, panel: _Panel, rows: Sequence[Row]) -> None:
@@ -233,8 +229,8 @@ def _draw_panel(axes: Axes, panel: _Panel, rows: Sequence[Row]) -> None:
     begin = min(_x(row) for row in rows if any(not math.isnan(_number(row.get(name))) for name in panel.names))
     end = _x(rows[-1])
     axes.set_xlim(begin if _LATE * end < begin < end else 0.0, end * 1.01 or 1.0)
-    for x, stage in _beginnings(rows):
-        axes.axvline(x, color="0.5", linestyle="--", linewidth=0.8, gid=f"stage {stage}")
+    for start in _beginnings(rows):
+        axes.axvline(start, color="0.5", linestyle="--", linewidth=0.8)
     axes.set_title(panel.title, loc="left", fontsize="medium")
     axes.set_xlabel("pictures" if "pictures" in rows[0] else "steps", fontsize="small")
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -1,12 +1,13 @@
-"""Several processes that train one network: who takes which share, and what they tell each other.
+"""Several processes that train one network: the split of a batch among them, and their messages.
 
 The gradients of a step are summed by one message, not by `DistributedDataParallel`. A step takes several backward
 passes over parts of graphs (the generator's gradient through the discriminator, R1 and path lengths with second
-derivatives), and which weights take part changes from stage to stage and, with try-ons, from share to share. DDP wants
-one forward and one backward of its own per step, has to be told which weights take part, and does not support
-`torch.autograd.grad`, which the generator's gradient, R1 and path lengths are made of. One message after all backward
-passes is exact in every case: each process weights its losses by its share of the batch, so that the sum of the
-gradients is the gradient of the whole batch. What is lost is that the message does not overlap with the backward pass.
+derivatives), and which weights take part changes from stage to stage and, with try-ons, from micro-batch to
+micro-batch. DDP wants one forward and one backward of its own per step, has to be told which weights take part, and
+does not support `torch.autograd.grad`, which the generator's gradient, R1 and path lengths are made of. One message
+after all backward passes is exact in every case: each process weights its losses by its part of the batch, so that the
+sum of the gradients is the gradient of the whole batch. What is lost is that the message does not overlap with the
+backward pass.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
-class Division:
-    """How the samples of a batch are shared by processes and micro-batches.
+class BatchSplit:
+    """The split of a batch into the micro-batches of all processes.
 
-    Some samples belong together: the discriminator compares those of a group. So a share is a number of whole units,
+    Some samples belong together: the discriminator compares those of a group. So a micro-batch has whole units,
     and what a step does depends neither on the number of processes nor on that of micro-batches.
 
     Args:
         batch_size: Samples of the batch.
-        unit: Samples that belong together; the last unit may be smaller where there is one share only.
-        parts: Shares: processes times micro-batches.
+        unit: Samples that belong together; the last unit may be smaller where there is one micro-batch only.
+        parts: Micro-batches of all processes together.
 
     Raises:
         ConfigError: If the batch cannot be shared equally.
@@ -59,25 +60,25 @@ class Division:
 
     @property
     def weight(self) -> float:
-        """Weight of the means over a share in those over the batch."""
+        """Weight of the means over a micro-batch in those over the batch."""
         return 1 / self.parts
 
     def rows(self, part: int) -> range:
-        """Return the samples of a share."""
+        """Return the samples of a micro-batch."""
         size = self.batch_size // self.parts
         return range(part * size, (part + 1) * size)
 
     def units(self, part: int) -> range:
-        """Return the units of a share."""
+        """Return the units of a micro-batch."""
         count = -(-self.batch_size // self.unit) // self.parts
         return range(part * count, (part + 1) * count)
 
     def sizes(self, part: int) -> tuple[int, ...]:
-        """Return how many samples each unit of a share has."""
+        """Return how many samples each unit of a micro-batch has."""
         return tuple(min(self.unit, self.batch_size - unit * self.unit) for unit in self.units(part))
 
 
-class Group:
+class ProcessGroup:
     """The processes that train together: one, or those of `torch.distributed`.
 
     Attributes:
@@ -129,7 +130,7 @@ class Group:
         """
         return flags if self.world == 1 else tuple(self._any(flags))
 
-    def share(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Give all processes the values of the first.
 
         Args:
@@ -144,7 +145,7 @@ class Group:
                 self._guard(lambda value=value: distributed.broadcast(value, 0))  # type: ignore[misc]
                 tensor.detach().copy_(value)
 
-    def share_bytes(self, content: bytes) -> bytes:
+    def broadcast_bytes(self, content: bytes) -> bytes:
         """Return the bytes that the first process gave.
 
         Raises:
@@ -153,12 +154,12 @@ class Group:
         if self.world == 1:
             return content
         length = torch.tensor([len(content)])
-        self.share([length])
+        self.broadcast([length])
         if self.first:
             buffer = torch.frombuffer(bytearray(content or b"\0"), dtype=torch.uint8)
         else:
             buffer = torch.empty(max(int(length), 1), dtype=torch.uint8)
-        self.share([buffer])
+        self.broadcast([buffer])
         return bytes(buffer.numpy().tobytes()[: int(length)])
 
     def same(self, content: str) -> bool:
@@ -167,9 +168,9 @@ class Group:
         Raises:
             ProcessGroupError: If another process has died or fallen silent.
         """
-        return not self.any(self.share_bytes(content.encode()) != content.encode())[0]
+        return not self.any(self.broadcast_bytes(content.encode()) != content.encode())[0]
 
-    def from_first(self, work: Callable[[], bytes]) -> bytes:
+    def run_on_first(self, work: Callable[[], bytes]) -> bytes:
         """Let the first process alone do some work, and return its result in all.
 
         Raises:
@@ -186,7 +187,7 @@ class Group:
             raise error
         if failed:
             raise ProcessGroupError("the first process met an error; see its message", argument="training")
-        return self.share_bytes(result)
+        return self.broadcast_bytes(result)
 
     def _any(self, flags: Sequence[bool]) -> list[bool]:
         # On the CPU even where the networks are not: asking the device would make the host wait for it.

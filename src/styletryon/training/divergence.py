@@ -1,4 +1,4 @@
-"""Is the training still well? The losses of each step, and the rules by which a run is given up."""
+"""The losses of each step, and the rules by which a run that has diverged is given up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CERTAIN = 1e-3
 _SILENT = 1e-6
 
 
-class Losses:
+class LossBuffer:
     """The losses of the last steps, kept on their device until somebody looks: looking makes the host wait."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     return {name: sum(values) / len(values) if values else math.nan for name, values in finite.items()}
 
 
-class Watch:
+class DivergenceDetector:
     """Decides when a run is given up.
 
     A run has diverged when a loss is not finite. In float16 single steps may overflow and are left out; there it has
@@ -87,7 +87,7 @@ class Watch:
         """Whether a tenth of the patience is used up."""
         return max(self._collapsed.values()) * 10 >= self.patience
 
-    def look(self, rows: Sequence[Row]) -> str | None:
+    def check(self, rows: Sequence[Row]) -> str | None:
         """Look at some steps; those seen before may be among them.
 
         Returns:

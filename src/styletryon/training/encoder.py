@@ -27,7 +27,7 @@ from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
 from styletryon.training.checkpoints import load_optimizer
 from styletryon.training.ema import WeightAverage, decay_of_half_life
-from styletryon.training.feeding import Examples, cross_pose_sources, read
+from styletryon.training.loading import Examples, cross_pose_sources, read
 from styletryon.training.loop import BaseTrainer
 from styletryon.training.precision import Precision, prefers_bf16
 from styletryon.training.randomness import stream
@@ -37,7 +37,7 @@ from styletryon.training.validation import foreground_psnr, held_out_examples
 
 _SHOWN = 12  # pictures on a sheet
 _SAMPLE_EVERY = 1000  # steps from one measurement of held-out pictures to the next
-_SPREAD = 4096  # random z that tell the spread of w
+_DEVIATION_SAMPLES = 4096  # random z that tell the spread of w
 _CHANNELS = (8, 12, 16, 24, 48, 96, 128, 160, 160)  # from 1024 pixels of height downwards
 
 
@@ -174,7 +174,7 @@ class EncoderTrainer(BaseTrainer):
         self.generator = copy.deepcopy(generator).to(self.device).eval().requires_grad_(False)
         self.generator.encoder = None
         self._fingerprint = self.generator.fingerprint
-        self._spread = self._measure_spread()
+        self._deviation = self._measure_deviation()
         self.continued = own is not None and own.config == numbers and not fresh
         self.encoder = copy.deepcopy(own) if own is not None and self.continued else self._new_encoder(numbers)
         self.encoder = self.encoder.to(self.device).to(memory_format=torch.channels_last).train().requires_grad_(True)
@@ -205,7 +205,7 @@ class EncoderTrainer(BaseTrainer):
             group["lr"] = self.config.rate(self.step)
         rng = stream(self.config.seed, self.step, 0)
         target, source = self._batches(rng)
-        known = self._imagine(target.pose, rng)
+        known = self._draw_known(target.pose, rng)
         images, pose = source.images, source.pose
         if known is not None:
             images = torch.cat([images, known.images])
@@ -215,7 +215,7 @@ class EncoderTrainer(BaseTrainer):
             drawing = self.generator.synthesize(self.generator.affine(codes[: len(source.pose)]), target.pose)
         losses = objectives.reconstruction(drawing, target.images, target.labels, target.pose)
         if known is not None:
-            losses["codes"] = self.config.codes * self._missed(codes[len(source.pose) :], known.w)
+            losses["codes"] = self.config.codes * self._code_error(codes[len(source.pose) :], known.w)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(list(losses.values()))
         self.optimizer.step()
@@ -238,7 +238,7 @@ class EncoderTrainer(BaseTrainer):
         return target, source
 
     @torch.no_grad()
-    def _imagine(self, pose: Pose, rng: torch.Generator) -> _Known | None:
+    def _draw_known(self, pose: Pose, rng: torch.Generator) -> _Known | None:
         """Draw random people in the first poses."""
         count = math.ceil(self.config.drawings * len(pose)) if self.config.codes else 0
         if count == 0:
@@ -249,14 +249,14 @@ class EncoderTrainer(BaseTrainer):
             drawing = self.generator.synthesize(self.generator.affine(w), pose[:count])
         return _Known(drawing.image.float().clamp(-1, 1), pose[:count], w)
 
-    def _missed(self, codes: Tensor, w: Tensor) -> Tensor:
+    def _code_error(self, codes: Tensor, w: Tensor) -> Tensor:
         """Return the squared error of w as a share of its variance."""
-        return (codes.float() - w).square().sum(dim=1).mean() / self._spread.square().sum()
+        return (codes.float() - w).square().sum(dim=1).mean() / self._deviation.square().sum()
 
     @torch.no_grad()
-    def _measure_spread(self) -> Tensor:
+    def _measure_deviation(self) -> Tensor:
         """Return the standard deviation of each number of w, `(w_dim,)`."""
-        z = torch.randn(_SPREAD, self.generator.z_dim, generator=torch.Generator().manual_seed(0))
+        z = torch.randn(_DEVIATION_SAMPLES, self.generator.z_dim, generator=torch.Generator().manual_seed(0))
         return self.generator.mapping(z.to(self.device)).float().std(dim=0).clamp(min=1e-8)
 
     def _new_encoder(self, numbers: EncoderConfig) -> ImageEncoder:
@@ -265,7 +265,7 @@ class EncoderTrainer(BaseTrainer):
             torch.default_generator.manual_seed(self.config.seed)
             encoder = ImageEncoder(numbers)
         with torch.no_grad():
-            encoder.out.weight.mul_(self._spread.cpu()[:, None])
+            encoder.out.weight.mul_(self._deviation.cpu()[:, None])
             if encoder.out.bias is not None:
                 encoder.out.bias.copy_(self.generator.w_mean)
         return encoder

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from styletryon.errors import CheckpointNotFoundError, ConfigError, TrainingDivergedError
 from styletryon.training.callbacks import Callbacks, TrainingCallback
 from styletryon.training.checkpoints import CheckpointFolder, load_state
-from styletryon.training.distributed import Group
-from styletryon.training.divergence import Losses, Watch, means
+from styletryon.training.distributed import ProcessGroup
+from styletryon.training.divergence import DivergenceDetector, LossBuffer, means
 from styletryon.training.interrupts import interrupts
 from styletryon.training.logging import LOG_NAME, MetricsLog, ProgressBar
 
@@ -53,7 +53,7 @@ class BaseTrainer(ABC):
     def __init__(self, out: str | os.PathLike[str], *, keep: int = 2) -> None:
         self.out = Path(out)
         self.checkpoints = CheckpointFolder(self.out / "checkpoints", keep=keep)
-        self.group = Group()
+        self.group = ProcessGroup()
         self.step = 0
         self.pictures = 0
 
@@ -157,7 +157,7 @@ class BaseTrainer(ABC):
 
         Raises:
             TrainingDivergedError: If a loss is not finite, or the discriminator has collapsed (see
-                `styletryon.training.divergence.Watch`); the last good checkpoint still stands.
+                `styletryon.training.divergence.DivergenceDetector`); the last good checkpoint still stands.
             ProcessGroupError: If another process has died or fallen silent.
             SaveError: If a file cannot be written.
             KeyboardInterrupt: After an interrupt, once the checkpoint is written.
@@ -168,7 +168,7 @@ class BaseTrainer(ABC):
             log = MetricsLog(self.out / LOG_NAME, resume=self.step)
             self.save_settings()
         bar = ProgressBar(self.total_pictures, seen=self.pictures) if progress and self.group.first else None
-        run = _Run(hooks, log, bar, Losses(), Watch(skips=self.skips_steps), _Clock(self.pictures))
+        run = _Run(hooks, log, bar, LossBuffer(), DivergenceDetector(skips=self.skips_steps), _Clock(self.pictures))
         first_step = self.step
         last_step = None if steps is None else first_step + steps
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -183,15 +183,15 @@ class BaseTrainer(ABC):
                     if stop:
                         break
                     if save:
-                        self._keep(run, when_suspicious=False)
+                        self._save_checkpoint(run, when_suspicious=False)
                     run.losses.add(self.step + 1, self.train_step())
                     if bar is not None:
                         bar.update(self.pictures)
                     if self.step % log_every == 0:
-                        self._check(run)
+                        self._raise_on_fault(run)
                         self._log(run, sample=self.step % sample_every < log_every)
                         run.losses.clear()
-                self._keep(run, when_suspicious=True)
+                self._save_checkpoint(run, when_suspicious=True)
                 complete = self.pictures >= self.total_pictures
                 if complete and self.group.first:
                     self.finish()
@@ -206,23 +206,23 @@ class BaseTrainer(ABC):
             raise hooks.error
         return complete
 
-    def _check(self, run: _Run) -> None:
+    def _raise_on_fault(self, run: _Run) -> None:
         """Give the run up if it is no longer well."""
-        fault = run.watch.look(run.losses.rows()) or self.fault()
+        fault = run.detector.check(run.losses.rows()) or self.fault()
         if fault is not None:
-            self._give_up(fault)
+            self._raise_diverged(fault)
 
-    def _keep(self, run: _Run, *, when_suspicious: bool) -> None:
+    def _save_checkpoint(self, run: _Run, *, when_suspicious: bool) -> None:
         """Save a checkpoint, if the weights are good."""
-        self._check(run)
-        if run.watch.suspicious and not when_suspicious:
+        self._raise_on_fault(run)
+        if run.detector.suspicious and not when_suspicious:
             _LOGGER.warning("step %d is not saved: the discriminator may have collapsed", self.step)
             run.clock.saved()
             return
         for name, network in self.networks.items():
             if not all(bool(torch.isfinite(norm)) for norm in torch._foreach_norm(list(network.parameters()))):
-                self._give_up(f"a weight of the {name} is not finite at step {self.step}")
-        self.save(replace=not run.watch.suspicious)
+                self._raise_diverged(f"a weight of the {name} is not finite at step {self.step}")
+        self.save(replace=not run.detector.suspicious)
         run.clock.saved()
         path = self.checkpoints.file(self.step)
         run.hooks.call(lambda callback: callback.on_checkpoint(self, path))
@@ -243,7 +243,7 @@ class BaseTrainer(ABC):
         told = {"step": self.step, **row}
         run.hooks.call(lambda callback: callback.on_log(self, told))
 
-    def _give_up(self, fault: str) -> NoReturn:
+    def _raise_diverged(self, fault: str) -> NoReturn:
         saved = self.checkpoints.steps()
         again = "there is no checkpoint yet; start again"
         if saved:
@@ -277,7 +277,7 @@ class BaseTrainer(ABC):
                 )
             return b""
 
-        self.group.from_first(check)
+        self.group.run_on_first(check)
 
     def save(self, *, replace: bool = True) -> None:
         """Write a checkpoint.
@@ -309,7 +309,7 @@ class BaseTrainer(ABC):
             found.append(latest)
             return self.checkpoints.file(latest[0]).read_bytes() if self.group.world > 1 else b""
 
-        content = self.group.from_first(newest)
+        content = self.group.run_on_first(newest)
         if self.group.first:
             if found:
                 self.load(found[0][1])
@@ -349,6 +349,6 @@ class _Run(NamedTuple):
     hooks: Callbacks
     log: MetricsLog | None
     bar: ProgressBar | None
-    losses: Losses
-    watch: Watch
+    losses: LossBuffer
+    detector: DivergenceDetector
     clock: _Clock

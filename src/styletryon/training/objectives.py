@@ -1,4 +1,4 @@
-"""What training minimises: pure functions of drawings, logits and targets."""
+"""The losses that training minimises: pure functions of drawings, logits and targets."""
 
 from __future__ import annotations
 

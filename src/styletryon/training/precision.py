@@ -1,4 +1,4 @@
-"""In which floating-point format the networks run, and the loss scale that float16 needs."""
+"""The floating-point format of the networks, and the loss scale that float16 needs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Precision:
             self.scaler.load_state_dict(dict(state["scaler"]))
 
 
-def choose(name: str, device: torch.device) -> str:
+def resolve_precision(name: str, device: torch.device) -> str:
     """Return the format that a name means here: "auto" is bfloat16 where that is faster, else float32.
 
     Raises:

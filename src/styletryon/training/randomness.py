@@ -16,10 +16,10 @@ def stream(seed: int, *purpose: int, device: torch.device | str = "cpu") -> torc
 
 
 class UnitStreams:
-    """A source of random numbers for each of some units of a batch (see `Division`).
+    """A source of random numbers for each of some units of a batch (see `BatchSplit`).
 
     The numbers of a unit follow from the settings' seed, the step and the unit's number. So one process draws for the
-    whole batch what many draw for their shares.
+    whole batch what many draw for their micro-batches.
 
     Args:
         seed: Of the run.

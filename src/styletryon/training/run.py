@@ -16,7 +16,7 @@ from styletryon.training import distributed
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import TrainingConfig
 from styletryon.training.curves import CurvesCallback
-from styletryon.training.precision import choose
+from styletryon.training.precision import resolve_precision
 from styletryon.training.trainer import Trainer
 
 
@@ -89,7 +89,7 @@ def train(
         raise ConfigError(
             f"expected at least 1, got {log_every} and {sample_every}", argument="log_every, sample_every"
         )
-    choose(precision, torch.device("cpu"))  # complains before the data are read
+    resolve_precision(precision, torch.device("cpu"))  # complains before the data are read
     dataset, held_out = _read(data, config, shares=shares, cache=cache)
     if dataset.background and not config.generator.background:
         # Photographs will be cut out for this generator as its training pictures were.

@@ -20,15 +20,15 @@ from styletryon.training import objectives
 from styletryon.training.adaptive import AugmentationController
 from styletryon.training.checkpoints import load_optimizer
 from styletryon.training.config import Stage, TrainingConfig
-from styletryon.training.distributed import Division
+from styletryon.training.distributed import BatchSplit
 from styletryon.training.ema import WeightAverage, decay_of_half_life
-from styletryon.training.feeding import Exchange, Feeder, Share, read
-from styletryon.training.learning import Learner, encode
+from styletryon.training.gradients import GradientAccumulator, encode
+from styletryon.training.loading import BatchLoader, GarmentSwap, MicroBatch, read
 from styletryon.training.loop import BaseTrainer
-from styletryon.training.precision import Precision, choose
+from styletryon.training.precision import Precision, resolve_precision
 from styletryon.training.randomness import stream
 from styletryon.training.sheets import save_sheets
-from styletryon.training.starting import take_over
+from styletryon.training.transfer import transfer_weights
 from styletryon.training.validation import HELD_OUT, foreground_psnr, held_out_examples, label_iou
 
 _LOGGER = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Trainer(BaseTrainer):
         self.dataset = dataset
         self.held_out = held_out
         self.device = torch.device(device)
-        self._division = Division(config.batch_size, config.unit, self.group.world * accumulate)
+        self._split = BatchSplit(config.batch_size, config.unit, self.group.world * accumulate)
         self._check_agreement(accumulate)
         with torch.random.fork_rng(devices=[]):  # weights come from the seed; the caller's random state stays
             torch.default_generator.manual_seed(config.seed)
@@ -117,11 +117,12 @@ class Trainer(BaseTrainer):
         self.controller = None if config.adaptive is None else AugmentationController(config.adaptive, self.device)
         self._precision_asked, self._compile = precision, compile
         # The first process measures for all.
-        self._use_precision(self.group.from_first(lambda: choose(precision, self.device).encode()).decode())
+        name = self.group.run_on_first(lambda: resolve_precision(precision, self.device).encode()).decode()
+        self._use_precision(name)
         first = self.group.rank * accumulate
         on_cuda = self.device.type == "cuda"
-        self._feeder = Feeder(
-            dataset, config, self._division, range(first, first + accumulate),
+        self._loader = BatchLoader(
+            dataset, config, self._split, range(first, first + accumulate),
             workers=2 * on_cuda if workers is None else workers, pin=on_cuda,
         )  # fmt: skip
 
@@ -152,8 +153,8 @@ class Trainer(BaseTrainer):
 
     def _use_precision(self, name: str) -> None:
         self._precision = Precision(name, self.device)
-        self._learner = Learner(
-            self.generator, self.discriminator, self.config, self._division, self._precision, compile=self._compile
+        self._gradients = GradientAccumulator(
+            self.generator, self.discriminator, self.config, self._split, self._precision, compile=self._compile
         )
 
     def _check_agreement(self, accumulate: int) -> None:
@@ -181,9 +182,9 @@ class Trainer(BaseTrainer):
         if self.step:
             raise ConfigError(f"expected a run that has not started, got one of {self.step} steps", argument="start")
         left: list[str] = json.loads(
-            self.group.from_first(lambda: json.dumps(take_over(self.generator, source)).encode())
+            self.group.run_on_first(lambda: json.dumps(transfer_weights(self.generator, source)).encode())
         )
-        self.group.share(list(self.generator.state_dict().values()))
+        self.group.broadcast(list(self.generator.state_dict().values()))
         self.average.load_state_dict(self.generator.state_dict())
         return left
 
@@ -215,7 +216,7 @@ class Trainer(BaseTrainer):
 
     def close(self) -> None:
         """Let go of the threads that read ahead."""
-        self._feeder.close()
+        self._loader.close()
 
     # ------------------------------------------------------------------ a step
 
@@ -225,20 +226,20 @@ class Trainer(BaseTrainer):
         if stage.adversarial and self._pictures_into_stage < self.config.batch_size and self.config.mapping_steps:
             if self.group.first:
                 self._fit_mapping(self.generator)
-            self.group.share([*self.generator.mapper.parameters(), self.generator.w_mean])
+            self.group.broadcast([*self.generator.mapper.parameters(), self.generator.w_mean])
         self._set_rates(stage)
         self.optimizer.zero_grad(set_to_none=True)
         self.discriminator_optimizer.zero_grad(set_to_none=True)
-        shares = self._feeder.take(self.step)
+        micro_batches = self._loader.load(self.step)
         penalise = self.step % self.config.r1_interval == 0
         strength = 0.0 if self.controller is None else self.controller.strength
-        lessons = [
-            self._learner.learn(share.to(self.device), stage, self.step, penalise=penalise, strength=strength)
-            for share in shares
+        results = [
+            self._gradients.accumulate(batch.to(self.device), stage, self.step, penalise=penalise, strength=strength)
+            for batch in micro_batches
         ]
-        losses = {name: _sum([lesson.losses[name] for lesson in lessons]) for name in lessons[0].losses}
+        losses = {name: _sum([result.losses[name] for result in results]) for name in results[0].losses}
         values = torch.stack([loss.float() for loss in losses.values()])
-        code = _sum([lesson.code for lesson in lessons if lesson.code is not None])
+        code = _sum([result.code for result in results if result.code is not None])
         weights = [*self.generator.parameters(), *self.discriminator.parameters()]
         self.group.sum_gradients(weights, [values, code])
         self._precision.step(self.optimizer)
@@ -248,18 +249,21 @@ class Trainer(BaseTrainer):
         losses = dict(zip(losses, values, strict=True))
         if stage.adversarial and self.controller is not None:
             losses["augmentation"] = values.new_tensor(self.controller.strength)
-            self.controller.see(losses["real_sign"], batch_size=self.config.batch_size)
+            self.controller.update(losses["real_sign"], batch_size=self.config.batch_size)
         if stage.adversarial and self.config.path_length and self.step % self.config.path_interval == 0:
-            losses["path_length"] = self._regularise_paths(shares)
+            losses["path_length"] = self._regularise_paths(micro_batches)
         self._update_average(code)
         self.step += 1
         self.pictures += self.config.batch_size
         return losses
 
-    def _regularise_paths(self, shares: list[Share]) -> Tensor:
+    def _regularise_paths(self, micro_batches: list[MicroBatch]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        taught = [self._learner.learn_paths(share.to(self.device), self.step, self.path_mean) for share in shares]
-        values = torch.stack([_sum([penalty for penalty, _ in taught]), _sum([length for _, length in taught])])
+        results = [
+            self._gradients.accumulate_path_lengths(batch.to(self.device), self.step, self.path_mean)
+            for batch in micro_batches
+        ]
+        values = torch.stack([_sum([penalty for penalty, _ in results]), _sum([length for _, length in results])])
         self.group.sum_gradients(list(self.generator.parameters()), [values])
         self.optimizer.step()
         self.path_mean = self.path_mean.lerp(values[1], 0.01)
@@ -345,8 +349,8 @@ class Trainer(BaseTrainer):
             truth, person, garment = (
                 read(self.held_out, part).to(self.device) for part in (chosen.truths, chosen.people, chosen.garments)
             )
-            exchange = Exchange(torch.arange(HELD_OUT, device=self.device), garment, chosen.regions)
-            _, styles = encode(self.average, person, exchange)
+            swap = GarmentSwap(torch.arange(HELD_OUT, device=self.device), garment, chosen.regions)
+            _, styles = encode(self.average, person, swap)
             worn = self.average.synthesize(styles, truth.pose)
             found["val_tryon_psnr"] = foreground_psnr(worn, truth.images, truth.labels)
         return found

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from styletryon.data import FolderDataset, JoinedDataset
 from styletryon.generator import GeneratorOutput
-from styletryon.training.feeding import Examples, read
+from styletryon.training.loading import Examples, read
 
 HELD_OUT = 32  # pictures on which a run is validated while it goes on
 

@@ -23,7 +23,7 @@ from styletryon.training.body.measures import class_iou, confusion, pck
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good an estimator is on pictures that it was not trained on.
+    """The measures of an estimator on pictures that it was not trained on.
 
     Attributes:
         pictures: How many.

@@ -1,4 +1,4 @@
-"""What the network of the body is trained and measured on: photographs and rendered figures, held in memory."""
+"""The examples of the network of the body: photographs and rendered figures, held in memory."""
 
 from __future__ import annotations
 

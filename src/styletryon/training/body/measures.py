@@ -1,4 +1,4 @@
-"""How good a network of the body is: percentage of correct keypoints, and intersection over union of labels."""
+"""Measures of a network of the body: percentage of correct keypoints, intersection over union of labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training of the network of the body lowers: losses of keypoints and of labels."""
+"""The losses of the network of the body: of keypoints and of labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a share of a batch teaches: the losses, and from them the gradients of both networks."""
+"""The losses of a micro-batch, and from them the gradients of both networks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from styletryon.training import objectives
 from styletryon.training.adaptive import NUMBERS, adaptive_change
 from styletryon.training.compiling import compiled
 from styletryon.training.config import Stage, TrainingConfig
-from styletryon.training.distributed import Division
-from styletryon.training.feeding import Examples, Exchange, Share
+from styletryon.training.distributed import BatchSplit
+from styletryon.training.loading import Examples, GarmentSwap, MicroBatch
 from styletryon.training.precision import Precision
 from styletryon.training.randomness import UnitStreams
 
@@ -29,8 +29,8 @@ _PICTURES, _PATHS, _DRAWN, _REAL = 3, 4, 5, 6  # what random numbers are for; se
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What a share taught; everything is weighted, so that the sum over shares is the mean over the batch.
+class MicroBatchLosses:
+    """The losses of a micro-batch, weighted so that their sum over micro-batches is the mean over the batch.
 
     Attributes:
         losses: Name -> number.
@@ -42,8 +42,8 @@ class Lesson:
     code: Tensor | None
 
 
-class _Drawn(NamedTuple):
-    """Reconstructions and imagined people of a share, either of which may be missing."""
+class _Drawings(NamedTuple):
+    """Reconstructions and random people of a micro-batch, either of which may be missing."""
 
     parts: list[tuple[GeneratorOutput, Pose]]
     codes: Tensor | None
@@ -70,18 +70,18 @@ class _Augmentation(NamedTuple):
         return adaptive_change(numbers, self.strength).apply(images, labels, pose)
 
 
-class Learner:
-    """Adds the gradients of shares to those of the weights.
+class GradientAccumulator:
+    """Adds the gradients of micro-batches to those that the weights have.
 
-    Losses are means over samples, so those of a share count by its part of the batch. Whatever compares samples (the
-    discriminator's mini-batch deviation) or mixes them (style mixing) stays within the units of `Division`.
+    Losses are means over samples, so those of a micro-batch count by its part of the batch. Whatever compares samples
+    (the discriminator's mini-batch deviation) or mixes them (style mixing) stays within the units of `BatchSplit`.
 
     Args:
         generator: The generator.
         discriminator: The discriminator.
         config: The settings.
-        division: How the batch is shared.
-        precision: In which format the networks run.
+        split: The split of the batch.
+        precision: The format of the networks.
         compile: Whether drawing and encoding are compiled. The discriminator's graph is walked through twice, and path
             lengths and R1 need second derivatives, which compiled code does not have.
     """
@@ -91,7 +91,7 @@ class Learner:
         generator: PoseStyleGAN2,
         discriminator: PoseDiscriminator,
         config: TrainingConfig,
-        division: Division,
+        split: BatchSplit,
         precision: Precision,
         *,
         compile: bool = False,
@@ -99,104 +99,104 @@ class Learner:
         self.generator = generator
         self.discriminator = discriminator
         self.config = config
-        self.division = division
+        self.split = split
         self.precision = precision
         self._synthesize = compiled(generator.synthesize, "drawing", enabled=compile)
         self._encode = compiled(encode, "encoding", enabled=compile)
         self._orders: dict[tuple[int, ...], Tensor] = {}
 
-    def learn(
-        self, share: Share, stage: Stage, step: int, *, penalise: bool = False, strength: float = 0.0
-    ) -> Lesson:
-        """Add what a share teaches both networks to their gradients.
+    def accumulate(
+        self, batch: MicroBatch, stage: Stage, step: int, *, penalise: bool = False, strength: float = 0.0
+    ) -> MicroBatchLosses:
+        """Add the gradients of a micro-batch to those of both networks.
 
         Args:
-            share: The share, on the networks' device.
+            batch: The micro-batch, on the networks' device.
             stage: What is minimised.
             step: Number of the step; random numbers follow from it.
             penalise: Whether the R1 penalty is due.
             strength: Probability of each change of what the discriminator sees; see
                 `styletryon.training.adaptive.adaptive_change`.
         """
-        drawn = self._draw(share, stage, step)
-        weight = self.division.weight
+        drawn = self._draw(batch, stage, step)
+        weight = self.split.weight
         losses: dict[str, Tensor] = {}
         if drawn.reconstructed:
             drawing = drawn.parts[0][0]
-            terms = objectives.reconstruction(drawing, *_at_level(share.target, drawing), share.target.pose)
+            terms = objectives.reconstruction(drawing, *_at_level(batch.target, drawing), batch.target.pose)
             if drawn.codes is not None and self.generator.config.body_maps:
-                waves = objectives.printed_waves(share.source.images, share.source.labels, share.source.pose)
+                waves = objectives.printed_waves(batch.source.images, batch.source.labels, batch.source.pose)
                 terms["print"] = objectives.print_distance(self.generator.wave_styles(drawn.codes), waves)
             losses = {name: stage.reconstruction * weight * term for name, term in terms.items()}
         ends = [self.precision.scaled(term) for term in losses.values() if term.requires_grad]
         gradients: list[Tensor | None] = [None] * len(ends)
         fake: Tensor | None = None
         if stage.adversarial:
-            augmentation = _Augmentation(self.config.seed, step, self.division.units(share.part), strength)
-            fake, adversarial, at_drawings = self._fool(drawn.parts, share, stage, augmentation)
+            augmentation = _Augmentation(self.config.seed, step, self.split.units(batch.part), strength)
+            fake, adversarial, at_drawings = self._adversarial_gradients(drawn.parts, batch, stage, augmentation)
             losses |= adversarial
             ends += [part for drawing, _ in drawn.parts for part in (drawing.image, drawing.logits)]
             gradients += at_drawings
         torch.autograd.backward(ends, gradients, inputs=_trained(self.generator))
         if fake is not None:
-            losses |= self._tell_apart(
-                share.target, fake, augmentation, sizes=self.division.sizes(share.part), penalise=penalise
+            losses |= self._discriminator_gradients(
+                batch.target, fake, augmentation, sizes=self.split.sizes(batch.part), penalise=penalise
             )
-        return Lesson({name: loss.detach() for name, loss in losses.items()}, drawn.code)
+        return MicroBatchLosses({name: loss.detach() for name, loss in losses.items()}, drawn.code)
 
-    def learn_paths(self, share: Share, step: int, path_mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the path-length penalty to the generator's, for half of a share.
+    def accumulate_path_lengths(self, batch: MicroBatch, step: int, path_mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Add the gradient of the path-length penalty to the generator's, for half of a batch.
 
         Args:
-            share: The share, on the networks' device.
+            batch: The micro-batch, on the networks' device.
             step: Number of the step.
             path_mean: What the lengths shall be: their mean over the steps before.
 
         Returns:
             The penalty and the mean length, weighted.
         """
-        sizes = self.division.sizes(share.part)
+        sizes = self.split.sizes(batch.part)
         counts = [max(size // 2, 1) for size in sizes]
-        streams = self._streams(share, step, _PATHS)
+        streams = self._streams(batch, step, _PATHS)
         # In full precision: second derivatives of half precision are mostly rounding.
         w = self.generator.mapping(streams.normal(counts, self.generator.z_dim))
-        pose = _first_of_units(share.target.pose, sizes, counts)
+        pose = _first_of_units(batch.target.pose, sizes, counts)
         noise = self._noise(streams, counts)
         images = self.generator.synthesize(self.generator.affine(w), pose, noise=noise).image
         lengths = objectives.path_lengths(images, w, streams.normal(counts, *images.shape[1:]))
-        penalty = (lengths - path_mean).square().mean() * self.division.weight
+        penalty = (lengths - path_mean).square().mean() * self.split.weight
         strength = self.config.path_length * self.config.path_interval
         torch.autograd.backward([penalty * strength], inputs=_trained(self.generator))
-        return penalty.detach(), lengths.detach().mean() * self.division.weight
+        return penalty.detach(), lengths.detach().mean() * self.split.weight
 
     # ------------------------------------------------------------------ the generator
 
-    def _draw(self, share: Share, stage: Stage, step: int) -> _Drawn:
+    def _draw(self, batch: MicroBatch, stage: Stage, step: int) -> _Drawings:
         parts: list[tuple[GeneratorOutput, Pose]] = []
         codes = code = None
         reconstructed = self.generator.encoder is not None and bool(stage.reconstruction)
         with self.precision.autocast():
             if reconstructed:
-                codes, styles = self._encode(self.generator, share.source, share.exchange)
-                drawing = self._synthesize(styles, share.target.pose, num_levels=stage.num_levels or None)
-                parts.append((drawing, share.target.pose))
-                code = codes.detach().float().mean(dim=0) * self.division.weight
+                codes, styles = self._encode(self.generator, batch.source, batch.swap)
+                drawing = self._synthesize(styles, batch.target.pose, num_levels=stage.num_levels or None)
+                parts.append((drawing, batch.target.pose))
+                code = codes.detach().float().mean(dim=0) * self.split.weight
             if stage.adversarial:
-                imagined, pose, first = self._imagine(share, codes, step)
-                parts.append((imagined, pose))
+                sampled, pose, first = self._sample(batch, codes, step)
+                parts.append((sampled, pose))
                 if code is None:
-                    code = first.detach().float().mean(dim=0) * self.division.weight
-        return _Drawn(parts, codes, code, reconstructed)
+                    code = first.detach().float().mean(dim=0) * self.split.weight
+        return _Drawings(parts, codes, code, reconstructed)
 
-    def _imagine(self, share: Share, codes: Tensor | None, step: int) -> tuple[GeneratorOutput, Pose, Tensor]:
+    def _sample(self, batch: MicroBatch, codes: Tensor | None, step: int) -> tuple[GeneratorOutput, Pose, Tensor]:
         """Draw random people, some of whom mix two styles; beside a reconstruction a quarter of each unit will do.
 
         Returns:
             The drawing, its poses, and the first w of each.
         """
-        sizes = self.division.sizes(share.part)
+        sizes = self.split.sizes(batch.part)
         counts = [size if codes is None else max(size // 4, 1) for size in sizes]
-        streams, z_dim = self._streams(share, step, _PICTURES), self.generator.z_dim
+        streams, z_dim = self._streams(batch, step, _PICTURES), self.generator.z_dim
         first = self.generator.mapping(streams.normal(counts, z_dim))
         layers = len(self.generator.style_names)
         crossover = 1 + (streams.uniform(counts) * (layers - 1)).long()
@@ -210,7 +210,7 @@ class Learner:
             second = codes.detach()[(start + (place * extent).floor()).long()]  # of somebody of the same unit
         take_second = (torch.arange(layers, device=mixed.device) >= crossover[:, None]) & mixed[:, None]
         w = torch.where(take_second[..., None], second[:, None].float(), first[:, None].float())
-        pose = _first_of_units(share.target.pose, sizes, counts)
+        pose = _first_of_units(batch.target.pose, sizes, counts)
         styles = self.generator.affine(w)
         # With fresh noise maps, so that the generator learns what noise is for.
         return self._synthesize(styles, pose, noise=self._noise(streams, counts)), pose, first
@@ -218,27 +218,31 @@ class Learner:
     def _noise(self, streams: UnitStreams, counts: Sequence[int]) -> tuple[Tensor, ...]:
         return tuple(streams.normal(counts, 1, *shape) for shape in self.generator.noise_shapes)
 
-    def _streams(self, share: Share, step: int, purpose: int) -> UnitStreams:
+    def _streams(self, batch: MicroBatch, step: int, purpose: int) -> UnitStreams:
         device = self.generator.device
-        return UnitStreams(self.config.seed, step, purpose, self.division.units(share.part), device)
+        return UnitStreams(self.config.seed, step, purpose, self.split.units(batch.part), device)
 
     # ------------------------------------------------------------------ the discriminator
 
-    def _fool(
-        self, parts: Sequence[tuple[GeneratorOutput, Pose]], share: Share, stage: Stage, augmentation: _Augmentation
+    def _adversarial_gradients(
+        self,
+        parts: Sequence[tuple[GeneratorOutput, Pose]],
+        batch: MicroBatch,
+        stage: Stage,
+        augmentation: _Augmentation,
     ) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
-        """Let the discriminator judge the drawings, once.
+        """Show the drawings to the discriminator, once.
 
         The generator learns from the gradient at the drawings, and the discriminator, which the generator's step leaves
         as it is, from that to its weights.
 
         Returns:
-            The judgements, the losses, and the gradients at the drawings, scaled.
+            The logits, the losses, and the gradients at the drawings, scaled.
         """
         leaves = [_leaf(drawing) for drawing, _ in parts]
         with self.precision.autocast():
-            fake = self._judge(leaves, [pose for _, pose in parts], self.division.sizes(share.part), augmentation)
-        loss = stage.adversarial * self.division.weight * objectives.generator_logistic(fake)
+            fake = self._discriminate(leaves, [pose for _, pose in parts], self.split.sizes(batch.part), augmentation)
+        loss = stage.adversarial * self.split.weight * objectives.generator_logistic(fake)
         inputs = [part for leaf in leaves for part in (leaf.image, leaf.logits)]
         gradients = list(torch.autograd.grad(self.precision.scaled(loss), inputs, retain_graph=True))
         # The norm at one drawing, of its own loss: what tells whether the discriminator still teaches.
@@ -247,14 +251,14 @@ class Learner:
         own = self.precision.unscaled(norms.sum()) / stage.adversarial  # the mean norm at drawings of mean loss
         return fake, {"adversarial": loss, "adversarial_gradient": own}, gradients
 
-    def _judge(
+    def _discriminate(
         self,
         drawings: Sequence[GeneratorOutput],
         poses: Sequence[Pose],
         sizes: tuple[int, ...],
         augmentation: _Augmentation,
     ) -> Tensor:
-        """Judge drawings unit by unit: a reconstruction is compared with the imagined people of its unit."""
+        """Return the logits of drawings, unit by unit: a reconstruction is compared with random people of its unit."""
         images = torch.cat([drawing.image.float() for drawing in drawings])
         labels = torch.cat([objectives.hard_labels(drawing.logits) for drawing in drawings])
         keypoints = torch.cat([pose.keypoints for pose in poses])
@@ -266,26 +270,26 @@ class Learner:
             group = counts[0]
         pose = Pose(keypoints, poses[0].size)
         images, labels, pose = augmentation.apply(images, labels, pose, counts=counts, purpose=_DRAWN)
-        judged: Tensor = self.discriminator(images, labels, pose, group_size=group)
-        return judged
+        logits: Tensor = self.discriminator(images, labels, pose, group_size=group)
+        return logits
 
     def _order(self, sizes: tuple[int, ...], device: torch.device) -> Tensor:
-        """Return the order that brings each unit's reconstructions and its imagined people together."""
+        """Return the order that brings each unit's reconstructions and its random people together."""
         if sizes not in self._orders:
             order: list[int] = []
-            real, imagined = 0, sum(sizes)
+            real, random = 0, sum(sizes)
             for size in sizes:
                 count = max(size // 4, 1)
-                order += [*range(real, real + size), *range(imagined, imagined + count)]
-                real, imagined = real + size, imagined + count
+                order += [*range(real, real + size), *range(random, random + count)]
+                real, random = real + size, random + count
             self._orders[sizes] = torch.tensor(order, device=device)
         return self._orders[sizes]
 
-    def _tell_apart(
+    def _discriminator_gradients(
         self, real: Examples, fake: Tensor, augmentation: _Augmentation, *, sizes: tuple[int, ...], penalise: bool
     ) -> dict[str, Tensor]:
         """Add the gradient of the discriminator's loss to its weights' own."""
-        weight = self.division.weight
+        weight = self.split.weight
         labels = objectives.one_hot(real.labels, self.generator.num_labels)
         images, labels, pose = augmentation.apply(real.images, labels, real.pose, counts=sizes, purpose=_REAL)
         with self.precision.autocast():
@@ -304,7 +308,7 @@ class Learner:
         return losses
 
 
-def encode(generator: PoseStyleGAN2, source: Examples, exchange: Exchange | None) -> tuple[Tensor, Styles]:
+def encode(generator: PoseStyleGAN2, source: Examples, swap: GarmentSwap | None) -> tuple[Tensor, Styles]:
     """Return the codes of people, and their styles, those of some moved towards their new clothes.
 
     Raises:
@@ -312,17 +316,17 @@ def encode(generator: PoseStyleGAN2, source: Examples, exchange: Exchange | None
     """
     if generator.encoder is None:
         raise ConfigError("the generator has no encoder", argument="encoder")
-    if exchange is None:
+    if swap is None:
         codes = generator.encoder(source.images, source.pose)
         return codes, generator.affine(codes)
-    count, worn, rows = len(source.pose), exchange.garments, exchange.rows
+    count, worn, rows = len(source.pose), swap.garments, swap.rows
     both = Pose(torch.cat([source.pose.keypoints, worn.pose.keypoints]), source.pose.size)
     codes = generator.encoder(torch.cat([source.images, worn.images]), both)
-    masks = [generator.channel_masks(REGIONS[region]) or () for region in exchange.regions]
+    masks = [generator.channel_masks(REGIONS[region]) or () for region in swap.regions]
     styles = []
-    for style, *share in zip(generator.affine(codes), *masks, strict=True):
+    for style, *weights in zip(generator.affine(codes), *masks, strict=True):
         own, other = style[:count], style[count:]
-        styles.append(own.index_copy(0, rows, torch.lerp(own[rows], other, torch.stack(share))))
+        styles.append(own.index_copy(0, rows, torch.lerp(own[rows], other, torch.stack(weights))))
     return codes[:count], tuple(styles)
 
 

@@ -16,7 +16,7 @@ from styletryon.errors import CheckpointError, ConfigError, DataError, ShapeErro
 from styletryon.models import EncoderConfig, PoseStyleGAN2
 from styletryon.ops import setup_filter, upsample2d
 from styletryon.training import preset, train
-from styletryon.training.starting import take_over
+from styletryon.training.transfer import transfer_weights
 from tests._support.tiny import tiny_config, tiny_generator, tiny_pose
 from tests.training.test_trainer import config, data, trainer  # noqa: F401
 
@@ -25,7 +25,7 @@ def test_the_same_numbers_take_everything(tmp_path: Path, caplog: pytest.LogCapt
     trained, fresh = tiny_generator(seed=1), tiny_generator(seed=2)
     trained.save_pretrained(tmp_path)
     with caplog.at_level(logging.INFO, logger="styletryon"):
-        assert take_over(fresh, tmp_path) == []
+        assert transfer_weights(fresh, tmp_path) == []
     assert fresh.fingerprint == trained.fingerprint
     assert "100.0 % of the weights" in caplog.text
     assert "at random" not in caplog.text
@@ -34,7 +34,7 @@ def test_the_same_numbers_take_everything(tmp_path: Path, caplog: pytest.LogCapt
 def test_larger_pictures_take_the_levels_that_both_have(caplog: pytest.LogCaptureFixture) -> None:
     trained, fresh = tiny_generator((32, 24), seed=1), tiny_generator((64, 48), seed=2)
     untouched = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-    left = take_over(fresh, trained)
+    left = transfer_weights(fresh, trained)
     names = dict(zip(fresh.style_names, fresh.affines, strict=True))
     others = dict(zip(trained.style_names, trained.affines, strict=True))
     for name, affine in names.items():
@@ -58,7 +58,7 @@ def test_affine_layers_are_matched_by_what_they_serve() -> None:
     trained = tiny_generator(seed=1)
     numbers = replace(trained.config, body_maps=False)
     fresh = PoseStyleGAN2(numbers, None)
-    take_over(fresh, trained)
+    transfer_weights(fresh, trained)
     others = dict(zip(trained.style_names, trained.affines, strict=True))
     for name, affine in zip(fresh.style_names, fresh.affines, strict=True):
         assert torch.equal(affine.weight, others[name].weight)
@@ -79,9 +79,9 @@ def test_a_generator_knows_the_background_of_its_pictures(data: Path, tmp_path: 
 
 def test_nothing_that_fits_is_refused() -> None:
     with pytest.raises(ConfigError, match="none of whose convolutions does"):
-        take_over(PoseStyleGAN2(preset("tiny").generator, None), tiny_generator())
+        transfer_weights(PoseStyleGAN2(preset("tiny").generator, None), tiny_generator())
     with pytest.raises(CheckpointError, match="no such folder"):
-        take_over(tiny_generator(), "nowhere")
+        transfer_weights(tiny_generator(), "nowhere")
 
 
 def test_a_run_starts_there(data: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -111,7 +111,7 @@ def test_a_grown_generator_goes_on_where_the_smaller_one_stood() -> None:
     assert trained.share_logits is not None
     assert grown.encoder is not None
     torch.nn.init.normal_(trained.share_logits)
-    left = take_over(grown, trained)
+    left = transfer_weights(grown, trained)
     assert not [name for name in left if name.startswith("encoder.")]
     assert "share_logits of 64.conv" in left
     assert "share_logits of 32.conv" not in left

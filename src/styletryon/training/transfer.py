@@ -16,7 +16,7 @@ from styletryon.models.config import level_sizes
 _LOGGER = logging.getLogger(__name__)
 
 
-def take_over(generator: PoseStyleGAN2, source: str | os.PathLike[str] | PoseStyleGAN2) -> list[str]:
+def transfer_weights(generator: PoseStyleGAN2, source: str | os.PathLike[str] | PoseStyleGAN2) -> list[str]:
     """Give a generator, and its encoder, the weights of another wherever names and shapes fit.
 
     Layers are matched by what they do, not by their number: an affine layer by the styled layer it serves, a block of

@@ -1,4 +1,4 @@
-"""What a step is fed: which pictures follows from its number alone, and threads read them ahead."""
+"""The pictures of each step, which follow from its number alone; threads read them ahead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from styletryon.photo import from_uint8
 from styletryon.pose import Pose
 from styletryon.training.augmentation import Augmentation, Change, draw_change
 from styletryon.training.config import TrainingConfig
-from styletryon.training.distributed import Division
+from styletryon.training.distributed import BatchSplit
 from styletryon.training.randomness import stream
 
 _Rows = npt.NDArray[np.int64]
@@ -50,8 +50,8 @@ class Examples:
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange:
-    """Whose clothes some people of a share put on, and which.
+class GarmentSwap:
+    """People of a micro-batch who put on the clothes of others.
 
     Attributes:
         rows: `(N,)` int64: which people.
@@ -65,46 +65,46 @@ class Exchange:
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
-    """The share of a batch that is computed at once.
+class MicroBatch:
+    """The part of a batch that is computed at once.
 
     Attributes:
-        part: Number of the share among those of all processes; see `Division`.
+        part: Number of the micro-batch among those of all processes; see `BatchSplit`.
         target: What is drawn.
         source: The same styles, mostly in other poses, to read.
-        exchange: Whose clothes some of them put on; None if nobody does.
+        swap: Whose clothes some of them put on; None if nobody does.
     """
 
     part: int
     target: Examples
     source: Examples
-    exchange: Exchange | None = None
+    swap: GarmentSwap | None = None
 
-    def to(self, device: torch.device) -> Share:
+    def to(self, device: torch.device) -> MicroBatch:
         """Return it on a device."""
-        exchange = self.exchange
-        if exchange is not None:
-            exchange = replace(exchange, rows=exchange.rows.to(device), garments=exchange.garments.to(device))
-        return Share(self.part, self.target.to(device), self.source.to(device), exchange)
+        swap = self.swap
+        if swap is not None:
+            swap = replace(swap, rows=swap.rows.to(device), garments=swap.garments.to(device))
+        return MicroBatch(self.part, self.target.to(device), self.source.to(device), swap)
 
-    def pinned(self) -> Share:
+    def pinned(self) -> MicroBatch:
         """Return it in memory that a CUDA device reads by itself."""
-        exchange = self.exchange
-        if exchange is not None:
-            exchange = replace(exchange, garments=exchange.garments.pinned())
-        return Share(self.part, self.target.pinned(), self.source.pinned(), exchange)
+        swap = self.swap
+        if swap is not None:
+            swap = replace(swap, garments=swap.garments.pinned())
+        return MicroBatch(self.part, self.target.pinned(), self.source.pinned(), swap)
 
 
-class Feeder:
-    """Reads the shares of this process, step by step.
+class BatchLoader:
+    """Reads the micro-batches of this process, step by step.
 
-    Everything that is drawn here is drawn for the whole batch, of which each process then takes its shares.
+    Everything that is drawn here is drawn for the whole batch, of which each process then takes its micro-batches.
 
     Args:
         dataset: The pictures.
         config: The settings.
-        division: How the batch is shared.
-        parts: The shares of this process.
+        split: The split of the batch.
+        parts: The micro-batches of this process.
         workers: Threads that read the next steps meanwhile; 0 for none.
         pin: Whether what is read shall lie in pinned memory.
 
@@ -116,7 +116,7 @@ class Feeder:
         self,
         dataset: FolderDataset | JoinedDataset,
         config: TrainingConfig,
-        division: Division,
+        split: BatchSplit,
         parts: Sequence[int],
         *,
         workers: int = 0,
@@ -126,15 +126,15 @@ class Feeder:
             raise RangeError(f"expected at least 0, got {workers}", argument="workers")
         self._dataset = dataset
         self._config = config
-        self._division = division
+        self._split = split
         self._parts = tuple(parts)
         self._workers = workers
         self._pin = pin
         self._pool: ThreadPoolExecutor | None = None
-        self._ahead: dict[int, Future[list[Share]]] = {}
+        self._ahead: dict[int, Future[list[MicroBatch]]] = {}
 
-    def take(self, step: int) -> list[Share]:
-        """Return the shares of a step, on the CPU, and have those of the next steps read.
+    def load(self, step: int) -> list[MicroBatch]:
+        """Return the micro-batches of a step, on the CPU, and have those of the next steps read.
 
         Raises:
             DataError: If a picture is read now and is faulty.
@@ -142,7 +142,7 @@ class Feeder:
         if not self._workers:
             return self._read(step)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="feeder")
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="loader")
         wanted = range(step, step + self._workers + 1)
         for old in [known for known in self._ahead if known not in wanted]:
             self._ahead.pop(old).cancel()
@@ -152,13 +152,13 @@ class Feeder:
         return self._ahead.pop(step).result()
 
     def close(self) -> None:
-        """Let the threads go; the next `take` starts new ones."""
+        """Let the threads go; the next `load` starts new ones."""
         self._ahead.clear()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def _read(self, step: int) -> list[Share]:
+    def _read(self, step: int) -> list[MicroBatch]:
         config, size = self._config, self._config.batch_size
         targets = self._dataset.drawn(size, config.seed, step)
         sources, rows, tryons = targets, np.zeros(0, np.int64), None
@@ -172,17 +172,18 @@ class Feeder:
                 targets[rows], sources[rows] = tryons.truths, tryons.people
         # One change for all that belongs to a sample, so that the mirrored person still wears the mirrored clothes.
         change = draw_change(size, _augmentation(config, step), generator=stream(config.seed, step, 0))
-        shares = []
+        micro_batches = []
         for part in self._parts:
-            own = np.asarray(self._division.rows(part))
-            share = Share(part, self._examples(targets, own, change), self._examples(sources, own, change))
+            own = np.asarray(self._split.rows(part))
+            micro_batch = MicroBatch(part, self._examples(targets, own, change), self._examples(sources, own, change))
             here = np.flatnonzero((rows >= own[0]) & (rows <= own[-1]))
             if tryons is not None and len(here):
                 garments = read(self._dataset, tryons.garments[here], change.of(rows[here]))
                 regions = tuple(tryons.regions[int(place)] for place in here)
-                share = replace(share, exchange=Exchange(torch.from_numpy(rows[here] - own[0]), garments, regions))
-            shares.append(share.pinned() if self._pin else share)
-        return shares
+                swap = GarmentSwap(torch.from_numpy(rows[here] - own[0]), garments, regions)
+                micro_batch = replace(micro_batch, swap=swap)
+            micro_batches.append(micro_batch.pinned() if self._pin else micro_batch)
+        return micro_batches
 
     def _examples(self, indices: _Rows, own: _Rows, change: Change) -> Examples:
         return read(self._dataset, indices[own], change.of(own))
@@ -223,6 +224,6 @@ def _augmentation(config: TrainingConfig, step: int) -> Augmentation:
 
 
 def _spread(count: int, size: int) -> _Rows:
-    """Return `count` rows out of `size`, evenly spread, so that equal shares get equally many to within one."""
+    """Return `count` rows out of `size`, evenly spread, so that equal micro-batches get equally many to within one."""
     edges: Any = np.arange(size + 1) * count // size
     return np.flatnonzero(np.diff(edges)).astype(np.int64)

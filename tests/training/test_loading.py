@@ -10,8 +10,8 @@ import torch
 from styletryon.data.folder import FolderDataset
 from styletryon.errors import DataError, RangeError
 from styletryon.training import Trainer
-from styletryon.training.distributed import Division
-from styletryon.training.feeding import Feeder, Share, _spread
+from styletryon.training.distributed import BatchSplit
+from styletryon.training.loading import BatchLoader, MicroBatch, _spread
 from styletryon.training.randomness import UnitStreams
 from tests.training.test_processes import config, tryons  # noqa: F401
 from tests.training.test_trainer import assert_same
@@ -19,40 +19,40 @@ from tests.training.test_trainer import assert_same
 SIZE = (32, 24)
 
 
-def tensors(share: Share) -> dict[str, torch.Tensor]:
+def tensors(micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
     found = {}
     for name in ("target", "source"):
-        part = getattr(share, name)
+        part = getattr(micro_batch, name)
         found |= {f"{name}.images": part.images, f"{name}.labels": part.labels, f"{name}.pose": part.pose.keypoints}
-    if share.exchange is not None:
-        found["garments"] = share.exchange.garments.images
+    if micro_batch.swap is not None:
+        found["garments"] = micro_batch.swap.garments.images
     return found
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_threads_change_nothing(tryons: Path, cache: bool) -> None:  # noqa: F811
-    dataset, division = FolderDataset(tryons, size=SIZE, cache=cache), Division(4, 2)
-    plain, threaded = (Feeder(dataset, config(), division, [0], workers=workers) for workers in (0, 2))
+    dataset, split = FolderDataset(tryons, size=SIZE, cache=cache), BatchSplit(4, 2)
+    plain, threaded = (BatchLoader(dataset, config(), split, [0], workers=workers) for workers in (0, 2))
     for step in (0, 1, 2, 7, 8, 3):  # a run may be moved to another step
-        assert_same(tensors(plain.take(step)[0]), tensors(threaded.take(step)[0]))
+        assert_same(tensors(plain.load(step)[0]), tensors(threaded.load(step)[0]))
     threaded.close()
-    assert_same(tensors(plain.take(4)[0]), tensors(threaded.take(4)[0]))
+    assert_same(tensors(plain.load(4)[0]), tensors(threaded.load(4)[0]))
     threaded.close()
     with pytest.raises(RangeError, match="workers"):
-        Feeder(dataset, config(), division, [0], workers=-1)
+        BatchLoader(dataset, config(), split, [0], workers=-1)
 
 
 def test_shares_make_the_batch(tryons: Path) -> None:  # noqa: F811
     dataset = FolderDataset(tryons, size=SIZE)
-    (whole,) = Feeder(dataset, config(), Division(4, 2), [0]).take(3)
-    parts = Feeder(dataset, config(), Division(4, 2, 2), [0, 1]).take(3)
+    (whole,) = BatchLoader(dataset, config(), BatchSplit(4, 2), [0]).load(3)
+    parts = BatchLoader(dataset, config(), BatchSplit(4, 2, 2), [0, 1]).load(3)
     joined = {name: torch.cat([tensors(part)[name] for part in parts]) for name in tensors(whole)}
     assert_same(tensors(whole), joined)
-    assert whole.exchange is not None
-    assert whole.exchange.rows.tolist() == [1, 2, 3]
-    assert [part.exchange.rows.tolist() for part in parts if part.exchange is not None] == [[1], [0, 1]]
-    regions = [region for part in parts if part.exchange is not None for region in part.exchange.regions]
-    assert regions == list(whole.exchange.regions)
+    assert whole.swap is not None
+    assert whole.swap.rows.tolist() == [1, 2, 3]
+    assert [part.swap.rows.tolist() for part in parts if part.swap is not None] == [[1], [0, 1]]
+    regions = [region for part in parts if part.swap is not None for region in part.swap.regions]
+    assert regions == list(whole.swap.regions)
 
 
 def test_try_ons_are_spread_evenly() -> None:
