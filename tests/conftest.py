@@ -12,10 +12,13 @@ import torch
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("styletryon")
     group.addoption("--require-gpu", action="store_true", help="fail, rather than skip, GPU tests without a GPU")
+    group.addoption("--runslow", action="store_true", help="run the tests marked slow too, as CI does")
     group.addoption("--device", default="cpu", help="the device of the `device` fixture (default: cpu)")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow") and not item.config.getoption("--runslow"):
+        pytest.skip("slow: runs with --runslow")
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         if item.config.getoption("--require-gpu"):
             pytest.fail("needs a CUDA device, and --require-gpu forbids to skip", pytrace=False)

@@ -183,7 +183,7 @@ MOVES: dict[str, Callable[[PoseStyleGAN2, Any], object]] = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("device", NOWHERE, ids=str)
+@pytest.mark.parametrize("device", NOWHERE, ids=lambda value: value if isinstance(value, str) else type(value).__name__)
 def test_a_device_that_is_not_there_is_told_alike_everywhere(generator: PoseStyleGAN2, move: str, device: Any) -> None:
     if torch.backends.mps.is_available() and device == "mps":
         pytest.skip("this machine has one")

@@ -194,17 +194,17 @@ def test_processes_share_the_rows(photos: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "rows" / "00001.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_batch_goes_on_and_does_no_row_twice(photos: Path, tmp_path: Path) -> None:
-    rows = [pair(a, b) for a in range(6) for b in range(6) if a != b]
-    for number in (3, 11, 17, 29):
+    rows = [pair(a, b) for a in range(4) for b in range(4) if a != b]
+    for number in (1, 9):
         rows[number]["garment"] = "broken.png"
     table, out = write(photos, rows, "killed.csv"), tmp_path / "out"
     command = [sys.executable, "-m", "styletryon", "try-on-batch", table, "-o", out, "--model", photos / "model"]
     command += ["--preset", "fast", "--batch-size", "2", "--threads", "1"]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([str(word) for word in command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and len(list(out.glob("*.png"))) < 6:
+    while process.poll() is None and len(list(out.glob("*.png"))) < 3:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -213,13 +213,13 @@ def test_a_killed_batch_goes_on_and_does_no_row_twice(photos: Path, tmp_path: Pa
     assert 0 < len(before) < len(rows)
     ended = {row["out"]: (out / row["out"]).stat().st_mtime_ns for row in before if row["status"] == "done"}
     done = subprocess.run([str(word) for word in command], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "26 done, 4 failed, 0 waiting" in done.stdout
+    assert done.returncode == 1, done.stderr
+    assert "10 done, 2 failed, 0 waiting" in done.stdout
     assert all((out / name).stat().st_mtime_ns == when for name, when in ended.items())
     keys = [json.loads(line)["key"] for line in journal.read_text().splitlines() if line.endswith("}")]
     assert len(keys) == len(set(keys)) == len(rows)
     summary = json.loads((out / "summary.json").read_text())
-    assert len(summary["outcomes"]) == 30
+    assert len(summary["outcomes"]) == 12
 
 
 def test_other_settings_do_not_mix(photos: Path, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_numbers_that_make_no_sense(photos: Path, tmp_path: Path, numbers: dict[
 def test_the_command_says_what_failed(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write(photos, [pair(0, 1), pair(0, 1, garment="broken.png", out="n.png")], "command.csv")
     arguments = ["try-on-batch", str(table), "-o", str(tmp_path), "--model", str(photos / "model"), "--preset", "fast"]
-    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 1
     said = capsys.readouterr().out
     assert "1 done, 1 failed, 0 waiting" in said
     assert "line 3:" in said

@@ -32,11 +32,12 @@ def test_the_version_is_semantic() -> None:
 
 
 def test_every_file_of_the_package_is_of_a_kind_that_a_wheel_carries() -> None:
-    known = {".py", ".typed", ".safetensors", ".json", ".md", ".cuh", ".cu"}
+    known = {".py", ".typed", ".safetensors", ".json", ".md", ".cuh", ".cu", ".jpg"}
     strange = [
         path.relative_to(SOURCE)
         for path in (SOURCE / "styletryon").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in known and path.name != "py.typed"
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in known
+        and path.name not in ("py.typed", "LICENSE")
     ]
     assert not strange
     assert (SOURCE / "styletryon" / "py.typed").is_file()
@@ -46,7 +47,14 @@ def test_the_licence_is_whole() -> None:
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
-    assert PROJECT["project"]["license"] == "Apache-2.0"
+    assert PROJECT["project"]["license"] == "Apache-2.0 AND MIT"  # the second for the photographs in samples
+
+
+def test_photographs_are_small_and_come_with_their_licence() -> None:
+    samples = SOURCE / "styletryon" / "samples"
+    assert "MIT License" in (samples / "LICENSE").read_text(encoding="utf-8")
+    assert "src/styletryon/samples/LICENSE" in PROJECT["project"]["license-files"]
+    assert sum(path.stat().st_size for path in samples.iterdir()) < 1_000_000
 
 
 def test_every_dependency_states_a_floor() -> None:

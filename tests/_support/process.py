@@ -14,7 +14,7 @@ SOURCE = ROOT / "src"
 def run_python(
     *arguments: str | os.PathLike[str],
     folder: Path | None = None,
-    timeout: float = 240.0,
+    timeout: float = 900.0,
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python ARGUMENTS...` and return what it printed and how it ended.

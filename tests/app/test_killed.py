@@ -20,10 +20,11 @@ from tests.app.test_server import dress, free_port
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.skipif(os.name == "nt", reason="kills by signal"),
-    pytest.mark.timeout(600),
+    pytest.mark.slow,
 ]
 
-PATIENCE = 240.0
+PATIENCE = 900.0
+"""Seconds that a busy machine may take: nothing here is about time."""
 
 
 class Command:
@@ -42,7 +43,7 @@ class Command:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until and self.process.poll() is None:
             try:
-                urllib.request.urlopen(self.url, timeout=10).close()
+                urllib.request.urlopen(self.url, timeout=PATIENCE).close()
                 return Client(self.url, verbose=False, analytics_enabled=False)
             except OSError:
                 time.sleep(0.05)
@@ -73,7 +74,7 @@ def test_killed_in_the_middle_it_starts_again_clean(tmp_path: Path) -> None:
             time.sleep(0.005)
         assert not work.done(), "it is in the middle"
         command.process.send_signal(signal.SIGKILL)
-        assert command.process.wait(30) == -signal.SIGKILL
+        assert command.process.wait(PATIENCE) == -signal.SIGKILL
     left = files(temporary)
     assert left > fresh, "what was killed could not clear up"
 
@@ -82,6 +83,6 @@ def test_killed_in_the_middle_it_starts_again_clean(tmp_path: Path) -> None:
             assert files(temporary) == fresh
             assert dress(visitor, "full")[0].size == (384, 512)
             command.process.send_signal(ending)
-            command.process.wait(60)
+            command.process.wait(PATIENCE)
         assert files(temporary) == set()
         assert not list(temporary.glob("styletryon*"))

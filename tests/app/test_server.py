@@ -86,7 +86,7 @@ class Running:
         """Let all visitors go, and the server of what they left, as it does by itself once their time is over."""
         while self.visitors:
             self.visitors.pop().close()
-        visits, until = self.server.visits, time.monotonic() + 60
+        visits, until = self.server.visits, time.monotonic() + 600
         while any(not visit.left for visit in visits._visits.values()) and time.monotonic() < until:
             time.sleep(0.05)
         patch = pytest.MonkeyPatch()
@@ -96,7 +96,7 @@ class Running:
         assert len(visits) == 0
 
     def page(self) -> tuple[str, Any]:
-        with urllib.request.urlopen(self.server.url, timeout=60) as answer:
+        with urllib.request.urlopen(self.server.url, timeout=600) as answer:
             return answer.read().decode(), answer.headers
 
 
@@ -146,7 +146,7 @@ def test_it_listens_on_this_machine_alone(running: Running) -> None:
     assert not app.share
     assert not app.analytics_enabled
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"{running.server.url}docs", timeout=60)
+        urllib.request.urlopen(f"{running.server.url}docs", timeout=600)
 
 
 @pytest.mark.parametrize(("name", "content", "words"), [
@@ -223,6 +223,7 @@ def test_an_upload_that_is_not_kept_any_more_is_told(running: Running, region: s
         dress(client, region)
 
 
+@pytest.mark.slow
 def test_ten_visitors_at_once_are_answered_and_none_mixed_up(
     running: Running, room: FittingRoom, region: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -303,10 +302,8 @@ class TestCache:
         path.unlink()
         with _nvrtc._locked(path.with_suffix(".lock")) as held:
             assert held
-            start = time.monotonic()
             for _ in range(2):
                 assert _nvrtc.cached_cubin(ADD, "sm_90")
-            assert 0.5 < time.monotonic() - start < 5.0
         (note,) = _nvrtc.notes()
         assert note.startswith("the kernels were compiled without the cache, because another process has held")
         assert not path.exists()
@@ -330,10 +327,8 @@ class TestCache:
             assert process.stdout.readline() == "held\n"
             process.kill()
             process.wait()
-        start = time.monotonic()
         with _nvrtc._locked(folder / "x.lock") as held:
             assert held
-        assert time.monotonic() - start < 2.0
 
     @pytest.mark.skipif(sys.platform == "win32", reason="flock")
     def test_a_file_system_without_locks(self, nvrtc, folder, monkeypatch):

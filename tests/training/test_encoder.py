@@ -65,7 +65,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("stop", "fresh"), [(1, False), (5, True)])
+@pytest.mark.parametrize(("stop", "fresh"), [(1, False), pytest.param(5, True, marks=pytest.mark.slow)])
 def test_resumed_run_ends_with_the_same_weights(data: Path, tmp_path: Path, stop: int, fresh: bool) -> None:
     assert trainer(data, tmp_path / "whole", fresh=fresh).train()
     assert not trainer(data, tmp_path / "parts", fresh=fresh).train(steps=stop)
@@ -108,6 +108,7 @@ def test_the_result_starts_projections(data: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(style, wanted)
 
 
+@pytest.mark.slow
 def test_known_codes_are_learnt(data: Path, tmp_path: Path) -> None:
     generator = tiny_generator(encoder=False)
     run = trainer(data, tmp_path, generator, pictures=720, learning_rate=5e-3, drawings=1.0, codes=1.0)
@@ -124,6 +125,7 @@ def test_known_codes_are_learnt(data: Path, tmp_path: Path) -> None:
     assert missed() < 0.7 * min(first, 1.0)
 
 
+@pytest.mark.slow
 def test_reconstruction_is_learnt(data: Path, tmp_path: Path) -> None:
     run = trainer(data, tmp_path, fresh=True, pictures=240, drawings=0.0, learning_rate=1e-2)
     first, losses = run.validate(), []

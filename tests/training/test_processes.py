@@ -19,11 +19,18 @@ from styletryon.errors import ConfigError, ProcessGroupError, RangeError
 from styletryon.training import AdaptiveAugmentation, Stage, Trainer, TrainingConfig, preset
 from styletryon.training.checkpoints import CheckpointFolder
 from styletryon.training.distributed import ProcessGroup
-from tests._support.training_processes import LOST, differences, finish, run_with_kills, start, sure_discriminator
+from tests._support.training_processes import (
+    LOST,
+    PATIENCE,
+    differences,
+    finish,
+    run_with_kills,
+    start,
+    sure_discriminator,
+)
 from tests.training.test_trainer import assert_same
 
 SIZE = (32, 24)
-pytestmark = pytest.mark.timeout(1200)  # seconds on a free machine; processes that wait for each other on a busy one
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +103,7 @@ def test_micro_batches_and_processes_change_nothing(tryons: Path, tmp_path: Path
         assert log(tmp_path / "two")[-1]["augmentation"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on_to_the_same_bits(tryons: Path, tmp_path: Path, processes: int) -> None:
     settings = config(stages=(Stage(8), Stage(40, adversarial=0.1)))
@@ -107,6 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tryons: Path, tmp_path: Path, pro
     assert differences(tmp_path / "whole", tmp_path / "killed") == []
 
 
+@pytest.mark.slow
 def test_a_silent_process_is_given_up(tryons: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     settings = config(stages=(Stage(40_000),))
     workers = start(tryons, tmp_path, settings, processes=2, timeout=10.0)
@@ -116,7 +125,7 @@ def test_a_silent_process_is_given_up(tryons: Path, tmp_path: Path, capfd: pytes
     pid = workers[1].pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    workers[0].join(120)
+    workers[0].join(PATIENCE)
     assert workers[0].exitcode == LOST
     workers[1].kill()
 

@@ -80,7 +80,7 @@ def assert_same(first: object, second: object) -> None:
         assert first == second
 
 
-@pytest.mark.parametrize("stop", [3, 9, 13])
+@pytest.mark.parametrize("stop", [pytest.param(3, marks=pytest.mark.slow), 9, pytest.param(13, marks=pytest.mark.slow)])
 def test_resumed_run_ends_with_the_same_weights(data: Path, tmp_path: Path, stop: int) -> None:
     whole = trainer(data, tmp_path / "whole")
     assert whole.train()
@@ -119,6 +119,7 @@ def test_global_random_state_is_untouched(data: Path, tmp_path: Path) -> None:
     assert (states[1] == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_reconstruction_learns(data: Path, tmp_path: Path) -> None:
     run = trainer(data, tmp_path, stages=(Stage(480),))
     losses = [float(sum(run.train_step().values())) for _ in range(120)]

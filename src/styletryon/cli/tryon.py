@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import styletryon
 from styletryon import photo  # its names are imported when they are used
+from styletryon._files import write_bytes
 from styletryon.cli._common import (
     Commands,
     Explain,
@@ -27,6 +28,7 @@ from styletryon.tryon.presets import PRESETS
 
 if TYPE_CHECKING:
     from styletryon.pose import Pose
+    from styletryon.tryon import TryOnResult
 
 
 def add_commands(commands: Commands) -> None:
@@ -37,6 +39,9 @@ def add_commands(commands: Commands) -> None:
     _add_generate(commands)
 
 
+SAMPLES = Path(styletryon.__file__).parent / "samples"
+"""Photographs of two people who do not exist, `person.jpg` and `garment.jpg`, with their licence."""
+
 DEMO_PERSON = 20_000_010
 DEMO_GARMENT = 20_000_008
 DEMO_SIZE = (512, 384)
@@ -44,43 +49,67 @@ DEMO_SIZE = (512, 384)
 
 
 def _add_demo(commands: Commands) -> None:
-    parser = add_command(commands, "demo", _demo, "dress a rendered person in a rendered garment; needs no network")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder for tryon.png, figure.png and report.json")
-    parser.add_argument("--person-seed", default=DEMO_PERSON, type=int, help="figure to dress (default: %(default)s)")
-    parser.add_argument("--garment-seed", default=DEMO_GARMENT, type=int, help="figure to copy (default: %(default)s)")
+    parser = add_command(
+        commands, "demo", _demo, "dress a person in another's garment, in photographs and rendered; needs no network"
+    )
+    parser.add_argument(
+        "out",
+        type=Path,
+        metavar="OUT",
+        help="folder for person.jpg, garment.jpg, tryon.png, figure.png, report.json and rendered.png",
+    )
+    parser.add_argument(
+        "--person-seed", default=DEMO_PERSON, type=int, help="rendered figure to dress (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--garment-seed", default=DEMO_GARMENT, type=int, help="rendered figure to copy (default: %(default)s)"
+    )
     add_try_on_options(parser)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    check_outputs(folders={"out": arguments.out})
+    out: Path = arguments.out
+    pictures = {name: out / f"{name}.jpg" for name in ("person", "garment")}
+    made = {name: out / f"{name}.png" for name in ("tryon", "figure", "rendered")}
+    check_outputs(files=pictures | made | {"report": out / "report.json"})
     use_threads(arguments)
+    results = Results(arguments.command)
+    written = [results.write(path, partial(_copy, SAMPLES / path.name)) for path in pictures.values()]
+    settings = {name: getattr(arguments, name) for name in ("region", "model", "preset", "seed", "device")}
+    settings["progress"] = wants_progress(arguments)
+    result = styletryon.try_on(SAMPLES / "person.jpg", SAMPLES / "garment.jpg", **settings)
+    written.append(results.write(made["tryon"], result.save))
+    written.append(results.write(made["figure"], partial(photo.save_image, result.figure())))
+    written.append(results.write(out / "report.json", partial(write_json, result.report)))
+    rendered = _dress_rendered(arguments.person_seed, arguments.garment_seed, settings)
+    written.append(results.write(made["rendered"], partial(photo.save_image, rendered.figure())))
+    if not arguments.quiet:
+        print(summary(result))
+        for path in written:
+            print(path)
+    return results.status
+
+
+def _copy(source: Path, path: Path) -> None:
+    write_bytes(path, source.read_bytes())
+
+
+def _dress_rendered(person_seed: int, garment_seed: int, settings: Mapping[str, Any]) -> TryOnResult:
+    """Dress one rendered figure in what another wears; where their keypoints are is known."""
     import torch
 
     from styletryon.data import paperdoll
 
-    figures = [paperdoll.sample_figure(seed) for seed in (arguments.person_seed, arguments.garment_seed)]
-    person, garment = (paperdoll.render(figure, DEMO_SIZE) for figure in figures)
-    result = styletryon.try_on(
+    person, garment = (
+        paperdoll.render(paperdoll.sample_figure(seed), DEMO_SIZE) for seed in (person_seed, garment_seed)
+    )
+    return styletryon.try_on(
         person.image,
         garment.image,
-        region=arguments.region,
-        model=arguments.model,
         person_pose=styletryon.Pose(torch.from_numpy(person.keypoints), DEMO_SIZE),
         garment_pose=styletryon.Pose(torch.from_numpy(garment.keypoints), DEMO_SIZE),
-        preset=arguments.preset,
-        seed=arguments.seed,
-        device=arguments.device,
-        progress=wants_progress(arguments),
+        **settings,
     )
-    results = Results(arguments.command)
-    results.write(arguments.out / "tryon.png", result.save)
-    results.write(arguments.out / "figure.png", partial(photo.save_image, result.figure()))
-    results.write(arguments.out / "report.json", partial(write_json, result.report))
-    if not arguments.quiet:
-        print(summary(result))
-        for name in ("tryon.png", "figure.png", "report.json"):
-            print(arguments.out / name)
-    return results.status
 
 
 def _add_try_on(commands: Commands) -> None:
