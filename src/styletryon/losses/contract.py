@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from styletryon._deprecated import deprecated_argument, warn_renamed
+from styletryon._graphs import is_capturable
 from styletryon._reprs import one_line
 from styletryon.errors import LossError
 from styletryon.features import FeatureNetwork
@@ -245,7 +246,7 @@ class CallableLoss(TryOnLoss):
     @property
     def capturable(self) -> bool:
         """Whether the function has a true attribute of that name."""
-        return bool(getattr(self.function, "capturable", False))
+        return is_capturable(self.function)
 
     def forward(self, state: TryOnState, prepared: Any) -> Tensor:
         """Call the function."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from styletryon._graphs import is_capturable
 from styletryon._reprs import one_line
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights
 from styletryon.features.base import is_deep
@@ -208,4 +209,4 @@ class TargetLoss(TryOnLoss):
     @property
     def capturable(self) -> bool:
         """As the feature network is."""
-        return bool(getattr(self._network, "capturable", False))
+        return is_capturable(self._network)

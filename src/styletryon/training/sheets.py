@@ -15,7 +15,7 @@ from styletryon.data.folder import Batch
 from styletryon.generator import GeneratorOutput
 from styletryon.latent import Styles
 from styletryon.models import PoseStyleGAN2
-from styletryon.photo import from_uint8, labels_to_image, save_image, to_pil
+from styletryon.photo import from_uint8, labels_to_image, resize, save_image, to_pil
 from styletryon.pose import Pose
 
 KINDS = ("held-out", "poses", "styles", "random")
@@ -166,6 +166,6 @@ def _picture(cell: Tensor) -> Image.Image:
     picture = labels_to_image(cell) if cell.ndim == 2 else to_pil(cell)
     if picture.height < _LOWEST:
         factor = -(-_LOWEST // picture.height)
-        return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+        return resize(picture, (picture.height * factor, picture.width * factor), filter="nearest")
     factor = -(-picture.height // _HIGHEST)
     return picture.reduce(factor) if factor > 1 else picture

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from styletryon.labels import GARMENTS, IDENTITY
-from styletryon.photo import MIN_SCORE, Frame
+from styletryon.photo import MIN_SCORE, Frame, resize
 from styletryon.pose import Pose
 
 
@@ -152,7 +152,7 @@ def thumbnail(picture: Image.Image, labels: Image.Image) -> bytes:
     """
     person = Image.new("RGB", picture.size, (255, 255, 255))
     person.paste(picture, mask=labels.point(lambda label: 255 if label else 0))
-    return person.resize((_SIDE, _SIDE), Image.Resampling.BOX).tobytes()
+    return resize(person, (_SIDE, _SIDE), filter="box").tobytes()
 
 
 def find_twins(thumbnails: Sequence[bytes], *, block: int = 256) -> dict[int, int]:
