@@ -266,8 +266,8 @@ def _try_rows(
 ) -> Iterator[RowOutcome]:
     """Try rows of one region on; one that fails, fails alone."""
     sound = [row for row in rows if not row.fault]
-    wardrobe.fetch((row.person, row.person_pose, False) for row in sound)
-    wardrobe.fetch((row.garment, row.garment_pose, wears_dress(row.region)) for row in sound)
+    people = [(row.person, row.person_pose, False) for row in sound]
+    wardrobe.fetch([*people, *((row.garment, row.garment_pose, wears_dress(row.region)) for row in sound)])
     ready: list[_Pair] = []
     for row in rows:
         try:
