@@ -119,7 +119,8 @@ def test_demo_writes_its_files(model: str, tmp_path: Path, capsys: pytest.Captur
     assert {"seconds", "outside_change", "person_reconstruction_psnr"} <= set(report)
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 7
-    assert captured.err == ""
+    # No terminal: a line per stage, of each of the two try-ons.
+    assert captured.err.split("\n") == [*["reading", "pose and labels", "projecting", "dressing", "composing"] * 2, ""]
 
 
 class TestTryOn:
@@ -162,7 +163,7 @@ class TestTryOn:
             (["--person-pose", "@[[1, 2]]"], "--person-pose: expected (17, 3)"),
             (["--person-pose", "@[1, {}]"], "--person-pose: expected (17, 3)"),
             (["--model", "nobody-trained-this"], "model: expected a folder"),
-            (["--device", "toaster"], "device: expected one that this machine has"),
+            (["--device", "toaster"], "device: expected a device that this machine has"),
         ],
     )
     def test_what_is_wrong_is_said_in_one_sentence(
@@ -550,7 +551,7 @@ def test_ctrl_c_in_a_process_of_its_own(model: str, tmp_path: Path) -> None:
         "import os, signal, sys; from styletryon.cli import _common, main\n"
         # A shell that starts something in the background makes all its children ignore the interrupt.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "_common.Stages.__call__ = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "_common.Stages.__call__ = lambda self, stage, *_: stage == 'loading' or os.kill(os.getpid(), signal.SIGINT)\n"
         f"sys.exit(main(['evaluate', '--pairs', '50', '--batch-size', '1', '--methods', 'noop', '--model', {model!r}]))"
     )
     result = run_python("-c", script, folder=tmp_path)

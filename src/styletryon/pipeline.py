@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal, final, get_args
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from styletryon._arguments import check_seed, number, renamed, seeded, whole
 from styletryon._loading import ModelLike, load
+from styletryon._progress import Stages
 from styletryon.compositing import Composer, show
 from styletryon.errors import ConfigError, PoseError, ShapeError
 from styletryon.generator import background_of
@@ -63,9 +63,15 @@ class PipelineProgress:
     step: int
     steps: int
 
+    @property
+    def text(self) -> str:
+        """What is being done, in words."""
+        return _TEXTS[self.stage]
+
 
 Progress = bool | Callable[[PipelineProgress], object]
-"""True for a progress bar on stderr; or what is told of the progress, which may raise to end the work."""
+"""True to show it on stderr, in a terminal as a bar and elsewhere as a line per stage; or what is told of the progress,
+which may raise to end the work."""
 
 
 @final
@@ -663,33 +669,8 @@ def _watched(progress: Progress) -> Iterator[_Watch]:
     if callable(progress):
         yield _Watch(progress)
         return
-    bar = _bar() if progress else None
-    if bar is None:
+    if not progress:
         yield _Watch(None)
         return
-
-    def tell(now: PipelineProgress) -> None:
-        text = _TEXTS[now.stage]
-        with suppress(OSError, ValueError):  # a console that has gone costs no result
-            if bar.desc != f"{text}: ":
-                bar.reset(total=now.steps)
-                bar.set_description(text)
-            bar.total = now.steps
-            bar.update(now.step - bar.n)
-
-    try:
-        yield _Watch(tell)
-    finally:
-        with suppress(OSError, ValueError):
-            bar.close()
-
-
-def _bar() -> Any:
-    """A progress bar on stderr; None where there is no console."""
-    if sys.stderr is None:
-        return None
-    from tqdm import tqdm
-
-    with suppress(OSError, ValueError):
-        return tqdm(unit="step", leave=False)
-    return None
+    with Stages() as stages:
+        yield _Watch(lambda now: stages(now.text, now.step, now.steps))

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import styletryon
 from styletryon._files import write_text
+from styletryon._progress import Stages
 from styletryon.errors import RangeError, StyleTryOnError
 from styletryon.labels import ALIASES, REGIONS, resolve_region
 from styletryon.tryon.presets import PRESETS
+
+if TYPE_CHECKING:
+    from styletryon.pipeline import PipelineProgress
 
 Commands = Any  # argparse keeps the class of `add_subparsers` to itself
 
@@ -59,32 +63,6 @@ def add_try_on_options(parser: Any) -> None:
     add_model_options(parser)
 
 
-class Stages:
-    """A progress bar for work in stages, or none."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self.shown = shown
-        self._bar: Any = None
-
-    def __enter__(self) -> Stages:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if not self.shown:
-            return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(leave=False)
-        self._bar.set_description(stage, refresh=False)
-        self._bar.total = total
-        self._bar.update(min(done, total) - self._bar.n)
-
-
 class Explain(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str, text: str, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
@@ -110,8 +88,17 @@ def size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def wants_progress(arguments: argparse.Namespace) -> bool:
-    return not arguments.quiet and sys.stderr.isatty()
+@contextmanager
+def shown_stages(arguments: argparse.Namespace) -> Iterator[Stages]:
+    """Show the stages of a command, unless it shall be quiet; the first is the loading of what it takes."""
+    with Stages(shown=not arguments.quiet) as stages:
+        stages("loading")
+        yield stages
+
+
+def shown_progress(stages: Stages) -> Callable[[PipelineProgress], None]:
+    """Return what shows the progress of a pipeline."""
+    return lambda now: stages(now.text, now.step, now.steps)
 
 
 def summary(result: styletryon.TryOnResult) -> str:

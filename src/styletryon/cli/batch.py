@@ -10,11 +10,10 @@ from pathlib import Path
 
 from styletryon.cli._common import (
     Commands,
-    Stages,
     add_command,
     add_try_on_options,
+    shown_stages,
     use_threads,
-    wants_progress,
     write_json,
 )
 from styletryon.cli._paths import Results, check_inputs, check_outputs
@@ -36,12 +35,12 @@ def add_commands(commands: Commands) -> None:
 def _try_on_batch(arguments: argparse.Namespace) -> int:
     check_inputs({"table": arguments.table})
     check_outputs(folders={"--out": arguments.out})
-    use_threads(arguments)
-    from styletryon.batch import try_on_table
-
     # As torchrun sets them, on one machine or several; the processes share nothing but the folder.
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    with Stages(shown=wants_progress(arguments)) as stages:
+    with shown_stages(arguments) as stages:
+        use_threads(arguments)
+        from styletryon.batch import try_on_table
+
         summary = try_on_table(
             arguments.table,
             arguments.out,

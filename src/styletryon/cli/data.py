@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import styletryon
-from styletryon.cli._common import Commands, Stages, add_command, size, use_threads, wants_progress
+from styletryon.cli._common import Commands, add_command, shown_stages, size, use_threads
 from styletryon.cli._paths import check_inputs, check_outputs
 from styletryon.errors import DataError
 
@@ -35,9 +35,9 @@ def _add_paperdoll(commands: Commands) -> None:
 
 def _paperdoll(arguments: argparse.Namespace) -> None:
     check_outputs(folders={"out": arguments.out})
-    from styletryon.data import paperdoll
+    with shown_stages(arguments) as stages:
+        from styletryon.data import paperdoll
 
-    with Stages(shown=wants_progress(arguments)) as stages:
         paperdoll.write_dataset(
             arguments.out,
             arguments.count,
@@ -76,12 +76,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
     check_inputs({"photos": arguments.photos, "--labels": arguments.labels})
     keypoints = None if arguments.keypoints is None else _read_keypoints(arguments.keypoints)
     check_outputs(folders={"out": arguments.out})
-    use_threads(arguments)
-    from styletryon.data import prepare
-
     names = ("size", "background", "labels", "strict", "keep_side", "val", "seed", "workers")
     options = {name: getattr(arguments, name) for name in names}
-    with Stages(shown=wants_progress(arguments)) as stages:
+    with shown_stages(arguments) as stages:
+        use_threads(arguments)
+        from styletryon.data import prepare
+
         result = prepare(
             arguments.photos,
             arguments.out,

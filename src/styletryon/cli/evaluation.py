@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import styletryon
-from styletryon.cli._common import Commands, Stages, add_command, add_try_on_options, use_threads, wants_progress
+from styletryon.cli._common import Commands, add_command, add_try_on_options, shown_stages, use_threads
 from styletryon.cli._paths import Results, check_inputs, check_outputs
 from styletryon.errors import ConfigError
 from styletryon.labels import region_name
@@ -65,9 +65,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     tables = {"--pairs-table": arguments.pairs_table, "--feature-weights": arguments.feature_weights}
     check_inputs({"--data": arguments.data, **tables})
     check_outputs(files={"--json": arguments.json}, inputs=tables)
-    use_threads(arguments)
-    model = styletryon.load_model(arguments.model, device=arguments.device)
-    with Stages(shown=wants_progress(arguments)) as stages:
+    with shown_stages(arguments) as stages:
+        use_threads(arguments)
+        model = styletryon.load_model(arguments.model, device=arguments.device)
         report = _measure(what, model, {**given, "progress": stages}, arguments)
     print(report.table())
     results = Results(arguments.command)

@@ -17,9 +17,10 @@ from styletryon.cli._common import (
     add_command,
     add_model_options,
     add_try_on_options,
+    shown_progress,
+    shown_stages,
     summary,
     use_threads,
-    wants_progress,
     write_json,
 )
 from styletryon.cli._paths import Results, check_inputs, check_outputs
@@ -71,20 +72,25 @@ def _demo(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     pictures = {name: out / f"{name}.jpg" for name in ("person", "garment")}
     made = {name: out / f"{name}.png" for name in ("tryon", "figure", "rendered")}
+    check_outputs(folders={"out": out})
     check_outputs(files=pictures | made | {"report": out / "report.json"})
-    use_threads(arguments)
     results = Results(arguments.command)
     written = [results.write(path, partial(_copy, SAMPLES / path.name)) for path in pictures.values()]
     settings = {name: getattr(arguments, name) for name in ("region", "model", "preset", "seed", "device")}
-    settings["progress"] = wants_progress(arguments)
-    result = styletryon.try_on(SAMPLES / "person.jpg", SAMPLES / "garment.jpg", **settings)
-    written.append(results.write(made["tryon"], result.save))
-    written.append(results.write(made["figure"], partial(photo.save_image, result.figure())))
-    written.append(results.write(out / "report.json", partial(write_json, result.report)))
-    rendered = _dress_rendered(arguments.person_seed, arguments.garment_seed, settings)
+    with shown_stages(arguments) as stages:
+        use_threads(arguments)
+        photographed = styletryon.try_on(
+            SAMPLES / "person.jpg", SAMPLES / "garment.jpg", progress=shown_progress(stages), **settings
+        )
+    written.append(results.write(made["tryon"], photographed.save))
+    written.append(results.write(made["figure"], partial(photo.save_image, photographed.figure())))
+    written.append(results.write(out / "report.json", partial(write_json, photographed.report)))
+    with shown_stages(arguments) as stages:
+        settings["progress"] = shown_progress(stages)
+        rendered = _dress_rendered(arguments.person_seed, arguments.garment_seed, settings)
     written.append(results.write(made["rendered"], partial(photo.save_image, rendered.figure())))
     if not arguments.quiet:
-        print(summary(result))
+        print(summary(photographed))
         for path in written:
             print(path)
     return results.status
@@ -143,23 +149,24 @@ def _try_on(arguments: argparse.Namespace) -> int:
         files={"--report": arguments.report},
         inputs=person.files | garment.files,
     )
-    use_threads(arguments)
-    result = styletryon.try_on(
-        person.image,
-        garment.image,
-        region=arguments.region,
-        model=arguments.model,
-        person_pose=person.pose(),
-        garment_pose=garment.pose(),
-        person_box=arguments.person_box,
-        garment_box=arguments.garment_box,
-        preset=arguments.preset,
-        seed=arguments.seed,
-        device=arguments.device,
-        progress=wants_progress(arguments),
-        composite=not arguments.no_composite,
-        detail=not arguments.no_detail,
-    )
+    with shown_stages(arguments) as stages:
+        use_threads(arguments)
+        result = styletryon.try_on(
+            person.image,
+            garment.image,
+            region=arguments.region,
+            model=arguments.model,
+            person_pose=person.pose(),
+            garment_pose=garment.pose(),
+            person_box=arguments.person_box,
+            garment_box=arguments.garment_box,
+            preset=arguments.preset,
+            seed=arguments.seed,
+            device=arguments.device,
+            progress=shown_progress(stages),
+            composite=not arguments.no_composite,
+            detail=not arguments.no_detail,
+        )
     results = Results(arguments.command)
     written = results.write(arguments.out, result.save)
     if arguments.figure is not None:
@@ -236,18 +243,19 @@ def _project(arguments: argparse.Namespace) -> int:
         files={"--out": arguments.out, "--report": arguments.report},
         inputs=given.files,
     )
-    use_threads(arguments)
-    model = styletryon.load_model(arguments.model, device=arguments.device)
-    latent = styletryon.project(
-        given.image,
-        pose=given.pose(),
-        box=arguments.box,
-        model=model,
-        preset=arguments.preset,
-        seed=arguments.seed,
-        progress=wants_progress(arguments),
-        tune=arguments.tune,
-    )
+    with shown_stages(arguments) as stages:
+        use_threads(arguments)
+        model = styletryon.load_model(arguments.model, device=arguments.device)
+        latent = styletryon.project(
+            given.image,
+            pose=given.pose(),
+            box=arguments.box,
+            model=model,
+            preset=arguments.preset,
+            seed=arguments.seed,
+            progress=shown_progress(stages),
+            tune=arguments.tune,
+        )
     results = Results(arguments.command)
     written = results.write(arguments.out, latent.save)
     if arguments.drawing is not None:
