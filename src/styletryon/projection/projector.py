@@ -68,6 +68,62 @@ class _Best:
             replace_rows(old, better, new.detach())
 
 
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """Pictures that shall be found, and what is known of them.
+
+    Attributes:
+        images: `(B, 3, H, W)` float in [-1, 1].
+        pose: The `B` poses.
+        labels: `(B, H, W)` integers, or None.
+        mask: `(B, H, W)` float in [0, 1]: which pixels count; None for all.
+    """
+
+    images: Tensor
+    pose: Pose
+    labels: Tensor | None = None
+    mask: Tensor | None = None
+
+    def check(self, generator: Generator) -> None:
+        """Raise unless a generator can draw such pictures; see `LatentProjector.project`."""
+        images, labels, size = self.images, self.labels, tuple(generator.image_size)
+        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != size or len(images) == 0:
+            raise ShapeError(f"expected (B, 3, {size[0]}, {size[1]}), got {tuple(images.shape)}", argument="images")
+        if len(self.pose) != len(images):
+            raise ShapeError(f"expected {len(images)} poses, one per picture, got {len(self.pose)}", argument="pose")
+        check_aspect("pose", self.pose, generator.image_size)
+        for name, tensor in (("labels", labels), ("mask", self.mask)):
+            if tensor is not None and tensor.shape != (len(images), *size):
+                raise ShapeError(f"expected {(len(images), *size)}, got {tuple(tensor.shape)}", argument=name)
+        if labels is not None and (int(labels.max()) >= generator.num_labels or int(labels.min()) < 0):
+            raise RangeError(
+                f"expected classes 0..{generator.num_labels - 1}, got {int(labels.min())} to {int(labels.max())}",
+                argument="labels",
+            )
+        if not bool(torch.isfinite(images).all()) or float(images.abs().max()) > 1.001:
+            raise RangeError(
+                "expected finite values in [-1, 1]; styletryon.photo.to_tensor makes such", argument="images"
+            )
+
+    def part(self, rows: slice) -> _Pictures:
+        """Return some of them on the device of the pictures, as copies.
+
+        What the caller made in inference mode could not take part in gradients.
+        """
+        device = self.images.device
+        return _Pictures(
+            self.images[rows].detach().float().clone(),
+            replace(self.pose[rows], keypoints=self.pose.keypoints[rows].detach().to(device).clone()),
+            None if self.labels is None else self.labels[rows].to(device).long().clone(),
+            None if self.mask is None else self.mask[rows].to(device).float().clone(),
+        )
+
+    @property
+    def known(self) -> Tensor:
+        """`(B, 1, H, W)` float: which pixels count."""
+        return torch.ones_like(self.images[:, :1]) if self.mask is None else self.mask[:, None]
+
+
 @final
 class LatentProjector:
     """Finds pictures in the latent space of a generator.
@@ -242,24 +298,15 @@ class LatentProjector:
             RangeError: If a picture is not finite or outside [-1, 1], a label is unknown, or a projection starts at a
                 loss that is not finite.
         """
-        self._check(images, pose, labels, mask)
+        wanted = _Pictures(images, pose, labels, mask)
+        wanted.check(self.generator)
         seed = self.seed if seed is None else check_seed(seed)
         latents: list[Latent] = []
         fingerprint = self.generator.fingerprint
         # The caller may have switched gradients off; tensors of inference mode could not take part in them.
         with torch.inference_mode(False), frozen(self.generator, self.generator.encoder, self.features):
             for first in range(0, len(images), self.batch_size):
-                part = slice(first, first + self.batch_size)
-                chunk = _Chunk(
-                    self,
-                    images[part].detach().float().clone(),
-                    # Copies: what the caller made in inference mode could not take part in gradients.
-                    replace(pose[part], keypoints=pose.keypoints[part].detach().to(images.device).clone()),
-                    None if labels is None else labels[part].to(images.device).long().clone(),
-                    None if mask is None else mask[part].to(images.device).float()[:, None].clone(),
-                    seed,
-                    first,
-                )
+                chunk = _Chunk(self, wanted.part(slice(first, first + self.batch_size)), seed, first)
                 latents += chunk.run(callback)
         latents = [replace(latent, model=fingerprint) for latent in latents]
         if self.tunes:
@@ -306,7 +353,8 @@ class LatentProjector:
             RangeError: If a picture is not finite or outside [-1, 1], or the weights cease to be finite.
         """
         began = time.perf_counter()
-        self._check(images, latent.pose, None, mask)
+        wanted = _Pictures(images, latent.pose, mask=mask)
+        wanted.check(self.generator)
         generator = self.generator
         if not is_tunable(generator):
             raise ConfigError(
@@ -330,8 +378,8 @@ class LatentProjector:
 
         # As in project_each; a latent of inference mode could not take part in gradients either.
         with torch.inference_mode(False), frozen(self.generator, self.features):
-            images = images.detach().float().clone()
-            known = torch.ones_like(images[:, :1]) if mask is None else mask.to(images.device).float()[:, None].clone()
+            wanted = wanted.part(slice(None))
+            images, known = wanted.images, wanted.known
             latent = latent.differentiable()
             plain = replace(latent, tuning=None, styles=tuple(style.clone() for style in latent.styles))
             tuned = replace(latent, tuning=tune_weights(generator, plain, images, known, settings, tell))
@@ -340,27 +388,6 @@ class LatentProjector:
         report["tuning_seconds"] = time.perf_counter() - began
         report["tuning_steps"] = float(self.tuning_steps)
         return replace(tuned, report=report)
-
-    def _check(self, images: Tensor, pose: Pose, labels: Tensor | None, mask: Tensor | None) -> None:
-        size = tuple(self.generator.image_size)
-        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != size or len(images) == 0:
-            raise ShapeError(f"expected (B, 3, {size[0]}, {size[1]}), got {tuple(images.shape)}", argument="images")
-        if len(pose) != len(images):
-            raise ShapeError(f"expected {len(images)} poses, one per picture, got {len(pose)}", argument="pose")
-        check_aspect("pose", pose, self.generator.image_size)
-        for name, tensor in (("labels", labels), ("mask", mask)):
-            if tensor is not None and tensor.shape != (len(images), *size):
-                raise ShapeError(f"expected {(len(images), *size)}, got {tuple(tensor.shape)}", argument=name)
-        if labels is not None and (int(labels.max()) >= self.generator.num_labels or int(labels.min()) < 0):
-            raise RangeError(
-                f"expected classes 0..{self.generator.num_labels - 1}, got {int(labels.min())} to "
-                f"{int(labels.max())}",
-                argument="labels",
-            )
-        if not bool(torch.isfinite(images).all()) or float(images.abs().max()) > 1.001:
-            raise RangeError(
-                "expected finite values in [-1, 1]; styletryon.photo.to_tensor makes such", argument="images"
-            )
 
 
 @torch.no_grad()
@@ -381,18 +408,16 @@ class _Chunk:
     def __init__(
         self,
         settings: LatentProjector,
-        images: Tensor,  # (b, 3, H, W)
-        pose: Pose,
-        labels: Tensor | None,  # (b, H, W)
-        mask: Tensor | None,  # (b, 1, H, W)
+        pictures: _Pictures,
         seed: int,
         first: int,
     ) -> None:
+        images, pose = pictures.images, pictures.pose
         self.began = time.perf_counter()
         self.settings, self.generator = settings, settings.generator
-        self.images, self.pose, self.labels = images, pose, labels
+        self.images, self.pose, self.labels = images, pose, pictures.labels
         self.seed, self.first = seed, first
-        self._weigh(torch.ones_like(images[:, :1]) if mask is None else mask)
+        self._weigh(pictures.known)
         with self._precision():
             self.draw = draw_in(self.generator, pose)
         # What a step writes stays where it is, so that a graph can write it too.
