@@ -93,7 +93,7 @@ class ProcessGroup:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that writes files."""
+        """True in the process that writes files."""
         return self.rank == 0
 
     def sum_gradients(self, parameters: Sequence[Tensor], extras: Sequence[Tensor] = ()) -> None:

@@ -84,7 +84,7 @@ class DivergenceDetector:
 
     @property
     def suspicious(self) -> bool:
-        """Whether a tenth of the patience is used up."""
+        """True once a tenth of the patience is used up."""
         return max(self._collapsed.values()) * 10 >= self.patience
 
     def check(self, rows: Sequence[Row]) -> str | None:

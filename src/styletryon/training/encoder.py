@@ -12,11 +12,10 @@ from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from styletryon._files import write_text
-from styletryon.data.folder import FolderDataset, batch_indices
-from styletryon.errors import CheckpointError, ConfigError, DataError
+from styletryon.errors import CheckpointError, ConfigError
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import NUM_LABELS
 from styletryon.models import EncoderConfig, GeneratorConfig, ImageEncoder, PoseStyleGAN2
@@ -27,7 +26,7 @@ from styletryon.training import objectives
 from styletryon.training.augmentation import Augmentation, draw_change
 from styletryon.training.checkpoints import load_optimizer
 from styletryon.training.ema import WeightAverage, decay_of_half_life
-from styletryon.training.loading import Examples, cross_pose_sources, read
+from styletryon.training.loading import Dataset, Examples, cross_pose_sources, read, read_splits
 from styletryon.training.loop import BaseTrainer
 from styletryon.training.precision import Precision, prefers_bf16
 from styletryon.training.randomness import stream
@@ -142,6 +141,7 @@ class EncoderTrainer(BaseTrainer):
     Attributes:
         generator: The generator without an encoder, frozen.
         encoder: The encoder being trained.
+        average: The exponential moving average of its weights: what is saved.
         continued: Whether the training began with the generator's own encoder.
         step: Steps done.
 
@@ -153,19 +153,19 @@ class EncoderTrainer(BaseTrainer):
         self,
         generator: PoseStyleGAN2,
         config: EncoderTrainingConfig,
-        dataset: FolderDataset,
+        dataset: Dataset,
         out: str | os.PathLike[str],
         *,
         encoder: EncoderConfig | None = None,
         fresh: bool = False,
-        held_out: FolderDataset | None = None,
+        held_out: Dataset | None = None,
         device: str | torch.device = "cpu",
         bf16: bool = True,
     ) -> None:
         own = generator.encoder
         numbers = encoder or (encoder_config(generator.config) if own is None else own.config)
         _check_fit(generator, numbers, dataset)
-        super().__init__(out)
+        super().__init__(out, config.steps * config.batch_size)
         self.config = config
         self.dataset = dataset
         self.held_out = held_out
@@ -178,24 +178,11 @@ class EncoderTrainer(BaseTrainer):
         self.continued = own is not None and own.config == numbers and not fresh
         self.encoder = copy.deepcopy(own) if own is not None and self.continued else self._new_encoder(numbers)
         self.encoder = self.encoder.to(self.device).to(memory_format=torch.channels_last).train().requires_grad_(True)
+        self.networks = {"encoder": self.encoder}
         self._ema = WeightAverage(self.encoder)
+        self.average = self._ema.model
         # One pass over the weights instead of seven.
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=1.0, betas=(0.9, 0.99), fused=True)
-
-    @property
-    def average(self) -> ImageEncoder:
-        """The exponential moving average of the encoder: what is saved."""
-        return self._ema.model
-
-    @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        """The networks that are trained, by name."""
-        return {"encoder": self.encoder}
-
-    @property
-    def total_pictures(self) -> int:
-        """Pictures of the data set seen in the whole run."""
-        return self.config.steps * self.config.batch_size
 
     # ------------------------------------------------------------------ a step
 
@@ -230,7 +217,7 @@ class EncoderTrainer(BaseTrainer):
     def _batches(self, rng: torch.Generator) -> tuple[Examples, Examples]:
         """Return what is drawn, and the pictures to read: mostly the same people and clothes in other poses."""
         config = self.config
-        targets = batch_indices(len(self.dataset), config.batch_size, config.seed, self.step)
+        targets = self.dataset.drawn(config.batch_size, config.seed, self.step)
         draw = np.random.default_rng([config.seed, self.step])
         sources = cross_pose_sources(self.dataset, targets, config.cross_pose, draw)
         change = draw_change(len(targets), Augmentation(flip=config.flip), generator=rng)
@@ -365,7 +352,7 @@ class _Known(NamedTuple):
     w: Tensor
 
 
-def _check_fit(generator: PoseStyleGAN2, numbers: EncoderConfig, dataset: FolderDataset) -> None:
+def _check_fit(generator: PoseStyleGAN2, numbers: EncoderConfig, dataset: Dataset) -> None:
     if (numbers.image_size, numbers.w_dim) != (generator.image_size, generator.w_dim):
         raise ConfigError(
             f"expected image_size {generator.image_size} and w_dim {generator.w_dim}, the generator's, got "
@@ -429,15 +416,7 @@ def train_encoder(
         raise ConfigError(f"expected 'auto', 'bf16' or 'fp32', got {precision!r}", argument="precision")
     settings = config if config is not None else EncoderTrainingConfig()
     generator = model if isinstance(model, PoseStyleGAN2) else PoseStyleGAN2.from_pretrained(model)
-    dataset = FolderDataset(data, size=generator.image_size)
-    if len(dataset) < settings.batch_size:
-        raise DataError(
-            f"expected at least {settings.batch_size} pictures, a batch, got {len(dataset)}", argument="data"
-        )
-    try:
-        held_out: FolderDataset | None = FolderDataset(data, size=generator.image_size, split="val")
-    except DataError:
-        held_out = None
+    dataset, held_out = read_splits(data, size=generator.image_size, batch_size=settings.batch_size)
     bf16 = prefers_bf16(device) if precision == "auto" else precision == "bf16"
     trainer = EncoderTrainer(
         generator, settings, dataset, out, encoder=encoder, fresh=fresh, held_out=held_out, device=device, bf16=bf16

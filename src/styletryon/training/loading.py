@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from styletryon.data import FolderDataset, JoinedDataset
-from styletryon.errors import RangeError
+from styletryon.errors import DataError, RangeError
 from styletryon.photo import from_uint8
 from styletryon.pose import Pose
 from styletryon.training.augmentation import Augmentation, Change, draw_change
@@ -21,6 +23,7 @@ from styletryon.training.config import TrainingConfig
 from styletryon.training.distributed import BatchSplit
 from styletryon.training.randomness import stream
 
+Dataset = FolderDataset | JoinedDataset
 _Rows = npt.NDArray[np.int64]
 
 
@@ -72,7 +75,7 @@ class MicroBatch:
         part: Number of the micro-batch among those of all processes; see `BatchSplit`.
         target: What is drawn.
         source: The same styles, mostly in other poses, to read.
-        swap: Whose clothes some of them put on; None if nobody does.
+        swap: The clothes of others that some of them put on; None if nobody does.
     """
 
     part: int
@@ -114,7 +117,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        dataset: FolderDataset | JoinedDataset,
+        dataset: Dataset,
         config: TrainingConfig,
         split: BatchSplit,
         parts: Sequence[int],
@@ -189,9 +192,43 @@ class BatchLoader:
         return read(self._dataset, indices[own], change.of(own))
 
 
-def cross_pose_sources(
-    dataset: FolderDataset | JoinedDataset, targets: _Rows, probability: float, draw: np.random.Generator
-) -> _Rows:
+def read_splits(
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    size: tuple[int, int],
+    batch_size: int,
+    shares: Sequence[float] | None = None,
+    cache: bool = True,
+) -> tuple[Dataset, Dataset | None]:
+    """Return the pictures to train on, and those to validate on where there are any.
+
+    Args:
+        data: Folder or zip, or several that are trained on together.
+        size: Height and width of the pictures.
+        batch_size: Pictures a step.
+        shares: How often each of several data sets is drawn from; see `styletryon.data.JoinedDataset`.
+        cache: Whether all pictures are kept in memory.
+
+    Raises:
+        DataError: If a data set is incomplete, there are fewer pictures than in a batch, or shares of a single one.
+    """
+    paths = [data] if isinstance(data, str | os.PathLike) else list(data)
+    parts = [FolderDataset(path, size=size, cache=cache) for path in paths]
+    if not parts or (shares is not None and len(parts) == 1):
+        raise DataError(f"expected several data sets where there are shares, got {paths}", argument="data")
+    dataset = parts[0] if len(parts) == 1 else JoinedDataset(parts, shares=shares)
+    if len(dataset) < batch_size:
+        raise DataError(f"expected at least {batch_size} pictures, a batch, got {len(dataset)}", argument="data")
+    held_out = []
+    for path in paths:
+        with contextlib.suppress(DataError):
+            held_out.append(FolderDataset(path, size=size, split="val", cache=cache))
+    if len(held_out) > 1:
+        return dataset, JoinedDataset(held_out)
+    return dataset, held_out[0] if held_out else None
+
+
+def cross_pose_sources(dataset: Dataset, targets: _Rows, probability: float, draw: np.random.Generator) -> _Rows:
     """Return the pictures that are read for those that are drawn: some show the same style in another pose.
 
     Args:
@@ -206,7 +243,7 @@ def cross_pose_sources(
     return np.where(draw.random(len(targets)) < probability, partners, targets)
 
 
-def read(dataset: FolderDataset | JoinedDataset, indices: _Rows, change: Change | None = None) -> Examples:
+def read(dataset: Dataset, indices: _Rows, change: Change | None = None) -> Examples:
     """Read pictures of a data set, on the CPU, and change them if asked to."""
     batch = dataset.batch(indices)
     images, labels, keypoints = from_uint8(batch.images), batch.labels, batch.keypoints

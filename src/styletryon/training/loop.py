@@ -37,6 +37,7 @@ class BaseTrainer(ABC):
 
     Args:
         out: Folder for checkpoints, log, samples and the finished model.
+        total_pictures: Pictures seen in the whole run.
         keep: Checkpoints to keep, at least 1.
 
     Attributes:
@@ -45,29 +46,24 @@ class BaseTrainer(ABC):
         group: The processes that train together.
         step: Steps done.
         pictures: Pictures seen.
+        total_pictures: Pictures seen in the whole run.
+        networks: The networks that are trained, by name.
 
     Raises:
         RangeError: If `keep` is below 1.
     """
 
-    def __init__(self, out: str | os.PathLike[str], *, keep: int = 2) -> None:
+    networks: Mapping[str, nn.Module]
+
+    def __init__(self, out: str | os.PathLike[str], total_pictures: int, *, keep: int = 2) -> None:
         self.out = Path(out)
+        self.total_pictures = total_pictures
         self.checkpoints = CheckpointFolder(self.out / "checkpoints", keep=keep)
         self.group = ProcessGroup()
         self.step = 0
         self.pictures = 0
 
     # ------------------------------------------------------------------ what a sub-class says
-
-    @property
-    @abstractmethod
-    def total_pictures(self) -> int:
-        """Pictures seen in the whole run."""
-
-    @property
-    @abstractmethod
-    def networks(self) -> Mapping[str, nn.Module]:
-        """The networks that are trained, by name."""
 
     @abstractmethod
     def train_step(self) -> dict[str, Tensor]:
@@ -107,7 +103,7 @@ class BaseTrainer(ABC):
 
     @property
     def skips_steps(self) -> bool:
-        """Whether single steps may be left out because their losses are not finite."""
+        """True where single steps may be left out because their losses are not finite."""
         return False
 
     def position(self) -> dict[str, int]:
@@ -207,7 +203,7 @@ class BaseTrainer(ABC):
         return complete
 
     def _raise_on_fault(self, run: _Run) -> None:
-        """Give the run up if it is no longer well."""
+        """Give the run up if it has diverged."""
         fault = run.detector.check(run.losses.rows()) or self.fault()
         if fault is not None:
             self._raise_diverged(fault)

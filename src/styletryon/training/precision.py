@@ -68,7 +68,7 @@ class Precision:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the scale has fallen so low that it no longer helps; asks the device."""
+        """True once the scale has fallen so low that it no longer helps; asks the device."""
         return self.scaler is not None and self.scaler.get_scale() < 1.0
 
     def state(self) -> dict[str, Any]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
 
-from styletryon.data import FolderDataset, JoinedDataset
 from styletryon.errors import ConfigError, DataError
 from styletryon.models import PoseStyleGAN2
 from styletryon.training import distributed
 from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import TrainingConfig
 from styletryon.training.curves import CurvesCallback
+from styletryon.training.loading import read_splits
 from styletryon.training.precision import resolve_precision
 from styletryon.training.trainer import Trainer
 
@@ -90,7 +89,14 @@ def train(
             f"expected at least 1, got {log_every} and {sample_every}", argument="log_every, sample_every"
         )
     resolve_precision(precision, torch.device("cpu"))  # complains before the data are read
-    dataset, held_out = _read(data, config, shares=shares, cache=cache)
+    size = config.generator.image_size
+    dataset, held_out = read_splits(data, size=size, batch_size=config.batch_size, shares=shares, cache=cache)
+    if config.tryons and not dataset.has_tryons:
+        raise DataError(
+            "the settings train on try-ons of known truth, but there is no tryons.json; render some with "
+            "styletryon paperdoll --tryons, or choose the preset 'pictures'",
+            argument="data",
+        )
     if dataset.background and not config.generator.background:
         # Photographs will be cut out for this generator as its training pictures were.
         config = replace(config, generator=replace(config.generator, background=dataset.background))
@@ -111,37 +117,3 @@ def train(
     finally:
         if joined:
             distributed.leave()
-
-
-_Dataset = FolderDataset | JoinedDataset
-
-
-def _read(
-    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    config: TrainingConfig,
-    *,
-    shares: Sequence[float] | None,
-    cache: bool,
-) -> tuple[_Dataset, _Dataset | None]:
-    """Return the pictures to train on and those to judge by, where there are any."""
-    size = config.generator.image_size
-    paths = [data] if isinstance(data, str | os.PathLike) else list(data)
-    parts = [FolderDataset(path, size=size, cache=cache) for path in paths]
-    if not parts or (shares is not None and len(parts) == 1):
-        raise DataError(f"expected several data sets where there are shares, got {paths}", argument="data")
-    dataset = parts[0] if len(parts) == 1 else JoinedDataset(parts, shares=shares)
-    if len(dataset) < config.batch_size:
-        raise DataError(f"expected at least {config.batch_size} pictures, a batch, got {len(dataset)}", argument="data")
-    if config.tryons and not dataset.has_tryons:
-        raise DataError(
-            "the settings train on try-ons of known truth, but there is no tryons.json; render some with "
-            "styletryon paperdoll --tryons, or choose the preset 'pictures'",
-            argument="data",
-        )
-    held_out = []
-    for path in paths:
-        with contextlib.suppress(DataError):
-            held_out.append(FolderDataset(path, size=size, split="val", cache=cache))
-    if len(held_out) > 1:
-        return dataset, JoinedDataset(held_out)
-    return dataset, held_out[0] if held_out else None

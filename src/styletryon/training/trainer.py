@@ -11,9 +11,9 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from styletryon.data import Batch, FolderDataset, JoinedDataset
+from styletryon.data import Batch
 from styletryon.errors import CheckpointError, ConfigError, ProcessGroupError
 from styletryon.models import PoseDiscriminator, PoseStyleGAN2
 from styletryon.training import objectives
@@ -23,7 +23,7 @@ from styletryon.training.config import Stage, TrainingConfig
 from styletryon.training.distributed import BatchSplit
 from styletryon.training.ema import WeightAverage, decay_of_half_life
 from styletryon.training.gradients import GradientAccumulator, encode
-from styletryon.training.loading import BatchLoader, GarmentSwap, MicroBatch, read
+from styletryon.training.loading import BatchLoader, Dataset, GarmentSwap, MicroBatch, read
 from styletryon.training.loop import BaseTrainer
 from styletryon.training.precision import Precision, resolve_precision
 from styletryon.training.randomness import stream
@@ -63,6 +63,7 @@ class Trainer(BaseTrainer):
     Attributes:
         generator: The generator (and encoder) being trained.
         discriminator: The discriminator being trained.
+        average: The exponential moving average of the generator's weights: what is saved as the model.
         step: Steps done.
         pictures: Pictures seen.
         group: The processes that train together.
@@ -77,10 +78,10 @@ class Trainer(BaseTrainer):
     def __init__(
         self,
         config: TrainingConfig,
-        dataset: FolderDataset | JoinedDataset,
+        dataset: Dataset,
         out: str | os.PathLike[str],
         *,
-        held_out: FolderDataset | JoinedDataset | None = None,
+        held_out: Dataset | None = None,
         device: str | torch.device = "cpu",
         precision: str = "auto",
         accumulate: int = 1,
@@ -94,7 +95,7 @@ class Trainer(BaseTrainer):
             )
         if accumulate < 1:
             raise ConfigError(f"expected at least 1 micro-batch, got {accumulate}", argument="accumulate")
-        super().__init__(out, keep=keep)
+        super().__init__(out, config.pictures, keep=keep)
         self.config = config
         self.dataset = dataset
         self.held_out = held_out
@@ -107,7 +108,9 @@ class Trainer(BaseTrainer):
             discriminator = PoseDiscriminator(config.discriminator)
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(self.device).to(memory_format=torch.channels_last)
+        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self._ema = WeightAverage(self.generator)
+        self.average = self._ema.model
         # One pass over the weights instead of seven.
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1.0, betas=(0.5, 0.99), fused=True)
         self.discriminator_optimizer = torch.optim.Adam(
@@ -125,21 +128,6 @@ class Trainer(BaseTrainer):
             dataset, config, self._split, range(first, first + accumulate),
             workers=2 * on_cuda if workers is None else workers, pin=on_cuda,
         )  # fmt: skip
-
-    @property
-    def average(self) -> PoseStyleGAN2:
-        """The exponential moving average of the generator and its encoder: what is saved as the model."""
-        return self._ema.model
-
-    @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        """The networks that are trained, by name."""
-        return {"generator": self.generator, "discriminator": self.discriminator}
-
-    @property
-    def total_pictures(self) -> int:
-        """Pictures seen in the whole run."""
-        return self.config.pictures
 
     @property
     def rank(self) -> int:
@@ -190,7 +178,7 @@ class Trainer(BaseTrainer):
 
     @property
     def skips_steps(self) -> bool:
-        """Whether single steps may be left out because their losses are not finite."""
+        """True in float16, where single steps whose gradients overflow are left out."""
         return self.precision == "fp16"
 
     def position(self) -> dict[str, int]:

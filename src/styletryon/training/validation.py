@@ -6,14 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styletryon.data import FolderDataset, JoinedDataset
 from styletryon.generator import GeneratorOutput
-from styletryon.training.loading import Examples, read
+from styletryon.training.loading import Dataset, Examples, read
 
 HELD_OUT = 32  # pictures on which a run is validated while it goes on
 
 
-def held_out_examples(dataset: FolderDataset | JoinedDataset, device: torch.device) -> Examples:
+def held_out_examples(dataset: Dataset, device: torch.device) -> Examples:
     """Return the first pictures of a data set on a device, `HELD_OUT` at most."""
     return read(dataset, np.arange(min(HELD_OUT, len(dataset)))).to(device)
 

@@ -163,7 +163,7 @@ class BodyTrainer(BaseTrainer):
         held: Mapping[str, Sequence[Example]] | None = None,
         start: Mapping[str, Tensor] | None = None,
     ) -> None:
-        super().__init__(folder)
+        super().__init__(folder, settings.steps * settings.batch)
         self.settings = settings
         self.pools = pools
         self.held = dict(held or {})
@@ -171,7 +171,9 @@ class BodyTrainer(BaseTrainer):
         _initialise(network, torch.Generator().manual_seed(settings.seed))
         trained = _start_from(network, start or {}, pools, settings)
         self.network = network.to(memory_format=torch.channels_last)
+        self.networks = {"network": self.network}
         self._ema = WeightAverage(self.network, average_buffers=True)
+        self.average = self._ema.model
         self.weights = class_weights([one for pool in pools.examples for one in pool])
         self.frozen = bool(trained) and settings.trunk_rate == 0
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -193,21 +195,6 @@ class BodyTrainer(BaseTrainer):
             betas=(0.9, 0.99),
         )
         self._schedule = Schedule(self.total_pictures, settings.batch, 200, "cosine", final_rate=0.02)
-
-    @property
-    def average(self) -> BodyNetwork:
-        """The exponential moving average of the network: what is kept."""
-        return self._ema.model
-
-    @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        """The networks that are trained, by name."""
-        return {"network": self.network}
-
-    @property
-    def total_pictures(self) -> int:
-        """Pictures seen in the whole run."""
-        return self.settings.steps * self.settings.batch
 
     @property
     def progress(self) -> float:
