@@ -155,9 +155,18 @@ def texts(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             parts.update(id(part) for part in node.values)
-            yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+            yield plain(node)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             yield node.value
+        elif isinstance(node, ast.Call) and node.args:  # an error begins with the argument that it is about
+            yield from (f"{plain(key.value)}: {plain(node.args[0])}" for key in node.keywords if key.arg == "argument")
+
+
+def plain(node: ast.AST) -> str:
+    """A text, "\0" where a value is filled in."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(plain, node.values))
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else "\0"
 
 
 @pytest.fixture(scope="module")

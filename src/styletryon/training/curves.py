@@ -192,7 +192,7 @@ def _panels(rows: Iterable[Row]) -> list[_Panel]:
 
     speed = _Panel("Pictures a second", take("rate"), from_zero=True)
     panels = [
-        _Panel("Reconstruction losses", take("pixel", "gradient", "wave", "label"), log=True),
+        _Panel("Reconstruction losses", take("pixel", "gradient", "wave", "label", "print"), log=True),
         _Panel("Adversarial losses", take("adversarial", "discriminator", "r1", "path_length"), log=True),
         _Panel("Logits of the discriminator", take("real", "fake")),
         _Panel("Gradient of the discriminator at a drawing: its norm", take("adversarial_gradient"), log=True),
