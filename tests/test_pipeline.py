@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 import styletryon
 from styletryon import TryOnPipeline, TryOnResult
 from styletryon.data import paperdoll
-from styletryon.errors import ConfigError, ImageNotFoundError, PoseError, RangeError, ShapeError
+from styletryon.errors import ConfigError, ImageNotFoundError, PersonNotFoundError, PoseError, RangeError, ShapeError
 from styletryon.labels import REGIONS, Label
 from styletryon.latent import Latent, stack
 from styletryon.models import GeneratorConfig, PoseStyleGAN2
@@ -421,3 +421,20 @@ def test_the_documented_numbers_are_of_the_bundled_weights() -> None:
 def test_a_background_is_a_colour(background: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="background: expected three numbers from 0 to 255 or none"):
         replace(CONFIG, background=background)
+
+
+# ----------------------------------------------------------------------------------------------- garments by themselves
+
+
+def test_a_garment_that_nobody_wears_is_told_as_such() -> None:
+    shirt = Image.new("RGB", (240, 320), "white")
+    ImageDraw.Draw(shirt).polygon(
+        [(60, 60), (100, 50), (140, 50), (180, 60), (225, 120), (195, 140), (175, 115), (175, 280), (65, 280),
+         (65, 115), (45, 140), (15, 120)], fill=(180, 30, 40),
+    )  # fmt: skip
+    pipeline = TryOnPipeline(tiny_generator())
+    with pytest.raises(PersonNotFoundError, match=r"^garment: .* who wears the garment, .* on a hanger") as told:
+        pipeline.read(shirt, name="garment")
+    assert "\n" not in str(told.value)
+    with pytest.raises(PersonNotFoundError, match=r"^person: expected a photograph that shows a person"):
+        pipeline.read(shirt, name="person")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import suppress
-from typing import Any, final
+from typing import Any, TextIO, final
 
 EVERY = 60.0
 """Seconds from one line of a stage to the next, where there is no terminal."""
@@ -49,13 +49,14 @@ class Stages:
             done: How many of its steps are done.
             total: How many there are; 0 while that is unknown.
         """
-        if self._stream is None:
+        stream = self._stream
+        if stream is None:
             return
         with suppress(OSError, ValueError):
-            if self._stream.isatty():
-                self._draw(stage, done, total)
+            if stream.isatty():
+                self._draw(stream, stage, done, total)
             else:
-                self._write(stage, done, total)
+                self._write(stream, stage, done, total)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -64,12 +65,12 @@ class Stages:
                 self._bar.close()
             self._bar = None
 
-    def _draw(self, stage: str, done: int, total: int) -> None:
+    def _draw(self, stream: TextIO, stage: str, done: int, total: int) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                desc=stage, total=total or None, file=self._stream, leave=False, unit="step", bar_format=_UNKNOWN
+                desc=stage, total=total or None, file=stream, leave=False, unit="step", bar_format=_UNKNOWN
             )
         elif stage != self._stage:
             self._bar.reset(total=total or None)
@@ -81,12 +82,12 @@ class Stages:
             self._bar.refresh()
         self._stage = stage
 
-    def _write(self, stage: str, done: int, total: int) -> None:
+    def _write(self, stream: TextIO, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if not total or (stage in self._begun and (now - self._told < self._every or done >= total)):
             return
         far = f": {done} of {total}" if stage in self._begun else ""
-        self._stream.write(f"{stage}{far}\n")
-        self._stream.flush()
+        stream.write(f"{stage}{far}\n")
+        stream.flush()
         self._begun.add(stage)
         self._told = now

@@ -421,7 +421,7 @@ class _Wardrobe:
             contents = [Path(photo).read_bytes(), b"" if pose is None else Path(pose).read_bytes()]
         except (OSError, ValueError) as error:
             name = getattr(error, "filename", None) or photo
-            raise DataError(f"{getattr(error, 'strerror', None) or error}", argument=name) from error
+            raise DataError(f"{getattr(error, 'strerror', None) or error}", argument=os.fspath(name)) from error
         digest = hashlib.blake2b(f"{self.settings}{' dress' if dressed else ''}".encode(), digest_size=16)
         for content in contents:
             digest.update(hashlib.blake2b(content).digest())

@@ -22,7 +22,7 @@ from styletryon._arguments import check_seed, number, renamed, seeded, whole
 from styletryon._loading import ModelLike, load
 from styletryon._progress import Stages
 from styletryon.compositing import Composer, show
-from styletryon.errors import ConfigError, PoseError, ShapeError
+from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError
 from styletryon.generator import background_of
 from styletryon.labels import NUM_LABELS, Label, Region, resolve_region
 from styletryon.latent import Latent
@@ -457,7 +457,7 @@ class TryOnPipeline:
     def _frame(self, picture: Image.Image, given: _Given) -> Photograph:
         size = (picture.height, picture.width)
         pose_name = given.name if given.pose is None else given.argument("pose")
-        with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}):
+        with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}), _worn(given):
             if given.pose is None:
                 pose, labels = self.body.parse(picture, box=given.box)
             else:
@@ -614,6 +614,22 @@ class _Given:
         if self.pose is None:
             return latent
         return latent.with_pose(fit_pose(self.pose, pipeline.model.image_size, self.argument("pose")))
+
+
+@contextmanager
+def _worn(given: _Given) -> Iterator[None]:
+    """Say of a garment's picture that shows nobody what is most often wrong with it."""
+    try:
+        yield
+    except PersonNotFoundError as error:
+        if given.name != "garment":
+            raise
+        raise PersonNotFoundError(
+            "expected a photograph of somebody who wears the garment, found nobody in it: a garment by itself, lying "
+            "flat or on a hanger, cannot be tried on; use a photograph of somebody in it, and where this is one, crop "
+            "it closer to them or pass garment_pose",
+            argument=error.argument,
+        ) from error
 
 
 class _Watch:

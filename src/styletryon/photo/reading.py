@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeGuard, Union
+from typing import IO, TYPE_CHECKING, Any, TypeGuard, Union, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,7 @@ def read_image(image: ImageLike, *, name: str = "image", max_aspect: float = MAX
     if _is_tensor(image):
         return _read_tensor(image, name, max_aspect)
     if callable(getattr(image, "read", None)):
-        return _read_stream(image, name, max_aspect)
+        return _read_stream(cast("IO[bytes]", image), name, max_aspect)
     raise ImageError(f"expected {_KINDS}, got {type(image).__name__}", argument=name)
 
 
