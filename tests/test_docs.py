@@ -177,9 +177,16 @@ def said() -> list[str]:
 
 
 def is_said(message: str, said: list[str]) -> bool:
-    """Whether the library says a message; "..." stands for one value or more and what is between them."""
-    pattern = re.compile(".*\0.*".join(re.escape(part) for part in re.split(r"\.\.\.", message) if part), re.DOTALL)
-    return any(pattern.search(text) for text in said)
+    """Whether the library says a message; "..." stands for one value or more and what is between them.
+
+    The argument that a message begins with may be no part of its text: an error keeps it apart.
+    """
+    problem = re.sub(r"^[\w, -]+: ", "", message)
+    for asked in (message, problem):
+        pattern = re.compile(".*\0.*".join(re.escape(part) for part in re.split(r"\.\.\.", asked) if part), re.DOTALL)
+        if any(pattern.search(text) for text in said):
+            return True
+    return False
 
 
 MESSAGES = [
