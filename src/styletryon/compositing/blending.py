@@ -43,7 +43,6 @@ def compose(
     other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
     if view is None or other is None:
         return None
-    other = other.padded(worn)
     old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
     if not seen.any():
         return None
@@ -65,7 +64,7 @@ def _blended(
     hidden = grown(other.shows({Label.HAIR, Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
     known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
     garment = continued(other.picture, known if known.any() else found.seen, other.unit)
-    cloth = look_up(garment, found.places, mode="bicubic").clip(0, 1)
+    cloth = look_up(garment, found.places, mode="bicubic", beyond="reflection").clip(0, 1)
     skin = _skin(view, other, found, layout) if layout.skin.any() else picture
     own = continued(picture, shrunk(view.shows(kept), 0.02 * unit), unit) if layout.own.any() else picture
     behind = shrunk(view.shows({Label.BACKGROUND}), max(2.0, 0.02 * unit))

@@ -19,7 +19,7 @@ _OUTLINE = 0.006  # How much the new garment's outline is smoothed, in lengths o
 _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far, is covered by it.
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
-_REACH = {"trunk": 0.6, "arm": 0.22, "leg": 0.35}
+_REACH = {"trunk": 0.4, "arm": 0.22, "leg": 0.35}
 """How far from the parts of the body a new garment may reach, in lengths of the trunk."""
 _HAND = 0.4  # How far a hand reaches beyond its wrist.
 _RADII = {True: (0.11, 0.095, 0.08, 0.05), False: (0.16, 0.145, 0.13, 0.1)}

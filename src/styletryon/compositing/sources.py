@@ -29,13 +29,22 @@ _TO_XYZ = np.array(
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
-def look_up(picture: NDArray[np.float32], places: Points, *, mode: str = "bilinear") -> NDArray[np.float32]:
-    """Sample a picture `(h, w, 3)` or a plane `(h, w)` at places `(..., 2)`; beyond its edges it goes on as it ends."""
+def look_up(
+    picture: NDArray[np.float32], places: Points, *, mode: str = "bilinear", beyond: str = "border"
+) -> NDArray[np.float32]:
+    """Sample a picture `(h, w, 3)` or a plane `(h, w)` at places `(..., 2)`.
+
+    Args:
+        picture: The picture or plane.
+        places: Where, in its pixels.
+        mode: "bilinear" or "bicubic".
+        beyond: What lies beyond its edges: "border", what it ends with; "reflection", its mirror image.
+    """
     height, width = picture.shape[:2]
     grid = torch.from_numpy(places * [2 / width, 2 / height] - 1).float()[None]
     flat = picture[..., None] if picture.ndim == 2 else picture
     source = torch.from_numpy(np.ascontiguousarray(flat.transpose(2, 0, 1))).float()[None]
-    found = functional.grid_sample(source, grid, mode=mode, padding_mode="border", align_corners=False)[0]
+    found = functional.grid_sample(source, grid, mode=mode, padding_mode=beyond, align_corners=False)[0]
     sampled = found.permute(1, 2, 0).numpy()
     return np.asarray(sampled[..., 0] if picture.ndim == 2 else sampled, dtype=np.float32)
 

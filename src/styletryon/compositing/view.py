@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -81,25 +81,6 @@ class View:
     def garment(self, classes: Collection[int]) -> Mask:
         """Say which pixels show a garment: the labels' say, with its rim where the colours change."""
         return _along_colours(self.picture, largest(self.shows(classes)), self.unit)
-
-    def padded(self, classes: Collection[int], share: float = 0.6) -> View:
-        """Continue the view beyond the edges of the photograph that cut the garment of some classes off.
-
-        Args:
-            classes: Those of the garment.
-            share: How far, in lengths of the trunk.
-        """
-        worn, reach = self.shows(classes), max(1, round(share * self.unit))
-        reach = min(reach, *(side - 1 for side in self.shape))
-        least = 0.1 * self.unit
-        sides = (worn[0], worn[-1], worn[:, 0], worn[:, -1])
-        top, bottom, left, right = (reach if int(side.sum()) > least else 0 for side in sides)
-        if not (top or bottom or left or right):
-            return self
-        rows, columns = (top, bottom), (left, right)
-        points = self.points + np.array([left, top, 0.0], dtype=np.float32)
-        picture = np.pad(self.picture, (rows, columns, (0, 0)), mode="reflect")
-        return replace(self, picture=picture, labels=np.pad(self.labels, (rows, columns), mode="edge"), points=points)
 
 
 def look_at(photograph: Photograph, classes: Collection[int], *, legs: bool, pixels: int) -> View | None:
