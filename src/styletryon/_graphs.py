@@ -195,6 +195,11 @@ def is_capturable(part: object) -> bool:
     return bool(getattr(part, "capturable", False))
 
 
+def is_traced() -> bool:
+    """Say whether a tracer watches (`torch.compile`, `torch.export`, `torch.jit.trace`): values are not known then."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def _find_obstacle(device: torch.device, parts: Mapping[str, object], count: int) -> str | None:
     """Say why steps on a device cannot be replayed; None if they can."""
     unfit = [name for name, part in parts.items() if not is_capturable(part)]

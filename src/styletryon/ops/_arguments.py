@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -154,7 +156,7 @@ def check_factor(name: str, value: object) -> None:
     Raises:
         RangeError: `value` is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _is_whole(value) or value < 1:  # type: ignore[operator]
         raise RangeError(
             f"expected a whole number >= 1, got {describe(value)}; use 1 to leave the size alone", argument=name
         )
@@ -166,7 +168,8 @@ def check_gain(name: str, value: object) -> None:
     Raises:
         RangeError: `value` is infinite, not a number or no number at all.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not math.isfinite(value):  # type: ignore[arg-type]
         raise RangeError(f"expected a finite number, got {describe(value)}; pass a plain int or float", argument=name)
 
 
@@ -200,15 +203,19 @@ def parse_padding(value: object) -> Padding:
     Raises:
         ShapeError: there are neither one nor four whole numbers.
     """
-    sides = (value,) * 4 if isinstance(value, int) else value
-    if (
-        not isinstance(sides, (tuple, list))
-        or len(sides) != 4
-        or any(isinstance(side, bool) or not isinstance(side, int) for side in sides)
-    ):
+    sides = (value,) * 4 if _is_whole(value) else value
+    if not isinstance(sides, (tuple, list)) or len(sides) != 4 or not all(_is_whole(side) for side in sides):
         raise ShapeError(
             f"expected a whole number or four, (left, right, top, bottom), got {describe(value)}; "
             "write (x, x, y, y) for the same padding on opposite sides",
             argument="padding",
         )
-    return Padding(*sides)
+    return Padding(*(side if isinstance(side, int) else operator.index(side) for side in sides))
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it is a whole number: Python's, NumPy's, or the size of a tensor as `torch.jit.trace` knows it."""
+    # Not by `operator.index` alone, which torch.compile need not know.
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    return isinstance(value, np.integer) or (isinstance(value, Tensor) and torch.jit.is_tracing())

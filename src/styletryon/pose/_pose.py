@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from styletryon._arguments import find_device, whole
+from styletryon._graphs import is_traced
 from styletryon.errors import PoseError
 
 KEYPOINT_NAMES = (
@@ -62,7 +63,7 @@ class Pose:
                 f"got shape {tuple(points.shape)}",
                 argument="keypoints",
             )
-        if not bool(torch.isfinite(points).all()):
+        if not is_traced() and not bool(torch.isfinite(points).all()):
             raise PoseError(
                 "expected finite numbers, got NaN or infinity; mark a missing one by score 0", argument="keypoints"
             )

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from styletryon.pose._pose import FLIP_ORDER, NUM_KEYPOINTS
 
@@ -60,6 +61,7 @@ _KEPT: dict[str, dict[str, Tensor]] = {}  # by device; a compiler looks into a d
 
 def _weights(device: str) -> dict[str, Tensor]:
     if device not in _KEPT:
-        with torch.inference_mode(False):
+        # Real values, whatever watches the first call: what `torch.export` makes of tensors must not be kept.
+        with torch.inference_mode(False), _disable_current_modes():
             _KEPT[device] = {name: tensor.float().to(device) for name, tensor in load_file(WEIGHTS).items()}
     return _KEPT[device]
