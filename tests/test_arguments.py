@@ -198,3 +198,28 @@ def test_devices_have_an_index_where_there_may_be_several() -> None:
     assert find_device(None) == expected
     with pytest.raises(ConfigError, match=r"^--device: "):
         find_device("nonsense", "--device")
+
+
+# -------------------------------------------------------------------------------------------------------------- models
+
+
+def test_wrapped_models_are_unwrapped(generator: PoseStyleGAN2) -> None:
+    compiled = torch.compile(generator)
+    wrapped = (
+        compiled,
+        torch.nn.DataParallel(generator),
+        torch.nn.DataParallel(compiled),  # type: ignore[arg-type]
+        torch.optim.swa_utils.AveragedModel(generator),
+    )
+    for model in wrapped[:3]:
+        assert styletryon.load_model(model) is generator  # type: ignore[call-overload]
+    assert isinstance(styletryon.load_model(wrapped[3]), PoseStyleGAN2)  # type: ignore[call-overload]
+    assert len(styletryon.generate(model=compiled)) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("thing", [3, b"default", ["default"], torch.nn.Linear(1, 1), PoseStyleGAN2], ids=str)
+def test_what_is_no_model_is_told_what_one_may_be(thing: Any) -> None:
+    known = "the name of bundled weights, a folder, .* or a generator"
+    for call in (styletryon.load_model, lambda model: styletryon.generate(model=model)):
+        with pytest.raises(ConfigError, match=f"^model: expected {known}, got {type(thing).__name__}$"):
+            call(thing)

@@ -36,7 +36,7 @@ ORDER = (
     ("photo",),
     ("pose",),
     ("labels", "_arguments", "_files", "_weights"),
-    ("errors", "_deprecated", "_graphs", "_lazy", "_progress", "_reprs", "_version"),
+    ("errors", "_deprecated", "_forks", "_graphs", "_lazy", "_progress", "_reprs", "_version"),
 )
 """The parts of the package, the highest first: a part may import those in the rows below it, and no other."""
 

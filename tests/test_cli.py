@@ -76,7 +76,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     "command",
     [
         "demo", "try-on", "try-on-batch", "project", "generate", "train", "train-encoder", "curves", "evaluate",
-        "paperdoll", "prepare", "info", "app",
+        "paperdoll", "prepare", "info", "app", "export-onnx",
     ],
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,6 +232,21 @@ class TestProject:
         expected = styletryon.load_model(model).draw(latents["tuned"]).image
         drawn = np.asarray(Image.open(tmp_path / "tuned.png"), dtype=np.float64) / 127.5 - 1
         assert np.abs(drawn - expected[0].clamp(-1, 1).permute(1, 2, 0).numpy()).max() < 0.01
+
+    def test_try_on_reads_what_it_wrote(self, pictures: Path, model: str, tmp_path: Path) -> None:
+        options = ["--model", model, "--preset", "fast", "--quiet"]
+        latents = [str(tmp_path / f"{name}.safetensors") for name in ("person", "garment")]
+        for name, latent in zip(("person", "garment"), latents, strict=True):
+            pose = ["--pose", str(pictures / "keypoints.json")]
+            assert cli.main(["project", str(pictures / f"{name}.png"), "-o", latent, *pose, *options]) == 0
+        out = tmp_path / "out.png"
+        assert cli.main(["try-on", *latents, "-o", str(out), "--region", ANYTHING, *options]) == 0
+        assert size_of(out) == size_of(pictures / "person.png")  # not the generator's
+        person, garment = (styletryon.Latent.load(path) for path in latents)
+        known = styletryon.try_on(person, garment, model=model, preset="fast", region=set(range(1, 12)))
+        assert np.array_equal(np.asarray(Image.open(out)), np.asarray(known.image))
+        by_path = styletryon.try_on(latents[0], garment, model=model, preset="fast", region=set(range(1, 12)))
+        assert by_path.image.tobytes() == known.image.tobytes()
 
     def test_quiet_says_nothing_and_faults_end_with_2(
         self, pictures: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

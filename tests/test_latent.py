@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError
@@ -169,6 +170,57 @@ def test_to_moves_every_tensor(device: torch.device) -> None:
 # --------------------------------------------------------------------------------------------------- save and load
 
 
+def known_photograph(seed: int, *, whole: bool = True) -> Photograph:
+    """A photograph of noise, of which all is known, or nothing."""
+    rng = np.random.default_rng(seed)
+    picture = Image.fromarray(rng.integers(0, 256, (60, 50, 3), np.uint8))
+    frame = Frame((-3.25, 1 / 3, 41.5, 60.1), (60, 50), SIZE)
+    if not whole:
+        return Photograph(picture, frame)
+    pose = Pose(torch.from_numpy(rng.random((1, 17, 3))).float(), (60, 50))
+    return Photograph(picture, frame, pose, rng.integers(0, 12, (60, 50), np.uint8), (1, 2, 3))
+
+
+def same_photograph(one: Photograph | None, other: Photograph | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    labels = (one.labels is None) == (other.labels is None) and np.array_equal(one.labels, other.labels)  # type: ignore[arg-type]
+    poses = one.pose is other.pose or (
+        one.pose is not None and other.pose is not None
+        and torch.equal(one.pose.keypoints, other.pose.keypoints) and one.pose.size == other.pose.size
+    )  # fmt: skip
+    pictures = one.picture.tobytes() == other.picture.tobytes() and one.picture.mode == other.picture.mode
+    return labels and poses and pictures and (one.frame, one.background) == (other.frame, other.background)
+
+
+def test_the_photograph_goes_with_its_latent(tmp_path: Path) -> None:
+    photographs = (known_photograph(1), None, known_photograph(2, whole=False))
+    latent = replace(some_latent(3, photograph=False), photograph=photographs)
+    latent.save(tmp_path / "a.safetensors")
+    loaded = Latent.load(tmp_path / "a.safetensors").photograph
+    assert loaded is not None
+    assert all(same_photograph(one, other) for one, other in zip(loaded, photographs, strict=True))
+    assert not same_photograph(loaded[0], loaded[2])
+
+
+def test_a_file_without_a_photograph_is_as_it_was_before_there_were_any(tmp_path: Path) -> None:
+    some_latent().save(tmp_path / "a.safetensors", photograph=False)
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        assert set(file.metadata()) == {"format", "model", "size", "report"}
+        names = {name.split(".")[0] for name in file.keys()}  # noqa: SIM118
+    assert names == {"styles", "noise", "anchor", "keypoints"}
+    assert Latent.load(tmp_path / "a.safetensors").photograph is None
+
+
+@pytest.mark.parametrize("change", [b"PNG", b"IDAT"])
+def test_a_damaged_photograph_is_told(tmp_path: Path, change: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    replace(some_latent(1, photograph=False), photograph=(known_photograph(1),)).save(path)
+    path.write_bytes(path.read_bytes().replace(change, b"x" * len(change)))
+    with pytest.raises(CheckpointError, match="damaged or no latent"):
+        Latent.load(path)
+
+
 @pytest.mark.parametrize("noise", [True, False])
 def test_saved_and_loaded(tmp_path: Path, noise: bool) -> None:
     latent = some_latent(noise=noise)
@@ -177,7 +229,6 @@ def test_saved_and_loaded(tmp_path: Path, noise: bool) -> None:
     loaded = Latent.load(str(path), device="cpu")
     assert same(loaded, latent)
     assert (loaded.noise is None) is not noise
-    assert loaded.photograph is None
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 

@@ -46,7 +46,7 @@ MODES: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
 
 def forget() -> None:
     """Forget what earlier calls have kept, so that the next one makes it."""
-    for kept in (_loading._load, pipeline._usual_poses, pipeline.body_estimator):
+    for kept in (_loading._load, pipeline._usual_poses, pipeline._load_estimator):
         kept.cache_clear()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from styletryon._arguments import find_device
-from styletryon.generator import Generator, check_generator, move_to
+from styletryon._forks import note_process
+from styletryon.generator import Generator, check_generator, move_to, unwrapped
 from styletryon.interop.hub import fetch_model, is_hub_name
 from styletryon.models import PoseStyleGAN2, storage
 
@@ -22,8 +23,9 @@ _MODEL_FILES = (".json", ".safetensors")
 
 def load(source: ModelLike, device: torch.device | str | None) -> Generator:
     """Load a generator; see `styletryon.load_model`."""
+    note_process()
     if not isinstance(source, str | os.PathLike):
-        generator = check_generator(source, "model")
+        generator = check_generator(unwrapped(source), "model")
         return generator if device is None else move_to(generator, find_device(device), "device")
     folder = (fetch_model(str(source)) if is_hub_name(source) else storage.find(source)).resolve()
     # A folder that was written anew since is another model.

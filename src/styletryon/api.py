@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, overload
@@ -18,7 +19,7 @@ from styletryon.labels import Region
 from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2
-from styletryon.photo import ImageLike, read_image
+from styletryon.photo import MAX_ASPECT, ImageLike, read_image
 from styletryon.pipeline import Progress, TryOnPipeline, body_estimator, check_box, fit_pose
 from styletryon.pose import Pose
 from styletryon.tryon import TryOnResult
@@ -48,7 +49,8 @@ def try_on(
 
     Args:
         person: The person: a path, a PIL image, an `(H, W, 3)` uint8 array, a `(3, H, W)` tensor in [0, 1], or a
-            `Latent` of `project` or `generate`; or a `TryOnResult`, or its `latent`, which keeps what it wears.
+            `Latent` of `project` or `generate`, also as the file that `Latent.save` wrote; or a `TryOnResult`, or its
+            `latent`, which keeps what it wears.
         garment: Somebody who wears the garment, likewise.
         region: What changes: "top", "bottom", "dress", "full", or a set of label classes.
         model: The generator: name, folder, or any object that keeps the protocol `styletryon.generator.Generator`. None
@@ -59,7 +61,8 @@ def try_on(
         losses: Name -> (weight, loss), in the place of `styletryon.losses.defaults()`. A loss is a `TryOnLoss` or a
             callable from a `TryOnState` to `(B,)`.
         preset: "fast", "balanced" or "quality".
-        seed: Of everything random.
+        seed: Of what is random: the noise maps of the preset "quality", and of a projection into Z. The other presets
+            draw nothing at random, so any seed gives the same picture.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: True for a progress bar on stderr, or what is told of the progress; see
             `styletryon.pipeline.PipelineProgress`.
@@ -119,7 +122,8 @@ def project(
             given. None for the largest.
         model: The generator: name, folder or object. None for the bundled one.
         preset: "fast", "balanced" or "quality".
-        seed: Of everything random.
+        seed: Of what is random: the noise maps of the preset "quality", and the directions in which `tune` holds the
+            generator still. Otherwise any seed gives the same latent.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: True for a progress bar on stderr, or what is told of the progress; see
             `styletryon.pipeline.PipelineProgress`.
@@ -192,7 +196,8 @@ def estimate_pose(
         RangeError: If `box` is empty or beside the picture.
         PersonNotFoundError: If the picture or the box shows nobody.
     """
-    return body_estimator(find_device(device))(read_image(image), box=box)
+    photo = read_image(image, max_aspect=MAX_ASPECT if box is None else math.inf)
+    return body_estimator(find_device(device))(photo, box=box)
 
 
 def estimate_labels(
@@ -229,7 +234,8 @@ def estimate_labels(
         >>> styletryon.estimate_labels(figure.image).shape
         (256, 192)
     """
-    photo, estimator = read_image(image), body_estimator(find_device(device))
+    photo = read_image(image, max_aspect=MAX_ASPECT if box is None and pose is None else math.inf)
+    estimator = body_estimator(find_device(device))
     if pose is None:
         return estimator.parse(photo, box=box)[1]
     check_box(box, pose=True, name="box")

@@ -203,7 +203,7 @@ def try_on_table(
         model: The generator: name, folder or object. None for the bundled one.
         losses: As for `try_on`.
         preset: "fast", "balanced" or "quality".
-        seed: Of everything random.
+        seed: As for `try_on`.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         batch_size: Pairs that are tried on at once.
         detail: As for `try_on`.
@@ -457,7 +457,7 @@ class _Wardrobe:
     def _project(self, photographs: Mapping[str, Photograph]) -> None:
         latents = self.pipeline.project_photographs(list(photographs.values()))
         for (key, one), latent in zip(photographs.items(), latents, strict=True):
-            latent.save(self.folder / f"{key}.safetensors")
+            latent.save(self.folder / f"{key}.safetensors", photograph=False)
             if one.pose is None or one.labels is None:
                 raise DataError("expected a photograph with pose and labels, got one without", argument=key)
             save_image(Image.fromarray(one.labels), self.folder / f"{key}.png")

@@ -281,6 +281,17 @@ def adapt(generator: AnyGenerator, latent: Latent) -> AnyGenerator:
     return cast(AnyGenerator, generator.tuned(latent.tuning))
 
 
+def unwrapped(model: Any) -> Any:
+    """Return what a wrapper of torch wraps: `torch.compile`, `DataParallel` and their kin; anything else as it is."""
+    while isinstance(model, nn.Module):
+        # A compiled module passes on whatever it is asked for, so its own name of what it holds comes first.
+        inner = model._modules.get("_orig_mod") or model._modules.get("module")
+        if inner is None:
+            break
+        model = inner
+    return model
+
+
 class PosedGenerator(Protocol):
     """A generator's `synthesize` with the pose given already."""
 

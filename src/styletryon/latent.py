@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeGuard
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,7 +22,7 @@ from styletryon._arguments import find_device, whole
 from styletryon._deprecated import deprecated_argument, warn_renamed
 from styletryon._files import write_atomically
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, SaveError, ShapeError, StyleTryOnError
-from styletryon.photo import Photograph
+from styletryon.photo import Frame, Photograph, read_image
 from styletryon.pose import Pose
 
 _FORMAT = "styletryon.latent/1"
@@ -182,11 +187,13 @@ class Latent:
             tuning=None,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the latent as one safetensors file; a reader never meets half of it. The photograph is not saved.
+    def save(self, path: str | os.PathLike[str], *, photograph: bool = True) -> None:
+        """Save the latent as one safetensors file; a reader never meets half of it.
 
         Args:
             path: Where the file shall stand, such as "person.safetensors". Missing folders are made.
+            photograph: Whether the photograph goes along, if there is one: without it a try-on of what is loaded is
+                drawn at the generator's size. It is kept without loss, and anybody who has the file can see it.
 
         Raises:
             SaveError: If the file cannot be written. What stood there before still stands.
@@ -209,6 +216,12 @@ class Latent:
             "size": json.dumps(self.pose.size),
             "report": report,
         }
+        if photograph and any(self.photograph or ()):
+            described = []
+            for place, one in enumerate(self.photograph or ()):
+                described.append(None if one is None else _describe(one))
+                copies.update({} if one is None else _pack(one, f"photograph.{place}."))
+            metadata["photographs"] = json.dumps(described)
 
         def write(temporary: Path) -> None:
             try:
@@ -227,7 +240,7 @@ class Latent:
             device: Where its tensors shall be.
 
         Returns:
-            The latent, without a photograph.
+            The latent, with its photograph if it was saved with it.
 
         Raises:
             CheckpointNotFoundError: If there is no such file.
@@ -266,6 +279,7 @@ class Latent:
             maps = sum(name.startswith("noise.") for name in tensors)
             anchors = sum(name.startswith("anchor.") for name in tensors)
             tuned = [name for name in tensors if name.startswith("tuning.")]
+            described = json.loads(metadata.get("photographs", "[]"))
             latent = cls(
                 styles=tuple(tensors.pop(f"styles.{layer}") for layer in range(layers)),
                 pose=pose,
@@ -274,6 +288,7 @@ class Latent:
                 model=metadata["model"],
                 anchor=tuple(tensors.pop(f"anchor.{layer}") for layer in range(anchors)) or None,
                 tuning={name.removeprefix("tuning."): tensors.pop(name) for name in tuned} or None,
+                photograph=tuple(_unpack(one, tensors, f"photograph.{i}.") for i, one in enumerate(described)) or None,
             )
         except CheckpointError:
             raise
@@ -285,6 +300,48 @@ class Latent:
         if tensors:
             raise CheckpointError(f"{str(path)!r} holds unknown tensors: {', '.join(sorted(tensors))}", argument="path")
         return latent.to(device)
+
+
+def is_latent_file(thing: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Say whether something is the path of a file that `Latent.save` may have written, to go by its ending."""
+    return isinstance(thing, (str, os.PathLike)) and str(thing).lower().endswith(".safetensors")
+
+
+def _describe(photograph: Photograph) -> dict[str, Any]:
+    """What of a photograph is no tensor, as JSON has it."""
+    return {"frame": asdict(photograph.frame), "background": photograph.background}
+
+
+def _pack(photograph: Photograph, prefix: str) -> dict[str, Tensor]:
+    """What of a photograph are tensors; pictures as the bytes of PNG files."""
+    parts = {"picture": _png(photograph.picture)}
+    if photograph.pose is not None:
+        parts["keypoints"] = photograph.pose.keypoints.detach().cpu().clone()
+    if photograph.labels is not None:
+        parts["labels"] = _png(Image.fromarray(photograph.labels))
+    return {f"{prefix}{name}": tensor for name, tensor in parts.items()}
+
+
+def _unpack(described: Any, tensors: dict[str, Tensor], prefix: str) -> Photograph | None:
+    if described is None:
+        return None
+    frame = Frame(**{name: tuple(value) for name, value in described["frame"].items()})
+    picture = read_image(tensors.pop(f"{prefix}picture").numpy().tobytes(), max_aspect=math.inf)
+    keypoints, labels = tensors.pop(f"{prefix}keypoints", None), tensors.pop(f"{prefix}labels", None)
+    background = described["background"]
+    return Photograph(
+        picture,
+        frame,
+        None if keypoints is None else Pose(keypoints, frame.photo_size),
+        None if labels is None else np.array(Image.open(io.BytesIO(labels.numpy().tobytes())), dtype=np.uint8),
+        None if background is None else tuple(background),
+    )
+
+
+def _png(picture: Image.Image) -> Tensor:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", compress_level=3)  # more takes many times as long, and saves little
+    return torch.frombuffer(bytearray(stream.getvalue()), dtype=torch.uint8)
 
 
 def stack(latents: Sequence[Latent]) -> Latent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,16 +20,17 @@ from PIL import Image
 from torch import Tensor
 
 from styletryon._arguments import check_seed, number, renamed, seeded, whole
+from styletryon._forks import note_process
 from styletryon._loading import ModelLike, load
 from styletryon._progress import Stages
 from styletryon.compositing import Composer, show
 from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError
 from styletryon.generator import background_of
 from styletryon.labels import NUM_LABELS, Label, Region, resolve_region
-from styletryon.latent import Latent
+from styletryon.latent import Latent, is_latent_file
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import storage
-from styletryon.photo import ImageLike, Photograph, frame_person, read_image
+from styletryon.photo import MAX_ASPECT, ImageLike, Photograph, frame_person, read_image
 from styletryon.pose import BodyEstimator, Pose
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
@@ -91,7 +93,8 @@ class TryOnPipeline:
         preset: "fast", "balanced" or "quality".
         device: Where to compute, the network that finds poses and labels too. None for the model's own device, or for a
             CUDA device where there is one.
-        seed: Of everything random.
+        seed: Of what is random: the noise maps of the preset "quality", the directions in which tuning holds the
+            generator still, and a projection into Z. The other presets draw nothing at random.
         losses: Name -> (weight, loss), in the place of `styletryon.losses.defaults()`. A loss is a `TryOnLoss` or a
             callable from a `TryOnState` to `(B,)`.
         batch_size: How many pictures are projected, and how many pairs optimised, at once.
@@ -300,7 +303,7 @@ class TryOnPipeline:
         """
         given = _Given(image, pose, box, name, dressed=dressed)
         given.check()
-        return self._frame(read_image(image, name=name), given)
+        return self._frame(given.read(), given)
 
     def project_photographs(
         self, photographs: Sequence[Photograph], *, progress: Progress = False
@@ -432,7 +435,7 @@ class TryOnPipeline:
                 found[index] = latent
         waiting = [index for index in range(len(given)) if index not in found]
         for index in watch.steps("read", waiting):
-            pictures[index] = read_image(given[index].picture, name=given[index].name)
+            pictures[index] = given[index].read()
         keys = {index: self._key(picture, given[index]) for index, picture in pictures.items()}
         for index in waiting:
             if keys[index] in self._latents:
@@ -514,9 +517,14 @@ class TryOnPipeline:
         return (replace(latent, photograph=(one,)) for latent, one in zip(latents, photographs, strict=True))
 
 
-@lru_cache(maxsize=4)
 def body_estimator(device: torch.device) -> BodyEstimator:
     """Return the bundled estimator of poses and labels on a device, loaded once."""
+    note_process()
+    return _load_estimator(device)
+
+
+@lru_cache(maxsize=4)
+def _load_estimator(device: torch.device) -> BodyEstimator:
     with torch.inference_mode(False):
         estimator = BodyEstimator.from_pretrained()
         estimator.network.to(device)
@@ -594,14 +602,23 @@ class _Given:
         """What the caller calls the pose or the box of it."""
         return part if self.name == "image" else f"{self.name}_{part}"
 
+    def read(self) -> Image.Image:
+        """Read the picture; a box or a pose says where the person is in one of whatever shape."""
+        known = self.box is not None or self.pose is not None
+        return read_image(self.picture, name=self.name, max_aspect=math.inf if known else MAX_ASPECT)
+
     def check(self) -> None:
         """Refuse a box where the pose is known."""
-        posed = self.pose is not None or isinstance(self.picture, Latent | TryOnResult)
+        posed = isinstance(self.picture, Latent | TryOnResult) or is_latent_file(self.picture)
+        posed = posed or self.pose is not None
         check_box(self.box, pose=posed, name=self.argument("box"))
 
     def latent(self, pipeline: TryOnPipeline) -> Latent | None:
         """The latent if one was given, on the pipeline's device and in the given pose; None for a picture."""
         given = self.picture.latent if isinstance(self.picture, TryOnResult) else self.picture
+        if is_latent_file(given):
+            with renamed({"path": self.name}):
+                given = Latent.load(given)
         if not isinstance(given, Latent):
             return None
         if len(given) != 1:

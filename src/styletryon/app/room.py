@@ -105,7 +105,7 @@ class FittingRoom:
     Args:
         model: The generator: name, folder or object.
         device: Where to compute. None for a CUDA device where there is one.
-        seed: Of everything random.
+        seed: As for `styletryon.try_on`.
 
     Raises:
         CheckpointError: If the model cannot be loaded.

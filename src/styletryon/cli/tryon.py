@@ -120,8 +120,10 @@ def _dress_rendered(person_seed: int, garment_seed: int, settings: Mapping[str, 
 
 def _add_try_on(commands: Commands) -> None:
     parser = add_command(commands, "try-on", _try_on, "dress the person of one picture in the garment of another")
-    parser.add_argument("person", type=Path, metavar="PERSON", help="picture of the person")
-    parser.add_argument("garment", type=Path, metavar="GARMENT", help="picture of someone who wears the garment")
+    parser.add_argument("person", type=Path, metavar="PERSON", help="picture of the person, or what project wrote")
+    parser.add_argument(
+        "garment", type=Path, metavar="GARMENT", help="picture of someone who wears the garment, or what project wrote"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="picture to write")
     parser.add_argument("--figure", type=Path, help="also write person | garment | try-on side by side")
     parser.add_argument("--report", type=Path, help="also write the numbers as JSON")
@@ -190,10 +192,13 @@ def _box(text: str) -> tuple[float, ...]:
 
 
 class _Given:
-    """A picture and its keypoints as a command names them; looked at without torch.
+    """A picture or a saved latent, and its keypoints, as a command names them; a picture is looked at without torch.
+
+    Attributes:
+        image: The picture, or the path of the latent.
 
     Args:
-        path: Of the picture.
+        path: Of the picture or the latent.
         name: What errors call it.
         pose: A file of keypoints, or None.
         option: What errors call that.
@@ -205,7 +210,10 @@ class _Given:
 
     def __init__(self, path: Path, name: str, pose: Path | None, option: str) -> None:
         self.files = {name: path, option: pose}
-        self.image = photo.read_image(path, name=name)
+        self._latent = path.suffix.lower() == ".safetensors"
+        self.image: Any = path if self._latent else photo.read_image(path, name=name)
+        if self._latent:
+            check_inputs({name: path})
         check_inputs({option: pose})
         self._entry, self._pose, self._option = path.stem, pose, option
 
@@ -215,7 +223,8 @@ class _Given:
             return None
         from styletryon.pose import read_pose
 
-        size = (self.image.height, self.image.width)
+        picture = self.image
+        size = styletryon.Latent.load(picture).pose.size if self._latent else (picture.height, picture.width)
         return read_pose(self._pose, size, entry=self._entry, argument=self._option)
 
 
@@ -224,7 +233,14 @@ def _add_project(commands: Commands) -> None:
         commands, "project", _project, "find a picture's person in the generator's latent space, and keep it"
     )
     parser.add_argument("picture", type=Path, metavar="PICTURE", help="picture of the person")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="file for Latent.load to read")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="file for try-on and Latent.load to read; the picture goes with it",
+    )
     parser.add_argument("--drawing", type=Path, help="also write what the generator draws of it")
     parser.add_argument("--report", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--pose", type=Path, metavar="JSON", help="keypoints; see try-on --pose-help")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from styletryon._deprecated import deprecated_names
-from styletryon.interop.exporting import export_stylegan2
+from styletryon.interop.exporting import export_onnx, export_stylegan2
 from styletryon.interop.hub import fetch_model
 from styletryon.interop.loading import load_stylegan2
 from styletryon.interop.parsed import ParsedGenerator
 
-__all__ = ["ParsedGenerator", "export_stylegan2", "fetch_model", "load_stylegan2"]
+__all__ = ["ParsedGenerator", "export_onnx", "export_stylegan2", "fetch_model", "load_stylegan2"]
 
 __getattr__ = deprecated_names(
     __name__, {"ParsedDrawer": "styletryon.interop.parsed.ParsedGenerator"}, until="0.4"

@@ -27,7 +27,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def as_box(box: Sequence[float], photo: Image.Image) -> Box:
-    """Check a box that a caller gave.
+    """Return what lies in a photograph of a box that a caller gave.
 
     Raises:
         RangeError: If it is not four numbers, is empty, or lies beside the photograph.
@@ -45,7 +45,7 @@ def as_box(box: Sequence[float], photo: Image.Image) -> Box:
             f"(width x height), got {edges}",
             argument="box",
         )
-    return left, top, right, bottom
+    return max(left, 0.0), max(top, 0.0), min(right, float(photo.width)), min(bottom, float(photo.height))
 
 
 def within(points: Tensor, photo: Image.Image) -> Tensor:

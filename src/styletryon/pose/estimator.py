@@ -174,6 +174,8 @@ class BodyEstimator:
     def _person(self, photo: Image.Image, box: Sequence[float] | None, *, parse: bool) -> _Found:
         """Find the person that counts, first roughly, then exactly."""
         limits = None if box is None else as_box(box, photo)
+        if limits == (0, 0, photo.width, photo.height):
+            limits = None  # it limits nothing
         found = self._largest(photo) if limits is None else self._find(photo, self._around(_wider(limits)), limits)
         if self.refine and found.mean >= 0.5 * self.least_score:
             closer = self._find(photo, self._frame(found.keypoints), limits, parse=parse)

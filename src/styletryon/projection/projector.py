@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from styletryon._arguments import check_seed, number, seeded, whole
+from styletryon._forks import note_process
 from styletryon._graphs import Adam, Repeated, replace_rows
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
@@ -298,6 +299,7 @@ class LatentProjector:
             RangeError: If a picture is not finite or outside [-1, 1], a label is unknown, or a projection starts at a
                 loss that is not finite.
         """
+        note_process()
         wanted = _Pictures(images, pose, labels, mask)
         wanted.check(self.generator)
         seed = self.seed if seed is None else check_seed(seed)

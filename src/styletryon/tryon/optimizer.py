@@ -15,6 +15,7 @@ from torch import Tensor
 
 from styletryon._arguments import check_seed, number, seeded, whole
 from styletryon._deprecated import warn_renamed
+from styletryon._forks import note_process
 from styletryon._graphs import Adam, Repeated, replace_rows
 from styletryon._reprs import one_line
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
@@ -250,6 +251,7 @@ class TryOnOptimizer:
             ShapeError: If the latents do not fit each other or the generator.
             ConfigError: If a latent belongs to another generator, or lies on another device.
         """
+        note_process()
         began = time.perf_counter()
         person, garment = match_pairs(self.generator, person, garment)
         generator = adapt(self.generator, person)
