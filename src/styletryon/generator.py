@@ -215,7 +215,7 @@ def check_generator(candidate: object, argument: str) -> Generator:
     # Of the class first: to look at a property would compute it, and a fingerprint reads all weights.
     missing = [name for name in _REQUIRED if not hasattr(type(candidate), name) and not hasattr(candidate, name)]
     if isinstance(candidate, type):
-        raise ConfigError(f"expected a generator, got the class {candidate.__name__}; make one of it", argument=argument)
+        raise ConfigError(f"expected a generator, got the class {candidate.__name__}; make one", argument=argument)
     if missing:
         raise ConfigError(
             "expected a name, a folder or an object that keeps the protocol styletryon.generator.Generator, got "
