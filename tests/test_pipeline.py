@@ -15,13 +15,13 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 import styletryon
-from styletryon import TryOnPipeline, TryOnResult
+from styletryon import TryOnPipeline, TryOnResult, pipeline
 from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, ImageNotFoundError, PersonNotFoundError, PoseError, RangeError, ShapeError
 from styletryon.labels import REGIONS, Label
 from styletryon.latent import Latent, stack
 from styletryon.models import GeneratorConfig, PoseStyleGAN2
-from styletryon.photo import Photograph
+from styletryon.photo import Frame, Photograph
 from styletryon.pipeline import STAGES, PipelineProgress, wears_dress
 from styletryon.pose import Pose
 from styletryon.projection import LatentProjector
@@ -438,3 +438,38 @@ def test_a_garment_that_nobody_wears_is_told_as_such() -> None:
     assert "\n" not in str(told.value)
     with pytest.raises(PersonNotFoundError, match=r"^person: expected a photograph that shows a person"):
         pipeline.read(shirt, name="person")
+
+
+def test_in_a_large_photograph_the_person_is_looked_for_at_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pose and labels are those of the small picture, at the large one's size."""
+    small = Image.fromarray(paperdoll.render(paperdoll.sample_figure(3), (128, 96)).image)
+    large = small.resize((3 * 96 - 1, 3 * 128 - 2), Image.Resampling.NEAREST, box=(0, 0, 96 - 1 / 3, 128 - 2 / 3))
+    estimator = pipeline.body_estimator(torch.device("cpu"))
+    pose, labels = pipeline.find_body(estimator, small, None)
+    monkeypatch.setattr(pipeline, "_LOOKED_AT", 128 * 96)
+    found, spread = pipeline.find_body(estimator, large, None)
+    assert found.size == spread.shape == (large.height, large.width)
+    seen = (pose.keypoints[0, :, 2] > 0.5) & (found.keypoints[0, :, 2] > 0.5)
+    assert float((found.keypoints[0, seen, :2] / 3 - pose.keypoints[0, seen, :2]).abs().max()) < 1.5
+    assert float((spread[1::3, 1::3] == labels[: len(spread[1::3]), : spread[1::3].shape[1]]).mean()) > 0.98
+    boxed, _ = pipeline.find_body(estimator, large, (-9, -9, 1e6, 1e6))
+    assert torch.equal(boxed.keypoints, found.keypoints)
+    again = pipeline.find_labels(estimator, large, found)
+    assert again.shape == spread.shape
+    assert float((again == spread).mean()) > 0.95
+    with pytest.raises(RangeError, match="within a picture of 287x382"):
+        pipeline.find_body(estimator, large, (300, 0, 310, 9))
+
+
+def test_labels_of_large_photographs_are_cropped_from_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from styletryon.photo import resampling
+
+    labels = np.zeros((640, 480), np.uint8)
+    labels[200:500, 101:333] = 4
+    labels[:150, 200:260] = 2
+    frame = Frame((-11.5, 20.25, 468.5, 660.25), (640, 480), (32, 24))
+    whole = resampling.crop_labels(labels, frame)
+    monkeypatch.setattr(resampling, "_LABELS_AT_ONCE", 20_000)
+    some = resampling.crop_labels(labels, frame)
+    assert some.shape == whole.shape
+    assert float((some == whole).mean()) > 0.98

@@ -13,6 +13,7 @@ from styletryon._version import __version__
 if TYPE_CHECKING:
     from styletryon import errors, features, losses, ops
     from styletryon.api import estimate_labels, estimate_pose, generate, load_model, project, try_on
+    from styletryon.errors import TryOnWarning
     from styletryon.features import VGG16Features
     from styletryon.latent import Latent
     from styletryon.losses import (
@@ -34,6 +35,7 @@ else:
         __name__,
         {
             "api": ("estimate_labels", "estimate_pose", "generate", "load_model", "project", "try_on"),
+            "errors": ("TryOnWarning",),
             "features": ("VGG16Features",),
             "latent": ("Latent",),
             "losses": (
@@ -70,6 +72,7 @@ __all__ = [
     "TryOnResult",
     "TryOnState",
     "TryOnTargets",
+    "TryOnWarning",
     "VGG16Features",
     "__version__",
     "errors",

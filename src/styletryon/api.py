@@ -20,7 +20,7 @@ from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2
 from styletryon.photo import MAX_ASPECT, ImageLike, read_image
-from styletryon.pipeline import Progress, TryOnPipeline, body_estimator, check_box, fit_pose
+from styletryon.pipeline import Progress, TryOnPipeline, body_estimator, check_box, find_body, find_labels, fit_pose
 from styletryon.pose import Pose
 from styletryon.tryon import TryOnResult
 
@@ -237,9 +237,9 @@ def estimate_labels(
     photo = read_image(image, max_aspect=MAX_ASPECT if box is None and pose is None else math.inf)
     estimator = body_estimator(find_device(device))
     if pose is None:
-        return estimator.parse(photo, box=box)[1]
+        return find_body(estimator, photo, box)[1]
     check_box(box, pose=True, name="box")
-    return estimator.labels(photo, fit_pose(pose, (photo.height, photo.width), "pose"))
+    return find_labels(estimator, photo, fit_pose(pose, (photo.height, photo.width), "pose"))
 
 
 @overload

@@ -50,6 +50,10 @@ class StyleTryOnError(Exception):
         return self.problem if self.argument is None else f"{self.argument}: {self.problem}"
 
 
+class TryOnWarning(UserWarning):
+    """A try-on came out, but not as one would wish: nothing to be seen has changed, say."""
+
+
 class ImageError(StyleTryOnError, ValueError):
     """An image cannot be read, or its size, layout or values cannot be used."""
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any, Literal, final, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +26,7 @@ from styletryon._forks import note_process
 from styletryon._loading import ModelLike, load
 from styletryon._progress import Stages
 from styletryon.compositing import Composer, show
-from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError
+from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError, TryOnWarning
 from styletryon.generator import background_of
 from styletryon.labels import NUM_LABELS, Label, Region, resolve_region
 from styletryon.latent import Latent, is_latent_file
@@ -32,6 +34,7 @@ from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import storage
 from styletryon.photo import MAX_ASPECT, ImageLike, Photograph, frame_person, read_image
 from styletryon.pose import BodyEstimator, Pose
+from styletryon.pose._photo import as_box
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
 
@@ -236,6 +239,7 @@ class TryOnPipeline:
             result = self.show(batch, composite=composite, detail=detail)
             watch.tell("compose", 1, 1)
             watch.lap("compose")
+        _warn_unchanged(result)
         return replace(result, report={**result.report, **watch.report()})
 
     def dress(
@@ -462,10 +466,10 @@ class TryOnPipeline:
         pose_name = given.name if given.pose is None else given.argument("pose")
         with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}), _worn(given):
             if given.pose is None:
-                pose, labels = self.body.parse(picture, box=given.box)
+                pose, labels = find_body(self.body, picture, given.box)
             else:
                 pose = fit_pose(given.pose, size, "pose")
-                labels = self.body.labels(picture, pose)
+                labels = find_labels(self.body, picture, pose)
             frame = frame_person(pose, size, self.model.image_size)
         if given.dressed:
             labels = np.where(np.isin(labels, (Label.TOP, Label.BOTTOM)), np.uint8(Label.DRESS), labels)
@@ -529,6 +533,86 @@ def _load_estimator(device: torch.device) -> BodyEstimator:
         estimator = BodyEstimator.from_pretrained()
         estimator.network.to(device)
     return estimator
+
+
+_LOOKED_AT = 4_000_000
+"""The most pixels of a photograph in which the person is looked for; of a larger one they are made smaller."""
+
+
+def find_body(
+    estimator: BodyEstimator, picture: Image.Image, box: Sequence[float] | None
+) -> tuple[Pose, NDArray[np.uint8]]:
+    """Find pose and labels in a photograph as `BodyEstimator.parse` does, but at a bounded size.
+
+    Args:
+        estimator: What finds them.
+        picture: The photograph.
+        box: Left, top, right and bottom in its pixels of the person. None for the largest.
+
+    Returns:
+        The pose in the photograph's pixels, and `(H, W)` uint8 labels of its size.
+
+    Raises:
+        RangeError: If `box` is empty or beside the picture.
+        PersonNotFoundError: If nobody is found.
+    """
+    small, factor = _reduced(picture)
+    if factor == 1:
+        return estimator.parse(picture, box=box)
+    limits = None if box is None else [edge / factor for edge in as_box(box, picture)]
+    pose, labels = estimator.parse(small, box=limits)
+    points = pose.keypoints * pose.keypoints.new_tensor([factor, factor, 1])
+    edges = points.new_tensor([picture.width, picture.height, 1])  # the last reduced pixel may reach beyond
+    return Pose(torch.minimum(points, edges), (picture.height, picture.width)), _enlarged(labels, factor, picture)
+
+
+def find_labels(estimator: BodyEstimator, picture: Image.Image, pose: Pose) -> NDArray[np.uint8]:
+    """Say what a photograph's pixels show as `BodyEstimator.labels` does, but at a bounded size.
+
+    Args:
+        estimator: What finds it.
+        picture: The photograph.
+        pose: The person's, in its pixels.
+
+    Returns:
+        `(H, W)` uint8 labels of its size.
+
+    Raises:
+        PoseError: If the pose is not one person's in a picture of this size, or says of no keypoint where it is.
+    """
+    small, factor = _reduced(picture)
+    if factor == 1:
+        return estimator.labels(picture, pose)
+    points = pose.keypoints / pose.keypoints.new_tensor([factor, factor, 1])
+    return _enlarged(estimator.labels(small, Pose(points, (small.height, small.width))), factor, picture)
+
+
+def _reduced(picture: Image.Image) -> tuple[Image.Image, int]:
+    """Make a large picture a whole number of times smaller, and say how many."""
+    factor = math.ceil(math.sqrt(picture.width * picture.height / _LOOKED_AT))
+    return (picture, 1) if factor <= 1 else (picture.reduce(factor), factor)
+
+
+def _enlarged(labels: NDArray[np.uint8], factor: int, picture: Image.Image) -> NDArray[np.uint8]:
+    enlarged = labels.repeat(factor, axis=0).repeat(factor, axis=1)[: picture.height, : picture.width]
+    return np.ascontiguousarray(enlarged)
+
+
+_LEAST_CHANGED = 0.005
+"""The share of the frame of which less is no garment."""
+
+
+def _warn_unchanged(result: TryOnResult) -> None:
+    """Warn where a try-on comes out as its photograph went in: that must not look like a success."""
+    share = float(result.report["changed_share"])
+    if share < _LEAST_CHANGED:
+        warnings.warn(
+            f"nothing to be seen has changed: {share:.2%} of the pixels around the person. The person may wear such a "
+            "garment already, or the pose or the region may not be what the pictures show; look at result.figure() and "
+            "at styletryon.estimate_pose, or pass person_pose= and garment_pose=",
+            TryOnWarning,
+            stacklevel=4,  # the line that called try_on
+        )
 
 
 def wears_dress(region: Region) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
 from styletryon.compositing.blending import compose
@@ -22,6 +22,13 @@ from styletryon.tryon.layers import TryOnLayers
 
 _UNCHANGED, _FADES_IN = 0.02, 0.1
 """A drawing that went less far from the person to the garment than this shows none of it, and how soon all of it."""
+
+
+_VISIBLE = 8
+"""By how much of 255 a channel must differ for a change to be seen."""
+
+_LOOKED_AT = 512
+"""About how many pixels of the short side of the frame are compared."""
 
 
 def show(
@@ -86,6 +93,7 @@ def show(
         "best_step": float(best),
         "steps": float(len(history["total"]) - 1),
         "outside_change": _outside(drawn, before, allowed),
+        "changed_share": changed_share(photo, image),
         "coefficient_mean": float(torch.cat([layer[at] for layer in batch.coefficients]).mean()),
     }
     report.update({f"loss_{name}": values[best] for name, values in history.items()})
@@ -119,6 +127,26 @@ def make_composer(batch: TryOnBatch, index: int = 0) -> Composer:
     targets = batch.targets
     expected = change_mask(targets, targets.redrawn)[index].cpu()
     return Composer(_person_photograph(batch, index), _one(targets.person, index), targets.region, expected)
+
+
+def changed_share(photo: Photograph, image: Image.Image) -> float:
+    """Say how much of what the generator sees of a photograph a try-on has changed so that one sees it.
+
+    Args:
+        photo: The photograph.
+        image: The try-on in it.
+
+    Returns:
+        The share of the pixels of the frame, in [0, 1], of which a channel differs by more than `_VISIBLE`.
+    """
+    left, top, right, bottom = photo.frame.box
+    width, height = image.size
+    box = (max(0, round(left)), max(0, round(top)), min(width, round(right)), min(height, round(bottom)))
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return 0.0
+    factor = max(1, round(min(box[2] - box[0], box[3] - box[1]) / _LOOKED_AT))
+    apart = ImageChops.difference(image.reduce(factor, box=box), photo.picture.reduce(factor, box=box))
+    return float((np.asarray(apart).max(axis=2) > _VISIBLE).mean())
 
 
 def _person_photograph(batch: TryOnBatch, index: int) -> Photograph:

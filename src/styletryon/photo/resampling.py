@@ -152,6 +152,12 @@ def crop_labels(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
     classes = np.pad(inside, (down, across), constant_values=int(Label.BACKGROUND))
     left, top, right, bottom = frame.box
     box = (left - x0, top - y0, right - x0, bottom - y0)
+    # Of a large photograph only some labels are looked at: a dozen planes of all of them would fill the memory.
+    step = max(1, min(math.isqrt(classes.size // _LABELS_AT_ONCE), int(1 / max(frame.scale)) // _SAMPLES))
+    if step > 1:
+        classes = np.ascontiguousarray(classes[step // 2 :: step, step // 2 :: step])
+        x, y = classes.shape[1], classes.shape[0]
+        box = (box[0] / step, box[1] / step, min(box[2] / step, x), min(box[3] / step, y))
     present = np.unique(classes)
     best = np.zeros(frame.size, np.float32)
     majority = np.full(frame.size, int(Label.BACKGROUND), np.uint8)
@@ -160,6 +166,10 @@ def crop_labels(labels: NDArray[np.uint8], frame: Frame) -> NDArray[np.uint8]:
         majority[share > best] = label
         best = np.maximum(best, share)
     return majority
+
+
+_LABELS_AT_ONCE = 4_000_000
+_SAMPLES = 4  # at least, that decide about a pixel of the frame, in each direction
 
 
 def _whole_box(frame: Frame) -> tuple[int, int, int, int]:
