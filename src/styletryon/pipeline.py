@@ -28,7 +28,7 @@ from styletryon._progress import Stages
 from styletryon.compositing import Composer, show
 from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError, TryOnWarning
 from styletryon.generator import background_of
-from styletryon.labels import NUM_LABELS, Label, Region, resolve_region
+from styletryon.labels import IDENTITY, NUM_LABELS, Label, Region, resolve_region
 from styletryon.latent import Latent, is_latent_file
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import storage
@@ -467,6 +467,7 @@ class TryOnPipeline:
         with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}), _worn(given):
             if given.pose is None:
                 pose, labels = find_body(self.body, picture, given.box)
+                check_agreement(pose, labels)
             else:
                 pose = fit_pose(given.pose, size, "pose")
                 labels = find_labels(self.body, picture, pose)
@@ -596,6 +597,61 @@ def _reduced(picture: Image.Image) -> tuple[Image.Image, int]:
 def _enlarged(labels: NDArray[np.uint8], factor: int, picture: Image.Image) -> NDArray[np.uint8]:
     enlarged = labels.repeat(factor, axis=0).repeat(factor, axis=1)[: picture.height, : picture.width]
     return np.ascontiguousarray(enlarged)
+
+
+_SURE = 0.4
+"""The score from which a found keypoint is held to the labels."""
+
+_BESIDE, _MOST_BESIDE = 0.06, 0.15
+"""How far from the person, in lengths of the person, a keypoint lies beside them, and which share of all may."""
+
+_FROM_HEAD = 0.05
+"""How far from face and hair, in lengths of the person, eyes, ears and nose may lie."""
+
+
+def check_agreement(pose: Pose, labels: NDArray[np.uint8]) -> None:
+    """Refuse keypoints that were found where the labels see something else: an upright person who is not there.
+
+    The bounds were set by photographs: of 125 upright people the worst had 3 per cent of the keypoints beside them and
+    a head 0.02 away; of people who lie on their side or stand on their head, and of legs alone, most have more.
+
+    Args:
+        pose: One person's, as it was found.
+        labels: `(H, W)` uint8 classes of the same picture.
+
+    Raises:
+        PersonNotFoundError: If keypoints lie beside the person, or those of the head where no head is.
+    """
+    step = max(1, math.isqrt(labels.size // 250_000))
+    seen = labels[::step, ::step]
+    points = pose.keypoints[0].detach().cpu().double().numpy()
+    sure = points[:, 2] > _SURE
+    if not sure.any():
+        return
+    places = (points[:, :2] / step).astype(np.int64).clip(0, np.array(seen.shape[::-1]) - 1)
+    extent = max(16.0, float(np.ptp(points[sure, :2], axis=0).max())) / step
+    beside = _distances(seen != Label.BACKGROUND, places) > _BESIDE * extent
+    from_head = _distances(np.isin(seen, [int(label) for label in IDENTITY]), places)[:5]
+    if beside[sure].mean() > _MOST_BESIDE:
+        found = f"{int(beside[sure].sum())} of {int(sure.sum())} keypoints beside what is seen of one"
+    elif (from_head[sure[:5]] > _FROM_HEAD * extent).any():
+        found = "keypoints of a head where no face and no hair is seen"
+    else:
+        return
+    raise PersonNotFoundError(
+        f"expected a photograph of an upright person, got {found}; turn the photograph upright, show the person from "
+        "head to knee, or pass a pose",
+        argument="image",
+    )
+
+
+def _distances(shown: NDArray[np.bool_], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How far places `(N, 2)`, x and y, lie from where something is shown, in pixels; infinite where nothing is."""
+    from scipy import ndimage  # here, because it costs more to import than all else
+
+    if not shown.any():
+        return np.full(len(places), np.inf)
+    return np.asarray(ndimage.distance_transform_edt(~shown)[places[:, 1], places[:, 0]])
 
 
 _LEAST_CHANGED = 0.005
