@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from styletryon import ops
+from styletryon._graphs import is_traced
 from styletryon.ops._cpu import Filters
 from styletryon.ops._layer import equal_conv, styled_layer
 
@@ -173,7 +174,7 @@ class StyledConv(nn.Module):
     def _prepared(self) -> Filters | None:
         """Return what was derived from a frozen weight, as long as that is what it was."""
         weight = self.weight
-        if torch.compiler.is_compiling() or weight.device.type != "cpu":
+        if is_traced() or weight.device.type != "cpu":
             return None
         if weight.requires_grad or weight.is_inference():
             return None
