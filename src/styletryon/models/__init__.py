@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from styletryon.models.config import DiscriminatorConfig, EncoderConfig, GeneratorConfig, StyleGAN2Config
+from styletryon.models.config import (
+    DiscriminatorConfig,
+    EncoderConfig,
+    GeneratorConfig,
+    ProjectedDiscriminatorConfig,
+    StyleGAN2Config,
+)
 from styletryon.models.discriminator import PoseDiscriminator
 from styletryon.models.encoder import ImageEncoder
 from styletryon.models.generator import PoseStyleGAN2
 from styletryon.models.pose_encoder import PoseEncoder
+from styletryon.models.projected_discriminator import ProjectedDiscriminator
 from styletryon.models.unconditional import UnconditionalStyleGAN2
 from styletryon.models.warm_start import WarmStart
 
@@ -18,6 +25,8 @@ __all__ = [
     "PoseDiscriminator",
     "PoseEncoder",
     "PoseStyleGAN2",
+    "ProjectedDiscriminator",
+    "ProjectedDiscriminatorConfig",
     "StyleGAN2Config",
     "UnconditionalStyleGAN2",
     "WarmStart",

@@ -157,7 +157,39 @@ class DiscriminatorConfig:
         _check_shape(self)
 
 
-AnyConfig = GeneratorConfig | StyleGAN2Config | EncoderConfig | DiscriminatorConfig
+@dataclass(frozen=True)
+class ProjectedDiscriminatorConfig:
+    """The shape of a `ProjectedDiscriminator`.
+
+    Attributes:
+        image_size: Height and width of the pictures.
+        num_labels: K, the classes of the segmentation that it sees beside the picture.
+        channels: Channels of the mixed features at each scale.
+        hidden: Channels within the heads.
+        seed: Of the random mixing.
+        weights: Where the feature network's weights come from: "bundled", the path of the published file (see
+            `styletryon.features.EfficientNetFeatures`), or "random" for random ones, which are of use to tests alone.
+    """
+
+    image_size: tuple[int, int] = (128, 96)
+    num_labels: int = 12
+    channels: int = 64
+    hidden: int = 64
+    seed: int = 0
+    weights: str = "bundled"
+
+    def __post_init__(self) -> None:
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ConfigError(f"expected a positive height and width, got {self.image_size}", argument="image_size")
+        for name in ("num_labels", "channels", "hidden"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"expected at least 1, got {getattr(self, name)}", argument=name)
+        if not self.weights:
+            raise ConfigError('expected "bundled", "random" or a path, got an empty name', argument="weights")
+
+
+_WithLevels = GeneratorConfig | StyleGAN2Config | EncoderConfig | DiscriminatorConfig
+AnyConfig = _WithLevels | ProjectedDiscriminatorConfig
 
 
 def level_sizes(image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -213,7 +245,7 @@ def from_dict(kind: type[_Config], data: Mapping[str, Any]) -> _Config:
     return kind(**values)
 
 
-def _check_shape(config: AnyConfig) -> None:
+def _check_shape(config: _WithLevels) -> None:
     """Check that every number is positive and that there are channels for each level."""
     for item in fields(config):
         if item.name == "background":  # black is a colour

@@ -7,6 +7,7 @@ from styletryon.training.callbacks import TrainingCallback
 from styletryon.training.config import PRESETS, Stage, TrainingConfig, preset
 from styletryon.training.curves import CurvesCallback, save_curves
 from styletryon.training.encoder import EncoderTrainer, EncoderTrainingConfig, train_encoder
+from styletryon.training.perceptual import PerceptualReconstruction
 from styletryon.training.run import train
 from styletryon.training.tensorboard import TensorBoardCallback
 from styletryon.training.trainer import Trainer
@@ -17,6 +18,7 @@ __all__ = [
     "CurvesCallback",
     "EncoderTrainer",
     "EncoderTrainingConfig",
+    "PerceptualReconstruction",
     "Stage",
     "TensorBoardCallback",
     "Trainer",

@@ -11,9 +11,10 @@ from typing import Any
 
 from styletryon._files import write_text
 from styletryon.errors import ConfigError
-from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig
+from styletryon.models import DiscriminatorConfig, EncoderConfig, GeneratorConfig, ProjectedDiscriminatorConfig
 from styletryon.models.config import from_dict, to_dict
 from styletryon.training.adaptive import AdaptiveAugmentation
+from styletryon.training.perceptual import PerceptualReconstruction
 from styletryon.training.schedule import Schedule
 
 
@@ -59,6 +60,8 @@ class TrainingConfig:
         generator: The generator's numbers.
         encoder: The encoder's numbers; None trains by the adversarial loss alone, as the paper does.
         discriminator: The discriminator's numbers.
+        projected: The numbers of a discriminator on pretrained features, which then stands in its place; None for none.
+        perceptual: How pretrained features take part in the reconstruction; None for not at all.
         stages: What is done one after another.
         batch_size: Pictures a step.
         cross_pose: Probability that a picture is reconstructed from another pose of the same style.
@@ -85,6 +88,8 @@ class TrainingConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     encoder: EncoderConfig | None = field(default_factory=EncoderConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    projected: ProjectedDiscriminatorConfig | None = None
+    perceptual: PerceptualReconstruction | None = None
     stages: tuple[Stage, ...] = (Stage(pictures=100_000),)
     batch_size: int = 8
     cross_pose: float = 0.7
@@ -114,6 +119,11 @@ class TrainingConfig:
         if self.tryons and not (self.generator.garment_shares and self.encoder is not None):
             raise ConfigError(
                 "they need an encoder and a generator with garment_shares=True; or set tryons=0", argument="tryons"
+            )
+        if self.projected is not None and self.projected.image_size != self.generator.image_size:
+            raise ConfigError(
+                f"expected the generator's size, {self.generator.image_size}, got {self.projected.image_size}",
+                argument="projected.image_size",
             )
         for stage in self.stages:
             if stage.pictures < self.batch_size:
@@ -162,6 +172,8 @@ class TrainingConfig:
         plain["generator"] = to_dict(self.generator)
         plain["encoder"] = None if self.encoder is None else to_dict(self.encoder)
         plain["discriminator"] = to_dict(self.discriminator)
+        plain["projected"] = None if self.projected is None else to_dict(self.projected)
+        plain["perceptual"] = None if self.perceptual is None else asdict(self.perceptual)
         plain["adaptive"] = None if self.adaptive is None else asdict(self.adaptive)
         plain["stages"] = [asdict(stage) for stage in self.stages]
         return plain
@@ -234,6 +246,9 @@ class TrainingConfig:
             values["generator"] = from_dict(GeneratorConfig, data["generator"])
             values["encoder"] = None if data["encoder"] is None else from_dict(EncoderConfig, data["encoder"])
             values["discriminator"] = from_dict(DiscriminatorConfig, data["discriminator"])
+            projected, perceptual = data.get("projected"), data.get("perceptual")
+            values["projected"] = None if projected is None else from_dict(ProjectedDiscriminatorConfig, projected)
+            values["perceptual"] = None if perceptual is None else PerceptualReconstruction(**perceptual)
             adaptive = data.get("adaptive")
             values["adaptive"] = None if adaptive is None else AdaptiveAugmentation(**adaptive)
             values["stages"] = tuple(Stage(**stage) for stage in data["stages"])
@@ -294,6 +309,18 @@ PRESETS: Mapping[str, TrainingConfig] = {
         colour=0.3,
         adaptive=AdaptiveAugmentation(pictures=10_000),
     ),
+    "large": TrainingConfig(
+        generator=GeneratorConfig((256, 192), (160, 160, 128, 96, 64, 32, 16), garment_shares=True),
+        projected=ProjectedDiscriminatorConfig((256, 192)),
+        stages=(
+            Stage(250_000, learning_rate=1e-3, decay=0.4),
+            Stage(30_000, adversarial=0.04, learning_rate=4e-4, discriminator_rate=2e-3, decay=0.5),
+        ),
+        tryons=0.375,
+        geometry=0.3,
+        colour=0.2,
+        adaptive=AdaptiveAugmentation(pictures=10_000),
+    ),
     "adversarial": TrainingConfig(
         encoder=None,
         stages=(Stage(pictures=1_000_000, reconstruction=0.0, adversarial=1.0),),
@@ -308,8 +335,9 @@ PRESETS: Mapping[str, TrainingConfig] = {
 "paperdoll": reconstruction through an encoder and try-ons of known truth (where the bundled weights end), then an
 adversarial finish. "pictures": the same for pictures of which no try-on is known. "street": "pictures" for a small set
 of photographs, about a thousand, that starts from other weights: shorter, and with augmentation of what is
-reconstructed and, adaptively, of what the discriminator sees. "adversarial": the adversarial loss alone, as the paper
-trains. "tiny": seconds long, to try the machinery.
+reconstructed and, adaptively, of what the discriminator sees. "large": 256x192, grown from the bundled weights, on
+figures and photographs, finished against a discriminator on pretrained features. "adversarial": the adversarial loss
+alone, as the paper trains. "tiny": seconds long, to try the machinery.
 """
 
 

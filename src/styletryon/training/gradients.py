@@ -14,7 +14,7 @@ from styletryon.errors import ConfigError
 from styletryon.generator import GeneratorOutput
 from styletryon.labels import REGIONS
 from styletryon.latent import Styles
-from styletryon.models import PoseDiscriminator, PoseStyleGAN2
+from styletryon.models import PoseDiscriminator, PoseStyleGAN2, ProjectedDiscriminator
 from styletryon.pose import Pose
 from styletryon.training import objectives
 from styletryon.training.adaptive import NUMBERS, adaptive_change
@@ -22,6 +22,7 @@ from styletryon.training.compiling import compiled
 from styletryon.training.config import Stage, TrainingConfig
 from styletryon.training.distributed import BatchSplit
 from styletryon.training.loading import Examples, GarmentSwap, MicroBatch
+from styletryon.training.perceptual import PerceptualTerm
 from styletryon.training.precision import Precision
 from styletryon.training.randomness import UnitStreams
 
@@ -89,7 +90,7 @@ class GradientAccumulator:
     def __init__(
         self,
         generator: PoseStyleGAN2,
-        discriminator: PoseDiscriminator,
+        discriminator: PoseDiscriminator | ProjectedDiscriminator,
         config: TrainingConfig,
         split: BatchSplit,
         precision: Precision,
@@ -103,6 +104,10 @@ class GradientAccumulator:
         self.precision = precision
         self._synthesize = compiled(generator.synthesize, "drawing", enabled=compile)
         self._encode = compiled(encode, "encoding", enabled=compile)
+        self._perceptual = None if config.perceptual is None else PerceptualTerm(config.perceptual, generator.device)
+        hinge = config.projected is not None
+        self._fooled = objectives.generator_hinge if hinge else objectives.generator_logistic
+        self._told_apart = objectives.discriminator_hinge if hinge else objectives.discriminator_logistic
         self._orders: dict[tuple[int, ...], Tensor] = {}
 
     def accumulate(
@@ -114,7 +119,7 @@ class GradientAccumulator:
             batch: The micro-batch, on the networks' device.
             stage: What is minimised.
             step: Number of the step; random numbers follow from it.
-            penalise: Whether the R1 penalty is due.
+            penalise: Whether the R1 penalty is due; a projected discriminator has none.
             strength: Probability of each change of what the discriminator sees; see
                 `styletryon.training.adaptive.adaptive_change`.
         """
@@ -123,7 +128,7 @@ class GradientAccumulator:
         losses: dict[str, Tensor] = {}
         if drawn.reconstructed:
             drawing = drawn.parts[0][0]
-            terms = objectives.reconstruction(drawing, *_at_level(batch.target, drawing), batch.target.pose)
+            terms = self._compare(drawing, batch.target)
             if drawn.codes is not None and self.generator.config.body_maps:
                 waves = objectives.printed_waves(batch.source.images, batch.source.labels, batch.source.pose)
                 terms["print"] = objectives.print_distance(self.generator.wave_styles(drawn.codes), waves)
@@ -170,6 +175,17 @@ class GradientAccumulator:
         return penalty.detach(), lengths.detach().mean() * self.split.weight
 
     # ------------------------------------------------------------------ the generator
+
+    def _compare(self, drawing: GeneratorOutput, target: Examples) -> dict[str, Tensor]:
+        images, labels = _at_level(target, drawing)
+        settings = self.config.perceptual
+        terms = objectives.reconstruction(
+            drawing, images, labels, target.pose, finest=0 if settings is None else settings.finest
+        )
+        if self._perceptual is not None:
+            with self.precision.autocast():
+                terms["perceptual"] = self._perceptual(drawing.image, images, labels)
+        return terms
 
     def _draw(self, batch: MicroBatch, stage: Stage, step: int) -> _Drawings:
         parts: list[tuple[GeneratorOutput, Pose]] = []
@@ -242,7 +258,7 @@ class GradientAccumulator:
         leaves = [_leaf(drawing) for drawing, _ in parts]
         with self.precision.autocast():
             fake = self._discriminate(leaves, [pose for _, pose in parts], self.split.sizes(batch.part), augmentation)
-        loss = stage.adversarial * self.split.weight * objectives.generator_logistic(fake)
+        loss = stage.adversarial * self.split.weight * self._fooled(fake)
         inputs = [part for leaf in leaves for part in (leaf.image, leaf.logits)]
         gradients = list(torch.autograd.grad(self.precision.scaled(loss), inputs, retain_graph=True))
         # The norm at one drawing, of its own loss: what tells whether the discriminator still teaches.
@@ -262,7 +278,7 @@ class GradientAccumulator:
         images = torch.cat([drawing.image.float() for drawing in drawings])
         labels = torch.cat([objectives.hard_labels(drawing.logits) for drawing in drawings])
         keypoints = torch.cat([pose.keypoints for pose in poses])
-        group, counts = self.discriminator.config.group_size, list(sizes)
+        group, counts = self.config.discriminator.group_size, list(sizes)
         if len(drawings) == 2:
             order = self._order(sizes, images.device)
             images, labels, keypoints = images[order], labels[order], keypoints[order]
@@ -294,9 +310,9 @@ class GradientAccumulator:
         images, labels, pose = augmentation.apply(real.images, labels, real.pose, counts=sizes, purpose=_REAL)
         with self.precision.autocast():
             logits = self.discriminator(images, labels, pose)
-        losses = {"discriminator": weight * objectives.discriminator_logistic(logits, fake)}
+        losses = {"discriminator": weight * self._told_apart(logits, fake)}
         loss = losses["discriminator"]
-        if penalise:
+        if penalise and self.config.projected is None:
             inputs = (images.detach().requires_grad_(), labels.requires_grad_())
             # In full precision: second derivatives of half precision are mostly rounding.
             losses["r1"] = weight * objectives.r1_penalty(self.discriminator(*inputs, pose), inputs)

@@ -13,7 +13,8 @@ from styletryon.generator import GeneratorOutput
 from styletryon.labels import Label
 from styletryon.pose import NUM_TORSO_WAVES, Pose, body_maps
 
-_SCALES = 4
+SCALES = 4
+"""Sizes at which pixels are compared, each half of the one before."""
 _WAVE_HEIGHT = 64  # waves along the body are measured at this height
 _WAVE_WEIGHT = 9.0
 _STYLE_PER_WAVE = 8.0  # the style of a wave whose strength in the picture is 1
@@ -36,7 +37,9 @@ def hard_labels(logits: Tensor) -> Tensor:
     return hard + soft - soft.detach()
 
 
-def reconstruction(drawing: GeneratorOutput, images: Tensor, labels: Tensor, pose: Pose) -> dict[str, Tensor]:
+def reconstruction(
+    drawing: GeneratorOutput, images: Tensor, labels: Tensor, pose: Pose, *, finest: int = 0
+) -> dict[str, Tensor]:
     """Compare drawings with pictures: pixels at four scales, gradients, waves along the body, and label classes.
 
     Args:
@@ -44,6 +47,7 @@ def reconstruction(drawing: GeneratorOutput, images: Tensor, labels: Tensor, pos
         images: `(B, 3, H, W)` float in [-1, 1].
         labels: `(B, H, W)` classes.
         pose: The pose of each picture.
+        finest: Halvings before pixels and their gradients are compared at all; 0 for all scales.
 
     Returns:
         Terms "pixel", "gradient", "wave" and "label", each a number; their sum is the reconstruction loss.
@@ -52,21 +56,27 @@ def reconstruction(drawing: GeneratorOutput, images: Tensor, labels: Tensor, pos
     drawn = drawing.image.float()
     pixel = images.new_zeros(())
     difference, coarse_weight = drawn - images, weight
-    for scale in range(_SCALES):
-        pixel = pixel + (difference.abs() * coarse_weight).mean() / _SCALES
-        if scale < _SCALES - 1:
+    for scale in range(SCALES):
+        if scale >= finest:
+            pixel = pixel + (difference.abs() * coarse_weight).mean() / SCALES
+        if scale == finest:
+            gradient = _gradient_distance(difference, coarse_weight)
+        if scale < SCALES - 1:
             difference, coarse_weight = F.avg_pool2d(difference, 2), F.avg_pool2d(coarse_weight, 2)
-    # The gradient of the difference is the difference of the gradients.
-    residual = drawn - images
-    across = (residual[..., 1:] - residual[..., :-1]).abs() * weight[..., 1:]
-    down = (residual[..., 1:, :] - residual[..., :-1, :]).abs() * weight[..., 1:, :]
     entropy = F.cross_entropy(drawing.logits.float(), labels.long(), reduction="none")
     return {
         "pixel": pixel,
-        "gradient": 0.5 * (across.mean() + down.mean()),
-        "wave": _WAVE_WEIGHT * wave_distance(residual, pose),
+        "gradient": gradient,
+        "wave": _WAVE_WEIGHT * wave_distance(drawn - images, pose),
         "label": 0.4 * (entropy * weight[:, 0]).mean(),
     }
+
+
+def _gradient_distance(residual: Tensor, weight: Tensor) -> Tensor:
+    """Compare gradients: the gradient of the difference is the difference of the gradients."""
+    across = (residual[..., 1:] - residual[..., :-1]).abs() * weight[..., 1:]
+    down = (residual[..., 1:, :] - residual[..., :-1, :]).abs() * weight[..., 1:, :]
+    return 0.5 * (across.mean() + down.mean())
 
 
 def wave_distance(residual: Tensor, pose: Pose) -> Tensor:
@@ -140,6 +150,16 @@ def generator_logistic(fake: Tensor) -> Tensor:
 def discriminator_logistic(real: Tensor, fake: Tensor) -> Tensor:
     """Return the logistic loss of the discriminator."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def generator_hinge(fake: Tensor) -> Tensor:
+    """Return the generator's part of the hinge loss (Lim and Ye 2017, arXiv 1705.02894)."""
+    return -fake.mean()
+
+
+def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the discriminator's part of the hinge loss."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 def r1_penalty(logits: Tensor, inputs: Sequence[Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from styletryon.data import Batch
 from styletryon.errors import CheckpointError, ConfigError, ProcessGroupError
-from styletryon.models import PoseDiscriminator, PoseStyleGAN2
+from styletryon.models import PoseDiscriminator, PoseStyleGAN2, ProjectedDiscriminator
 from styletryon.training import objectives
 from styletryon.training.adaptive import AugmentationController
 from styletryon.training.checkpoints import load_optimizer
@@ -62,7 +62,7 @@ class Trainer(BaseTrainer):
 
     Attributes:
         generator: The generator (and encoder) being trained.
-        discriminator: The discriminator being trained.
+        discriminator: The discriminator being trained: a `ProjectedDiscriminator` where the settings have `projected`.
         average: The exponential moving average of the generator's weights: what is saved as the model.
         step: Steps done.
         pictures: Pictures seen.
@@ -105,7 +105,11 @@ class Trainer(BaseTrainer):
         with torch.random.fork_rng(devices=[]):  # weights come from the seed; the caller's random state stays
             torch.default_generator.manual_seed(config.seed)
             generator = PoseStyleGAN2(config.generator, config.encoder)
-            discriminator = PoseDiscriminator(config.discriminator)
+            discriminator: PoseDiscriminator | ProjectedDiscriminator = (
+                PoseDiscriminator(config.discriminator)
+                if config.projected is None
+                else ProjectedDiscriminator(config.projected)
+            )
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last)
         self.discriminator = discriminator.to(self.device).to(memory_format=torch.channels_last)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
@@ -196,8 +200,8 @@ class Trainer(BaseTrainer):
         stage = self.config.stages[self.stage_index]
         advice = f"a lower learning_rate (now {stage.learning_rate:g})"
         if stage.adversarial:
-            advice += f", a lower discriminator_rate (now {stage.discriminator_rate:g}), a higher r1 (now "
-            advice += f"{self.config.r1:g})"
+            advice += f", a lower discriminator_rate (now {stage.discriminator_rate:g})"
+            advice += f", a higher r1 (now {self.config.r1:g})" if self.config.projected is None else ""
         if self.precision != "fp32":
             advice += f", or precision='fp32' (now {self.precision!r})"
         return advice
