@@ -6,9 +6,19 @@ import pytest
 import torch
 from torch.nn import functional
 
+from styletryon.data.paperdoll import render, sample_figure
 from styletryon.errors import CheckpointError, CheckpointNotFoundError, ConfigError, ShapeError, WeightsUnavailableError
-from styletryon.features import PixelFeatures, VGG16Features, feature_weights, frozen, perceptual_distance
+from styletryon.features import (
+    EfficientNetFeatures,
+    PixelFeatures,
+    VGG16Features,
+    feature_weights,
+    frozen,
+    perceptual_distance,
+)
 from styletryon.features import vgg as vgg_module
+from styletryon.pose.trunk import EfficientNetLite
+from tests._support.trunk import published
 
 EARLY = ("relu1_2", "relu2_2")
 
@@ -166,3 +176,60 @@ class TestVGG16:
             features = vgg16(weights=None, init_weights=False).features
         assert all(isinstance(features[index], torch.nn.ReLU) for index in vgg_module._LAYERS.values())
         assert len(vgg_module._LAYERS) == 13
+
+
+# EfficientNet
+
+
+@pytest.fixture(scope="module")
+def efficient() -> EfficientNetFeatures:
+    return EfficientNetFeatures()
+
+
+def test_efficientnet_gives_maps_at_the_strides_asked_for(efficient: EfficientNetFeatures) -> None:
+    maps = efficient(pictures(1, size=(64, 96)))
+    assert [tuple(m.shape) for m in maps] == [(2, 16, 32, 48), (2, 24, 16, 24), (2, 40, 8, 12), (2, 112, 4, 6)]
+    assert tuple(EfficientNetFeatures(["stride8", "stride4"], None)(pictures(1))[0].shape) == (2, 24, 8, 6)
+    with pytest.raises(ConfigError, match="layers: expected some of stride2"):
+        EfficientNetFeatures(["stride3"])
+
+
+def test_efficientnet_shrinks_large_pictures_and_fills_up_others(efficient: EfficientNetFeatures) -> None:
+    large = pictures(1, 1, (512, 320))
+    small = functional.interpolate(large, (256, 160), mode="area")
+    for a, b in zip(efficient(large), efficient(small), strict=True):
+        torch.testing.assert_close(a, b)
+    odd = pictures(1, 1, (50, 70))
+    filled = torch.zeros(1, 3, 64, 96)
+    filled[..., :50, :70] = odd
+    assert torch.equal(efficient(odd)[0], efficient.network(filled)[0][..., :25, :35])
+    assert tuple(efficient(odd)[3].shape) == (1, 112, 4, 5)
+
+
+def test_the_bundled_efficientnet_tells_a_blur_from_a_change_of_light(efficient: EfficientNetFeatures) -> None:
+    figure = render(sample_figure(7), (256, 192)).image
+    image = torch.from_numpy(figure).permute(2, 0, 1)[None].float() / 127.5 - 1
+    blurred = functional.avg_pool2d(functional.pad(image, (2,) * 4, mode="replicate"), 5, 1)
+    darker = image - 0.1
+    assert perceptual_distance(efficient, image, blurred) > 2 * perceptual_distance(efficient, image, darker)
+    assert perceptual_distance(efficient, image, image).item() == 0
+
+
+def test_efficientnet_is_frozen_and_hands_gradients_through(efficient: EfficientNetFeatures) -> None:
+    assert not any(parameter.requires_grad for parameter in efficient.parameters())
+    assert not efficient.train().training
+    image = pictures(1).requires_grad_()
+    perceptual_distance(efficient, image, pictures(2)).sum().backward()
+    assert image.grad is not None
+    assert bool(image.grad.any())
+
+
+def test_efficientnet_takes_the_published_file(tmp_path: Path) -> None:
+    state = published(torch.Generator().manual_seed(0))
+    torch.save(state, tmp_path / "published.pth")
+    network = EfficientNetFeatures(weights=tmp_path / "published.pth")
+    again = EfficientNetLite(folded=True)
+    again.load_imagenet(state)
+    assert torch.equal(network.network.stem.weight, again.stem.weight)
+    with pytest.raises(CheckpointNotFoundError):
+        EfficientNetFeatures(weights=tmp_path / "other.pth")

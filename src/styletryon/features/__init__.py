@@ -9,11 +9,13 @@ from styletryon.features.base import (
     frozen,
     perceptual_distance,
 )
+from styletryon.features.efficientnet import EfficientNetFeatures
 from styletryon.features.inception import InceptionV3Features
 from styletryon.features.pixels import PixelFeatures
 from styletryon.features.vgg import VGG16Features
 
 __all__ = [
+    "EfficientNetFeatures",
     "FeatureNetwork",
     "InceptionV3Features",
     "PixelFeatures",
