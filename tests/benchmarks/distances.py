@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--features", default="keypoints")
+    parser.add_argument("--features", default="efficientnet")
     parser.add_argument("--feature-weights", type=Path)
     parser.add_argument("--people", type=int, default=400)
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from styletryon.errors import CheckpointError, ConfigError, ShapeError, WeightsUnavailableError
-from styletryon.features import InceptionV3Features, PixelFeatures, VGG16Features
+from styletryon.features import EfficientNetFeatures, InceptionV3Features, PixelFeatures, VGG16Features
 from styletryon.metrics.networks import SET_NETWORKS, SetNetwork, find_set_network, fingerprint
 from styletryon.pose import BodyEstimator
 
@@ -33,22 +33,30 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_bundled_trunk_is_always_at_hand(empty_cache: Path) -> None:
     found = find_set_network()
-    network = BodyEstimator.from_pretrained().network
+    network = EfficientNetFeatures(("stride32",))
     assert found.describe() == {
-        "name": "keypoints",
-        "layer": "trunk at stride 16, averaged",
+        "name": "efficientnet",
+        "layer": "stride 32, averaged",
         "weights": "bundled",
         "fingerprint": fingerprint(network),
-        "size": [192, 144],
+        "size": [256, 256],
         "resize": "bilinear, antialiased, stretched to the size (torch.nn.functional.interpolate)",
     }
     images = pictures()
-    large = functional.interpolate(images, (192, 144), mode="bilinear", antialias=True)
-    expected = network.features(large)[3].mean(dim=(2, 3))
+    large = functional.interpolate(images, (256, 256), mode="bilinear", antialias=True)
+    expected = network(large)[0].mean(dim=(2, 3))
     assert np.allclose(found(images), expected.numpy(), atol=1e-6)
     assert found(images).dtype == np.float64
     assert np.allclose(found(large), found(images))
     json.dumps(found.describe())
+
+
+def test_the_trunk_of_the_network_of_the_body_is_there_too(empty_cache: Path) -> None:
+    found, network = find_set_network("keypoints"), BodyEstimator.from_pretrained().network
+    assert found.fingerprint == fingerprint(network)
+    images = functional.interpolate(pictures(), network.config.size, mode="bilinear", antialias=True)
+    expected = network.trunk(images)[3].mean(dim=(2, 3))
+    assert np.allclose(found(images), expected.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "inception"])
@@ -117,11 +125,11 @@ def test_the_fingerprint_is_of_names_and_values() -> None:
 
 
 def test_wrong_names_and_pictures_are_refused(tmp_path: Path) -> None:
-    assert SET_NETWORKS == ("keypoints", "vgg16", "inception")
-    with pytest.raises(ConfigError, match="features: expected one of keypoints, vgg16, inception, or a network"):
+    assert SET_NETWORKS == ("efficientnet", "keypoints", "vgg16", "inception")
+    with pytest.raises(ConfigError, match=f"features: expected one of {', '.join(SET_NETWORKS)}, or a network"):
         find_set_network("resnet")
     with pytest.raises(ConfigError, match="weights: expected None for 'keypoints'"):
-        find_set_network(weights=tmp_path / "x.pth")
+        find_set_network("keypoints", weights=tmp_path / "x.pth")
     with pytest.raises(ConfigError, match="weights: expected None beside a network of one's own"):
         find_set_network(PixelFeatures(), weights=tmp_path / "x.pth")
     found = SetNetwork("mine", "all", "none", "", None, PixelFeatures())

@@ -30,6 +30,7 @@ from styletryon.errors import (
     ShapeError,
     WeightsUnavailableError,
 )
+from styletryon.labels import Label
 from styletryon.pose import (
     FLIP_ORDER,
     BodyConfig,
@@ -41,12 +42,16 @@ from styletryon.pose import (
     PoseEstimator,
     load_body_network,
 )
+from styletryon.pose._labelling import between, coherent, guided_coefficients, person_box, spread
 from styletryon.pose._photo import cut
-from styletryon.pose.estimator import _between, _peaks
+from styletryon.pose.estimator import _peaks
+from styletryon.pose.trunk import TRUNK_WIDTHS, EfficientNetLite, ScaledConv
 from styletryon.training.body.trainer import export
+from tests._support.trunk import published
 
-TINY = BodyConfig(size=(64, 48), widths=(4, 8, 8, 8), depths=(1, 1, 1), attention_blocks=1, heads=2, neck_width=8,
-    label_widths=(4, 8, 8, 8))
+TINY = BodyConfig(
+    size=(96, 64), context_width=8, attention_blocks=1, heads=2, pyramid_widths=(8, 8, 8), label_width=8
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +80,55 @@ def near(pose: Pose, truth: Tensor, share: float = 0.2) -> float:
 # The network
 
 
-def test_features_are_a_pyramid_of_any_size() -> None:
-    network = BodyNetwork(TINY).eval()
-    maps = network.features(torch.zeros(2, 3, 50, 70))
-    assert [tuple(m.shape) for m in maps] == [(2, 4, 25, 35), (2, 8, 13, 18), (2, 8, 7, 9), (2, 8, 4, 5)]
-    assert all(bool((m >= 0).all()) for m in maps)
+def test_the_trunk_gives_maps_at_five_strides() -> None:
+    maps = EfficientNetLite()(torch.zeros(2, 3, 64, 96))
+    strides = (2, 4, 8, 16, 32)
+    widths = [(width, 64 // stride, 96 // stride) for width, stride in zip(TRUNK_WIDTHS, strides, strict=True)]
+    assert [tuple(m.shape[1:]) for m in maps] == widths
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_published_weights_are_convolutions_and_batch_normalisation(generator: torch.Generator, folded: bool) -> None:
+    state = published(generator)
+    trunk = EfficientNetLite(folded=folded).eval()
+    trunk.load_imagenet(state)
+
+    def layer(x: Tensor, conv: str, norm: str, stride: int = 1, grouped: bool = False, rectify: bool = True) -> Tensor:
+        kernel = state[f"{conv}.weight"].shape[-1]
+        missing = kernel - stride if x.shape[-1] % stride == 0 else kernel - x.shape[-1] % stride
+        x = F.pad(x, (missing // 2, missing - missing // 2) * 2)  # TensorFlow's "same"
+        x = F.conv2d(x, state[f"{conv}.weight"], stride=stride, groups=x.shape[1] if grouped else 1)
+        parts = [state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        x = F.batch_norm(x, *parts, eps=1e-3)
+        return x.clamp(0, 6) if rectify else x
+
+    images = torch.rand(1, 3, 64, 64, generator=generator) * 2 - 1
+    x, number, maps = layer(images, "_conv_stem", "_bn0", stride=2), 0, []
+    for repeats, first, kept in ((1, 1, 1), (2, 2, 1), (2, 2, 1), (3, 2, 0), (3, 1, 1), (4, 2, 0), (1, 1, 1)):
+        for place in range(repeats):
+            name, before = f"_blocks.{number}", x
+            if f"{name}._expand_conv.weight" in state:
+                x = layer(x, f"{name}._expand_conv", f"{name}._bn0")
+            x = layer(x, f"{name}._depthwise_conv", f"{name}._bn1", stride=1 if place else first, grouped=True)
+            x = layer(x, f"{name}._project_conv", f"{name}._bn2", rectify=False)
+            x = x + before if place else x
+            number += 1
+        maps += [x] * kept
+    for ours, theirs in zip(trunk(images), maps, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+
+
+def test_other_weights_are_refused_by_the_trunk(generator: torch.Generator) -> None:
+    state = published(generator)
+    with pytest.raises(CheckpointError, match="trunk: expected the state dict of EfficientNet-Lite0"):
+        EfficientNetLite().load_imagenet({name: value for name, value in state.items() if "_blocks.7." not in name})
+    with pytest.raises(CheckpointError, match="trunk: expected the state dict of EfficientNet-Lite0"):
+        EfficientNetLite().load_imagenet({**state, "_conv_stem.weight": torch.zeros(32, 3, 5, 5)})
 
 
 def test_forward_shapes_and_other_sizes() -> None:
     network = BodyNetwork(TINY).eval()
-    for size in ((64, 48), (96, 64)):
+    for size in ((64, 32), (96, 64)):
         logits, presence, labels = network(torch.zeros(2, 3, *size))
         assert logits.shape == (2, 17, size[0] // 4, size[1] // 4)
         assert presence.shape == (2, 17)
@@ -93,19 +137,17 @@ def test_forward_shapes_and_other_sizes() -> None:
 
 def test_network_refuses_wrong_shapes() -> None:
     network = BodyNetwork(TINY)
-    with pytest.raises(ShapeError, match=r"images: expected \(B, 3, H, W\) with multiples of 16, got"):
-        network(torch.zeros(1, 3, 60, 48))
-    with pytest.raises(ShapeError, match=r"images: expected shape \(B, 3, H, W\), got \(3, 64, 48\)"):
-        network.features(torch.zeros(3, 64, 48))
+    for shape in ((1, 3, 80, 64), (3, 96, 64)):
+        with pytest.raises(ShapeError, match=r"images: expected \(B, 3, H, W\) with multiples of 32, got"):
+            network(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": (60, 48)}, "size: expected two multiples of 16"),
-        ({"widths": (4, 8, 8)}, "widths: expected four positive numbers"),
-        ({"label_widths": (4, 8, 8)}, "label_widths: expected four positive numbers"),
-        ({"depths": (1, -1, 1)}, "depths: expected three numbers"),
+        ({"size": (96, 48)}, "size: expected two multiples of 32"),
+        ({"pyramid_widths": (4, 8)}, "pyramid_widths: expected three positive numbers"),
+        ({"label_width": 0}, "label_width: expected a positive number"),
         ({"heads": 7}, "heads: expected a divisor"),
     ],
 )
@@ -127,7 +169,9 @@ def test_folding_changes_nothing(generator: torch.Generator) -> None:
             module.running_mean.normal_(generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
             module.weight.data.uniform_(0.5, 2, generator=generator)
-    images = torch.rand(2, 3, 64, 48, generator=generator) * 2 - 1
+        elif isinstance(module, ScaledConv):
+            module.gain.data.uniform_(0.5, 1.5, generator=generator)
+    images = torch.rand(2, 3, 96, 64, generator=generator) * 2 - 1
     network.eval()
     folded = network.fold()
     assert folded.config.folded
@@ -169,7 +213,7 @@ def test_peaks_are_found_to_a_tenth_of_a_pixel(place: tuple[float, float]) -> No
 def test_bundled_weights_are_small_and_half_precision() -> None:
     folder = Path(str(styletryon.__path__[0])) / "weights"
     path = folder / "body.safetensors"
-    assert path.stat().st_size <= 8_000_000
+    assert path.stat().st_size <= 12_000_000
     assert {value.dtype for value in load_file(path).values()} == {torch.float16}
     assert (folder / "BODY.md").is_file()
 
@@ -196,6 +240,25 @@ def test_bundled_follows_scale_place_and_mode(bundled: BodyEstimator, figure: tu
     moved[:, 0] += 500
     assert near(bundled(scene), moved) >= 0.7
     assert near(bundled(image.convert("RGBA")), truth) >= 0.8
+
+
+def test_the_device_is_heeded(bundled: BodyEstimator, figure: tuple[Image.Image, Tensor]) -> None:
+    image, _ = figure
+    assert torch.equal(styletryon.estimate_pose(image, device="cpu").keypoints, bundled(image).keypoints)
+    for call in (styletryon.estimate_pose, styletryon.estimate_labels):
+        with pytest.raises(ConfigError, match="device: expected a device that this machine has"):
+            call(image, device="nowhere")
+    with pytest.raises(ConfigError, match="device: expected a device that this machine has"):
+        BodyEstimator.from_pretrained(device="nowhere")
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_what_the_cpu_finds(bundled: BodyEstimator, figure: tuple[Image.Image, Tensor]) -> None:
+    image, _ = figure
+    pose, labels = BodyEstimator.from_pretrained(device="cuda").parse(image)
+    assert pose.keypoints.device.type == "cpu"
+    torch.testing.assert_close(pose.keypoints, bundled(image).keypoints, rtol=0, atol=0.5)
+    assert (labels == bundled.parse(image)[1]).mean() > 0.99
 
 
 def test_mirrored_picture_gives_the_mirrored_pose(
@@ -259,7 +322,7 @@ class Painted(BodyNetwork):
     """Takes red for class 4, and its upper and its lower edge for the keypoints by turns."""
 
     def encode(self, images: Tensor) -> BodyMaps:
-        return BodyMaps(images, images, images, images)
+        return BodyMaps(images, images, images)
 
     def find(self, maps: BodyMaps) -> tuple[Tensor, Tensor]:
         lit = F.avg_pool2d((maps.f2[:, :1] > 0.1).float(), 4)
@@ -308,8 +371,70 @@ def test_labels_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator, box = BodyEstimator(Painted(TINY)), (80, 60, 170, 240)
     scene, pose = painted_scene(*box), spanning(*box, (300, 260))
     whole = estimator.labels(scene, pose)
-    monkeypatch.setattr("styletryon.pose.estimator._BLOCK", 12 * 260 * 7)
+    monkeypatch.setattr("styletryon.pose._labelling._BLOCK", 12 * 260 * 7)
     assert np.array_equal(estimator.labels(scene, pose), whole)
+
+
+def test_labels_follow_the_edges_of_the_picture() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.zeros((192, 128), bool)
+    truth[30:170, 40:90] = True
+    truth[:, 70:] &= (np.arange(192) > 100)[:, None]
+    array = np.where(truth[..., None], (200, 40, 40), (90, 110, 130)) + rng.normal(0, 4, (192, 128, 3))
+    photo = Image.fromarray(np.clip(array, 0, 255).astype(np.uint8))
+    rough = np.roll(truth, (3, -3), (0, 1)).reshape(48, 4, 32, 4).mean((1, 3))  # a quarter of the size, and shifted
+    probabilities = torch.zeros(12, 48, 32)
+    probabilities[4] = torch.from_numpy(rough)
+    probabilities[0] = 1 - probabilities[4]
+    frame, picture = (0.0, 0.0, 128.0, 192.0), cut(photo, (0, 0, 128, 192), (192, 128))
+    plain = spread(probabilities, frame, photo, None) == 4
+    guided = spread(probabilities, frame, photo, picture) == 4
+    assert (guided != truth).sum() < 0.4 * (plain != truth).sum()
+
+
+def test_guided_coefficients_give_back_a_linear_function_of_the_colours(generator: torch.Generator) -> None:
+    guide = torch.rand(3, 20, 16, generator=generator)
+    values = torch.stack([0.3 * guide[0] - 0.2 * guide[1] + 0.5 * guide[2] + 0.1, torch.full((20, 16), 0.4)])
+    fitted = guided_coefficients(guide, values)
+    assert fitted.shape == (2, 4, 20, 16)
+    again = (fitted[:, :3] * guide).sum(1) + fitted[:, 3]
+    torch.testing.assert_close(again, values, rtol=0, atol=0.02)
+
+
+def scored(**classes: tuple[slice, slice, float]) -> Tensor:
+    """Probabilities of a picture of 40x30 samples: name of a class -> rows, columns and how probable it is there."""
+    maps = torch.full((12, 40, 30), 1e-3)
+    maps[0] = 0.3
+    for name, (rows, columns, value) in classes.items():
+        maps[Label[name.upper()], rows, columns] = value
+    return maps / maps.sum(0)
+
+
+@pytest.mark.parametrize(("dress", "winner"), [(0.69, {Label.DRESS}), (0.4, {Label.TOP, Label.BOTTOM})])
+def test_a_dress_is_one_thing(dress: float, winner: set[Label]) -> None:
+    wide = slice(8, 22)
+    maps = scored(dress=(slice(5, 35), wide, dress), top=(slice(5, 15), wide, 0.7), bottom=(slice(15, 35), wide, 0.8))
+    maps[Label.DRESS, 13:17, wide] *= 4  # a belt of which the network is sure
+    assert set(maps.argmax(0).unique().tolist()) == {0, Label.TOP, Label.BOTTOM, Label.DRESS}
+    assert set(coherent(maps).argmax(0).unique().tolist()) - {0} == winner
+
+
+def test_patches_of_a_garment_go_and_a_jacket_over_a_shirt_stays() -> None:
+    maps = scored(
+        outerwear=(slice(5, 25), slice(5, 25), 0.8), top=(slice(5, 25), slice(12, 18), 2.0),
+        bottom=(slice(25, 38), slice(8, 22), 0.9),
+    )  # fmt: skip
+    maps[Label.TOP, 30, 10] = 5.0  # a fleck on the trousers
+    found = coherent(maps).argmax(0)
+    assert found[30, 10] == Label.BOTTOM
+    assert (found[5:25, 12:18] == Label.TOP).all()
+    assert (found[5:25, 5:12] == Label.OUTERWEAR).all()
+
+
+def test_the_box_around_a_person_leaves_specks_out() -> None:
+    maps = scored(top=(slice(10, 30), slice(6, 12), 5.0), hair=(slice(0, 2), slice(28, 30), 5.0))
+    assert person_box(maps, (100.0, 200.0, 160.0, 280.0)) == (112.0, 220.0, 124.0, 260.0)
+    assert person_box(scored(), (0.0, 0.0, 1.0, 1.0)) is None
 
 
 @settings(deadline=None)
@@ -317,7 +442,7 @@ def test_labels_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_interpolation_keeps_constants_and_straight_lines(count: int, low: float, length: float) -> None:
     first = max(0, math.ceil(low))
     last = max(first, math.floor(low + length))
-    weights = _between(first, last, low, low + length, count)
+    weights = between(first, last, low, low + length, count)
     torch.testing.assert_close(weights.sum(1), torch.ones(max(0, last - first)))
     centres = low + (torch.arange(count) + 0.5) * (length / count)
     places = (torch.arange(first, last) + 0.5).clamp(float(centres[0]), float(centres[-1]))
@@ -346,7 +471,7 @@ def test_parse_gives_the_pose_of_a_call_and_labels(refine: bool) -> None:
 
 def test_a_frame_that_lost_the_person_still_gives_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     estimator = BodyEstimator(Painted(TINY))
-    monkeypatch.setattr(estimator, "_frame", lambda points: (-500.0, -500.0, -400.0, -400.0))
+    monkeypatch.setattr(estimator, "_frame", lambda *_: (-500.0, -500.0, -400.0, -400.0))
     _, labels = estimator.parse(painted_scene(80, 60, 170, 240))
     assert (labels[120:180, 100:150] == 4).all()
 
@@ -431,7 +556,7 @@ def test_export_and_load_round_trip(tmp_path: Path, generator: torch.Generator) 
     network = BodyNetwork(TINY).eval()
     export(network, tmp_path)
     loaded = load_body_network(tmp_path)
-    images = torch.rand(1, 3, 64, 48, generator=generator) * 2 - 1
+    images = torch.rand(1, 3, 96, 64, generator=generator) * 2 - 1
     for a, b in zip(network(images), loaded(images), strict=True):
         torch.testing.assert_close(a, b, rtol=0.02, atol=0.02)  # half precision
     assert not any(parameter.requires_grad for parameter in loaded.parameters())

@@ -47,7 +47,8 @@ def _add_evaluate(commands: Commands) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--split", help="split of --data (default: val)")
     how.add_argument("--methods", metavar="LIST", help="names of methods or groups (default: all that can be had)")
-    how.add_argument("--features", metavar="NAME", help="network of fid and kid: keypoints, vgg16, inception")
+    networks = "efficientnet, keypoints, vgg16, inception"
+    how.add_argument("--features", metavar="NAME", help=f"network of fid and kid: {networks}")
     how.add_argument("--feature-weights", type=Path, metavar="FILE", help="weights of vgg16 or inception")
     how.add_argument("--samples", type=int, help="people to make up for --metrics (default: one per photograph)")
     how.add_argument(
@@ -118,7 +119,7 @@ def _measure(what: str, model: Any, given: dict[str, Any], arguments: argparse.N
     options = {**given, **{name: getattr(arguments, name) for name in ("seed", "preset", "batch_size")}}
     weights = options.pop("feature_weights", None)
     if weights is not None or "features" in options:
-        options["features"] = metrics.find_set_network(options.get("features", "keypoints"), weights=weights)
+        options["features"] = metrics.find_set_network(options.get("features", "efficientnet"), weights=weights)
     if what == "--pairs-table":
         return metrics.evaluate_table(model, arguments.pairs_table, **options)
     options["pairs"] = arguments.pairs

@@ -49,7 +49,7 @@ def evaluate_generator(
     truncation: float = 1.0,
     preset: str = "balanced",
     batch_size: int = 16,
-    features: str | FeatureNetwork | SetNetwork = "keypoints",
+    features: str | FeatureNetwork | SetNetwork = "efficientnet",
     estimate_pose: PoseEstimator | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:

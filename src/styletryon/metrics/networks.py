@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from styletryon.errors import ConfigError, ShapeError
-from styletryon.features import FeatureNetwork, InceptionV3Features, VGG16Features
+from styletryon.features import EfficientNetFeatures, FeatureNetwork, InceptionV3Features, VGG16Features
 from styletryon.features._weights import find_cached
 from styletryon.features.base import is_deep
 from styletryon.metrics.distances import Array
@@ -35,7 +35,8 @@ class SetNetwork:
     """A feature network and its account.
 
     Attributes:
-        name: What it is: "keypoints", "vgg16", "inception", or what a network of the caller's calls itself.
+        name: What it is: "efficientnet", "keypoints", "vgg16", "inception", or what a network of the caller's calls
+            itself.
         layer: Which of its features are compared, and how they are pooled.
         weights: Where its weights came from.
         fingerprint: A short text that is equal exactly when its weights are; empty for a network without any.
@@ -80,15 +81,16 @@ class SetNetwork:
 
 
 def find_set_network(
-    features: str | FeatureNetwork | SetNetwork = "keypoints",
+    features: str | FeatureNetwork | SetNetwork = "efficientnet",
     *,
     weights: str | os.PathLike[str] | None = None,
 ) -> SetNetwork:
     """Choose the network in whose features sets are compared.
 
     Args:
-        features: "keypoints", the trunk of the bundled keypoint network, which is always at hand; "vgg16" or
-            "inception", torchvision's networks; or a network of one's own.
+        features: "efficientnet", whose ImageNet weights are bundled; "keypoints", the trunk of the bundled network of
+            the body, which was trained on people; "vgg16" or "inception", torchvision's networks; or a network of one's
+            own.
         weights: The file of the weights of "vgg16" or "inception". None: what torchvision once downloaded to torch's
             cache. Nothing is downloaded here.
 
@@ -139,6 +141,12 @@ def _keypoints(weights: str | os.PathLike[str] | None) -> SetNetwork:
     )
 
 
+def _efficientnet(weights: str | os.PathLike[str] | None) -> SetNetwork:
+    network = EfficientNetFeatures(("stride32",), "bundled" if weights is None else weights)
+    source = "bundled" if weights is None else f"file: {Path(weights).name}"
+    return SetNetwork("efficientnet", "stride 32, averaged", source, fingerprint(network), (256, 256), network)
+
+
 def _vgg(weights: str | os.PathLike[str] | None) -> SetNetwork:
     if weights is None:
         from torchvision.models import VGG16_Weights
@@ -157,6 +165,7 @@ def _inception(weights: str | os.PathLike[str] | None) -> SetNetwork:
 
 
 _MAKERS: dict[str, Callable[[str | os.PathLike[str] | None], SetNetwork]] = {
+    "efficientnet": _efficientnet,
     "keypoints": _keypoints,
     "vgg16": _vgg,
     "inception": _inception,
@@ -175,7 +184,7 @@ class _Trunk:
         self._network = network
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:
-        return self._network.to(images.device).features(images)
+        return tuple(self._network.to(images.device).trunk(images)[:4])
 
 
 def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:

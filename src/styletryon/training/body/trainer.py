@@ -19,17 +19,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from styletryon._files import write_bytes, write_text
 from styletryon.errors import CheckpointError, RangeError
 from styletryon.pose._photo import cut
-from styletryon.pose.network import BodyConfig, BodyNetwork, ConvNorm
+from styletryon.pose.network import BodyConfig, BodyNetwork
+from styletryon.pose.trunk import ScaledConv
 from styletryon.training.body.augmenter import Augmenter
-from styletryon.training.body.examples import IGNORED, Example, background_strips
+from styletryon.training.body.examples import IGNORED, Example, background_strips, cutouts
 from styletryon.training.body.measures import class_iou, confusion, pck
 from styletryon.training.body.objective import class_weights, keypoint_loss, label_loss
 from styletryon.training.ema import WeightAverage
 from styletryon.training.loop import BaseTrainer
 from styletryon.training.schedule import Schedule
-
-_DECODER = "label"
-"""What the names of the label decoder's parameters start with."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,7 @@ class BodyTraining:
         steps: Length; the schedule is a function of the share of the steps that is done.
         batch: Pictures in a step.
         learning_rate: The highest, of what starts from nothing.
-        trunk_rate: Share of it for trunk, attention and keypoints where they start from trained weights. 0 leaves them
-            as they are, bit for bit, and trains the label decoder alone, with batches of labelled pictures.
+        trunk_rate: Share of it for the trunk, whose layers up to stride 4 stay as they are.
         weight_decay: Of AdamW.
         stages: Shares of the steps that see smaller pictures at first, which train faster, with their height and width.
         ema: Decay of the average of the weights, which is what is kept.
@@ -50,23 +47,25 @@ class BodyTraining:
         rendered: Number of rendered figures; 0 for none.
         rendered_share: Share of the pictures of a batch that are rendered.
         unlabelled_share: Share of the photographs of a batch that have keypoints alone, where there are such.
+        rare_share: Share of the labelled photographs of a batch that are drawn from those with a dress or legwear.
         empty_share: Share of the pictures of a batch that show nobody.
         seed: Of every random choice.
     """
 
-    steps: int = 6000
-    batch: int = 16
+    steps: int = 5800
+    batch: int = 12
     learning_rate: float = 2e-3
-    trunk_rate: float = 0.0
-    weight_decay: float = 0.03
-    stages: tuple[tuple[float, tuple[int, int]], ...] = ((0.5, (128, 96)),)
+    trunk_rate: float = 0.2
+    weight_decay: float = 0.02
+    stages: tuple[tuple[float, tuple[int, int]], ...] = ((0.45, (192, 128)), (0.35, (288, 192)))
     ema: float = 0.998
     label_weight: float = 2.0
     dice: float = 0.5
-    rendered: int = 2000
-    rendered_share: float = 0.15
+    rendered: int = 400
+    rendered_share: float = 0.08
     unlabelled_share: float = 0.15
-    empty_share: float = 0.08
+    rare_share: float = 0.3
+    empty_share: float = 0.06
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,7 +75,7 @@ class BodyTraining:
             raise RangeError(f"expected at least 2, for batch normalisation, got {self.batch}", argument="batch")
         if not sum(share for share, _ in self.stages) <= 1 or min([share for share, _ in self.stages], default=0) < 0:
             raise RangeError(f"expected shares from 0 up whose sum is at most 1, got {self.stages}", argument="stages")
-        for name in ("rendered_share", "unlabelled_share", "empty_share", "ema"):
+        for name in ("rendered_share", "unlabelled_share", "rare_share", "empty_share", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RangeError(f"expected a number in [0, 1), got {getattr(self, name)}", argument=name)
 
@@ -111,7 +110,8 @@ class Pools:
         self.shares = shares / shares.sum()
         self.seed = seed
         self.drawn = [0] * len(kept)
-        self.augmenter = Augmenter(background_strips([one for pool in self.examples for one in pool]), seed)
+        every = list({id(one): one for pool in self.examples for one in pool}.values())
+        self.augmenter = Augmenter(background_strips(every), seed, cutouts(every))
 
     def draw(self, step: int, count: int, size: tuple[int, int]) -> Batch:
         """Draw the batch of a step: `count` pictures of `size` (height, width)."""
@@ -147,10 +147,10 @@ class BodyTrainer(BaseTrainer):
         pools: What it is trained on.
         folder: Where checkpoints and log go, and what is exported.
         held: Name -> examples that are measured, not trained on.
-        start: A trained network to start from, as exported; what it lacks starts from nothing.
+        trunk: The published weights of the trunk, of `EfficientNetLite.load_imagenet`. None starts from nothing.
 
     Raises:
-        CheckpointError: If `start` is a network of other widths.
+        CheckpointError: If `trunk` is of another network.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class BodyTrainer(BaseTrainer):
         folder: Path,
         *,
         held: Mapping[str, Sequence[Example]] | None = None,
-        start: Mapping[str, Tensor] | None = None,
+        trunk: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(folder, settings.steps * settings.batch)
         self.settings = settings
@@ -169,27 +169,27 @@ class BodyTrainer(BaseTrainer):
         self.held = dict(held or {})
         network = BodyNetwork(config)
         _initialise(network, torch.Generator().manual_seed(settings.seed))
-        trained = _start_from(network, start or {}, pools, settings)
-        self.network = network.to(memory_format=torch.channels_last)
+        if trunk is not None:
+            network.trunk.load_imagenet(trunk)
+            for layer in network.trunk.early():
+                layer.requires_grad_(False)
+        self.network = network.to(memory_format=torch.channels_last).train()
         self.networks = {"network": self.network}
         self._ema = WeightAverage(self.network, average_buffers=True)
         self.average = self._ema.model
         self.weights = class_weights([one for pool in pools.examples for one in pool])
-        self.frozen = bool(trained) and settings.trunk_rate == 0
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
-            if self.frozen and name in trained:
-                parameter.requires_grad_(False)
-            else:
-                groups.setdefault((name in trained, parameter.ndim > 1), []).append(parameter)
+            if parameter.requires_grad:
+                groups.setdefault((name.startswith("trunk."), parameter.ndim > 1), []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [
                 {
                     "params": parameters,
                     "weight_decay": settings.weight_decay if matrix else 0.0,
-                    "share": settings.trunk_rate if known else 1.0,
+                    "share": settings.trunk_rate if pretrained and trunk is not None else 1.0,
                 }
-                for (known, matrix), parameters in groups.items()
+                for (pretrained, matrix), parameters in groups.items()
             ],
             lr=settings.learning_rate,
             betas=(0.9, 0.99),
@@ -226,7 +226,7 @@ class BodyTrainer(BaseTrainer):
             group["lr"] = self.learning_rate() * group["share"]
         losses = self._losses(batch)
         labels = losses["what"] + self.settings.dice * losses["dice"]
-        loss = losses.get("where", 0) + 0.5 * losses.get("whether", 0) + self.settings.label_weight * labels
+        loss = losses["where"] + 0.5 * losses["whether"] + self.settings.label_weight * labels
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -237,23 +237,15 @@ class BodyTrainer(BaseTrainer):
         return {name: value.detach() for name, value in losses.items()}
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        network, losses = self.network, {}
+        network = self.network
         images = batch.images.contiguous(memory_format=torch.channels_last)
         # Attention over a hundred positions: plain products are faster than the fused kernel of a CPU.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            if self.frozen:
-                with torch.no_grad():
-                    maps = network.eval().encode(images)
-                for name, module in network.named_children():
-                    module.train(name.startswith(_DECODER))
-            else:
-                maps = network.train().encode(images)
-                heatmaps, presence = network.find(maps)
-                size = (images.shape[-2], images.shape[-1])
-                losses["where"], losses["whether"] = keypoint_loss(heatmaps, presence, batch.keypoints, size)
-            logits = network.parse(maps)
-        losses["what"], losses["dice"] = label_loss(logits, batch.labels, self.weights)
-        return losses
+            heatmaps, presence, logits = network(images)
+        size = (images.shape[-2], images.shape[-1])
+        where, whether = keypoint_loss(heatmaps, presence, batch.keypoints, size)
+        what, dice = label_loss(logits, batch.labels, self.weights)
+        return {"where": where, "whether": whether, "what": what, "dice": dice}
 
     def position(self) -> dict[str, int]:
         """Return the height of the pictures, for the log."""
@@ -347,7 +339,9 @@ def measure(network: BodyNetwork, examples: Sequence[Example]) -> dict[str, floa
 def _initialise(network: BodyNetwork, generator: torch.Generator) -> None:
     """Draw the first weights from a generator, so that a seed says what they are."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, ScaledConv):
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2 / module.weight[0].numel()), generator=generator)
+        elif isinstance(module, nn.Conv2d):
             last = name in ("heatmap", "label")
             spread = 0.01 if last else math.sqrt(2 / (module.out_channels * math.prod(module.kernel_size)))
             nn.init.normal_(module.weight, 0.0, spread, generator=generator)
@@ -359,68 +353,3 @@ def _initialise(network: BodyNetwork, generator: torch.Generator) -> None:
         elif name.endswith("second.norm"):
             nn.init.zeros_(module.weight)  # a residual block starts as the identity
     nn.init.normal_(network.position, 0.0, 0.1, generator=generator)
-
-
-@torch.no_grad()
-def _start_from(
-    network: BodyNetwork, tensors: Mapping[str, Tensor], pools: Pools, settings: BodyTraining
-) -> set[str]:
-    """Load folded weights into an unfolded network; return the names of the parameters that it has of them.
-
-    The label decoder's are not among these: it is trained at the full rate, whatever it starts from.
-
-    The folded network has no batch normalisation. What its convolutions put out on training pictures is measured, and
-    each normalisation made to undo itself: the network that is trained starts as the function that was stored.
-    """
-    convolutions = {name: module for name, module in network.named_modules() if isinstance(module, ConvNorm)}
-    known = {name for name in convolutions if f"{name}.conv.bias" in tensors}
-    state = network.state_dict()
-    for name, value in tensors.items():
-        if name == "position" and value.shape != state[name].shape:
-            value = nn.functional.interpolate(value.float(), size=state[name].shape[-2:], mode="bilinear")
-        if name.removesuffix(".conv.bias") in known and name.endswith(".conv.bias"):
-            continue
-        if name not in state or state[name].shape != value.shape:
-            raise CheckpointError(
-                f"expected tensors of this network, got {name} {tuple(value.shape)}", argument="start"
-            )
-        state[name].copy_(value)
-    for name in known:
-        norm = convolutions[name].norm
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.fill_(math.sqrt(1 + norm.eps))  # the running variance is 1
-            norm.bias.copy_(tensors[f"{name}.conv.bias"])
-    trained = {name for name in known if settings.trunk_rate > 0 or name.startswith(_DECODER)}
-    if trained:
-        _calibrate(network, {convolutions[name] for name in trained}, pools, settings)
-    given = {name for name, _ in network.named_parameters() if name in tensors} | {
-        f"{name}.norm.{part}" for name in known for part in ("weight", "bias")
-    }
-    return {name for name in given if not name.startswith(_DECODER)}
-
-
-def _calibrate(network: BodyNetwork, chosen: set[ConvNorm], pools: Pools, settings: BodyTraining) -> None:
-    """Set the normalisations of convolutions to the statistics of their outputs, without changing the function."""
-    network.eval()
-    sums: dict[ConvNorm, list[Tensor]] = {}
-    hooks = []
-    for block in chosen:
-
-        def add(_: nn.Module, __: object, output: Tensor, block: ConvNorm = block) -> None:
-            moments = sums.setdefault(block, [])
-            moments.append(torch.stack([output.mean((0, 2, 3)), output.square().mean((0, 2, 3))]))
-
-        hooks.append(block.conv.register_forward_hook(add))
-    for batch in range(4):
-        network(pools.draw(batch, settings.batch, network.config.size).images)
-    for hook in hooks:
-        hook.remove()
-    pools.drawn = [0] * len(pools.drawn)
-    for block, moments in sums.items():
-        norm = block.norm
-        mean, square = torch.stack(moments).mean(0)
-        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_(square - mean.square())
-            norm.weight.copy_((norm.running_var + norm.eps).sqrt())
-            norm.bias.add_(mean)
