@@ -18,6 +18,7 @@ from styletryon.labels import GARMENTS, Label, replaced_classes
 _OUTLINE = 0.006  # How much the new garment's outline is smoothed, in lengths of the trunk.
 _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far, is covered by it.
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
+_FLAP = 0.03  # How far below its hem, in most columns, the old top may reach in some, in lengths of the trunk.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
 _REACH = {"trunk": 0.4, "arm": 0.22, "leg": 0.35}
 """How far from the parts of the body a new garment may reach, in lengths of the trunk."""
@@ -68,13 +69,14 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     columns, rows = found.places.astype(int).transpose(2, 0, 1)
     shown = garment.labels[rows.clip(0, garment.shape[0] - 1), columns.clip(0, garment.shape[1] - 1)]
     shown = np.where(found.inside, shown, Label.BACKGROUND)
-    new = _new(person, found, unit)
+    flaps = _flaps(found, old) if Label.BOTTOM not in region else np.zeros_like(old)
+    new = _new(person, found, flaps, unit)
     front = _front(person, found, new, region)
     new &= ~front
     beyond = _beyond_sleeves(person, found)
     neck = _neck(found, new, unit)
     bare = beyond & (shown == Label.SKIN)
-    core = old & ~front
+    core = old & ~front & ~flaps
     cloth = new | _covered(found, core & ~new, new, neck, beyond, shown, unit)
     cloth = (blurred(cloth, 0.008 * unit) > 0.5) & ~front
     uncovered = grown(old, max(1.0, _HALO * unit)) & ~cloth & ~front
@@ -84,12 +86,22 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     return Layout(cloth, skin, own, uncovered & ~skin & ~own, front)
 
 
-def _new(person: View, found: Correspondence, unit: float) -> Mask:
+def _flaps(found: Correspondence, old: Mask) -> Mask:
+    """Say where the labels of the old top reach below its hem: trousers of its colour that they take for it."""
+    trunk = old & found.owned(trunk=True) & (np.abs(found.across) < 1)
+    columns = trunk.any(axis=0)
+    if int(columns.sum()) < 8:
+        return np.zeros_like(old)
+    lowest = np.where(trunk, found.along, -np.inf).max(axis=0)[columns]
+    return np.asarray(found.owned(trunk=True) & (found.along > float(np.median(lowest)) + _FLAP))
+
+
+def _new(person: View, found: Correspondence, flaps: Mask, unit: float) -> Mask:
     """Say where the new garment lies, as its photograph has its outline."""
     share = look_up(blurred(found.worn, 0.7), found.places) * found.inside
     new = (blurred(share, _OUTLINE * unit) > 0.5) & found.same
     if found.lengthened:  # It ends where the old garment does.
-        new &= ~(found.owned(trunk=True) & (found.along > 0.6) & person.shows(_BELOW))
+        new &= ~(found.owned(trunk=True) & (found.along > 0.6) & person.shows(_BELOW)) & ~flaps
     for index, bone in enumerate(found.bones):
         end = found.ends.get(bone, COVERED)
         if end < COVERED:
