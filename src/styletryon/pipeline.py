@@ -464,9 +464,10 @@ class TryOnPipeline:
     def _frame(self, picture: Image.Image, given: _Given) -> Photograph:
         size = (picture.height, picture.width)
         pose_name = given.name if given.pose is None else given.argument("pose")
-        with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}), _worn(given):
+        with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}):
             if given.pose is None:
-                pose, labels = find_body(self.body, picture, given.box)
+                with _worn(given):
+                    pose, labels = find_body(self.body, picture, given.box)
                 check_agreement(pose, labels)
             else:
                 pose = fit_pose(given.pose, size, "pose")
