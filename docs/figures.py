@@ -32,6 +32,13 @@ def _figure(seed: int) -> tuple[paperdoll.Rendering, styletryon.Pose]:
     return rendering, styletryon.Pose(torch.from_numpy(rendering.keypoints), SIZE)
 
 
+def demo(model: PoseStyleGAN2) -> None:
+    """Person, garment and try-on of the two photographs that `styletryon demo` uses."""
+    samples = Path(styletryon.__file__).parent / "samples"
+    result = styletryon.try_on(samples / "person.jpg", samples / "garment.jpg", model=model)
+    save_image(result.figure(height=720), IMAGES / "demo.jpg")
+
+
 def poses(model: PoseStyleGAN2) -> None:
     """One style in five poses: a row per person, the projected picture first."""
     stances = [paperdoll.sample_stance(UNSEEN + 900 + index) for index in range(5)]
@@ -75,7 +82,9 @@ def _picture(rendering: paperdoll.Rendering) -> torch.Tensor:
     return styletryon.photo.from_uint8(torch.from_numpy(rendering.image).permute(2, 0, 1))
 
 
-FIGURES: dict[str, Callable[[PoseStyleGAN2], None]] = {"poses": poses, "tryons": tryons, "people": people}
+FIGURES: dict[str, Callable[[PoseStyleGAN2], None]] = {
+    "demo": demo, "poses": poses, "tryons": tryons, "people": people,
+}  # fmt: skip
 
 
 def main() -> None:

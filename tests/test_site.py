@@ -35,7 +35,7 @@ checks = load(".ci/check_docs.py")
     ("source", "link", "expected"),
     [
         ("docs/index.md", "ops.md#force-it", "ops.md#force-it"),
-        ("docs/index.md", "images/demo.png", "images/demo.png"),
+        ("docs/index.md", "images/demo.jpg", "images/demo.jpg"),
         ("docs/index.md", "../CONTRIBUTING.md#style", "contributing.md#style"),
         ("docs/cards.md", "../src/styletryon/weights/default/README.md", "cards/default.md"),
         ("docs/index.md", "../examples/quickstart.py", f"{REPOSITORY}/blob/main/examples/quickstart.py"),
