@@ -2,7 +2,8 @@
 
 Each side is the package in a folder `src`, in a process of its own: this one, and with `--before` that of another
 checkout. They take turns in one run, so that what else the machine does falls on both. Printed are the seconds of each
-stage as the report has them, the median of the whole call, and the ratio of the two sides.
+stage as the report has them, the medians of the whole call and of the processor's seconds in it, which other programs
+disturb less, and the ratios of the two sides.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ torch.set_num_threads(int(sys.argv[4]))
 import styletryon
 styletryon.load_model()
 styletryon.try_on(sys.argv[1], sys.argv[2], region="top", preset="fast")
-began = time.perf_counter()
+began, computed = time.perf_counter(), time.process_time()
 result = styletryon.try_on(sys.argv[1], sys.argv[2], region="top", preset=sys.argv[3])
-seconds = time.perf_counter() - began
+seconds, computed = time.perf_counter() - began, time.process_time() - computed
 stages = {name: value for name, value in result.report.items() if name.startswith("seconds")}
-print(json.dumps({"call": seconds, **stages}))
+print(json.dumps({"call": seconds, "processor": computed, **stages}))
 """
 """The child: a quick call first, which loads the networks and wakes the threads; then the one that counts."""
 
@@ -73,19 +74,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(arguments.pictures) not in (0, 2):
         parser.error("expected two pictures or none")
     sides = {"now": SOURCE} if arguments.before is None else {"before": arguments.before, "now": SOURCE}
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    taken: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as folder:
         given = arguments.pictures or FIGURES
         shown = [enlarged(one, Path(folder), name) for one, name in zip(given, ("a.png", "b.png"), strict=True)]
         for _ in range(arguments.repeats):
             for side, source in sides.items():
                 found = measure(source, shown, arguments.preset, arguments.threads)
-                seconds[side].append(found["call"])
+                taken[side].append(found)
                 print(side, ", ".join(f"{name} {value:.2f}" for name, value in found.items()), flush=True)
-    medians = {side: statistics.median(taken) for side, taken in seconds.items()}
-    print(", ".join(f"{side}: median {value:.2f} s" for side, value in medians.items()))
-    if "before" in medians:
-        print(f"now takes {medians['now'] / medians['before']:.2f} of the time before")
+    for what in ("call", "processor"):
+        medians = {side: statistics.median(found[what] for found in calls) for side, calls in taken.items()}
+        print(f"{what}: " + ", ".join(f"{side} {value:.2f} s" for side, value in medians.items()), end="")
+        print(f", ratio {medians['now'] / medians['before']:.2f}" if "before" in medians else "")
 
 
 if __name__ == "__main__":
