@@ -267,7 +267,8 @@ def test_interrupt_leaves_a_checkpoint(data: Path, tmp_path: Path, monkeypatch: 
 def test_time_is_a_limit(data: Path, tmp_path: Path) -> None:
     run = trainer(data, tmp_path)
     assert not run.train(minutes=0.0)
-    assert run.step == 1
+    assert run.step == 0
+    assert run.checkpoints.steps() == [0]
     assert not (tmp_path / "model").exists()
 
 

@@ -140,7 +140,7 @@ class BaseTrainer(ABC):
         first.
 
         Args:
-            minutes: Stop after this long, but not before a step is done; None for no limit.
+            minutes: Stop after this long; None for no limit.
             steps: Stop after this many steps more; None for no limit.
             progress: Whether a progress bar is shown on standard error; of several processes by the first alone.
             callbacks: What else is told of it; of several processes in the first alone.
@@ -165,15 +165,14 @@ class BaseTrainer(ABC):
             self.save_settings()
         bar = ProgressBar(self.total_pictures, seen=self.pictures) if progress and self.group.first else None
         run = _Run(hooks, log, bar, LossBuffer(), DivergenceDetector(skips=self.skips_steps), _Clock(self.pictures))
-        first_step = self.step
-        last_step = None if steps is None else first_step + steps
+        last_step = None if steps is None else self.step + steps
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
         complete = False
         hooks.call(lambda callback: callback.on_start(self))
         try:
             with interrupts() as interrupted:
                 while self.pictures < self.total_pictures and (last_step is None or self.step < last_step):
-                    late = deadline is not None and self.step > first_step and time.monotonic() > deadline
+                    late = deadline is not None and time.monotonic() >= deadline
                     due = run.clock.since_save() > 60 * save_minutes
                     stop, save = self.group.any(interrupted() or late or hooks.error is not None, due)
                     if stop:
