@@ -45,6 +45,7 @@ def test_runs(benchmark, arguments, expected, capsys):
         assert text in printed
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_compared(capsys):
     kill_resume.main(["--kills", "1", "--processes", "1", "--steps", "8"])
     assert "no difference" in capsys.readouterr().out

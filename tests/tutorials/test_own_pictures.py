@@ -12,6 +12,8 @@ from PIL import Image
 from styletryon import load_model
 from tests.tutorials.pages import follow
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
