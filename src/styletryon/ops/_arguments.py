@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from styletryon._graphs import is_traced
 from styletryon.errors import ConfigError, RangeError, ShapeError
 
 
@@ -218,4 +219,4 @@ def _is_whole(value: object) -> bool:
     # Not by `operator.index` alone, which torch.compile need not know.
     if isinstance(value, int):
         return not isinstance(value, bool)
-    return isinstance(value, np.integer) or (isinstance(value, Tensor) and torch.jit.is_tracing())
+    return isinstance(value, np.integer) or (isinstance(value, Tensor) and is_traced())
