@@ -561,11 +561,13 @@ def find_body(
     small, factor = _reduced(picture)
     if factor == 1:
         return estimator.parse(picture, box=box)
-    limits = None if box is None else [edge / factor for edge in as_box(box, picture)]
+    edges = (0, 0, picture.width, picture.height) if box is None else as_box(box, picture)
+    # The whole of it is no limit; and its last reduced pixels may reach beyond.
+    limits = None if edges == (0, 0, picture.width, picture.height) else [edge / factor for edge in edges]
     pose, labels = estimator.parse(small, box=limits)
     points = pose.keypoints * pose.keypoints.new_tensor([factor, factor, 1])
-    edges = points.new_tensor([picture.width, picture.height, 1])  # the last reduced pixel may reach beyond
-    return Pose(torch.minimum(points, edges), (picture.height, picture.width)), _enlarged(labels, factor, picture)
+    points = torch.minimum(points, points.new_tensor([picture.width, picture.height, 1]))
+    return Pose(points, (picture.height, picture.width)), _enlarged(labels, factor, picture)
 
 
 def find_labels(estimator: BodyEstimator, picture: Image.Image, pose: Pose) -> NDArray[np.uint8]:
