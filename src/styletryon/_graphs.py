@@ -197,12 +197,7 @@ def is_capturable(part: object) -> bool:
 
 def is_traced() -> bool:
     """Say whether a tracer watches (`torch.compile`, `torch.export`, `torch.jit.trace`): values are not known then."""
-    return torch.compiler.is_compiling() or is_jit_traced()
-
-
-def is_jit_traced() -> bool:
-    """Say whether `torch.jit.trace` watches: sizes of tensors are tensors then."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+    return torch.compiler.is_compiling() or bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def _find_obstacle(device: torch.device, parts: Mapping[str, object], count: int) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styletryon._graphs import is_jit_traced
+from styletryon._graphs import is_traced
 from styletryon.errors import ConfigError, RangeError, ShapeError
 
 
@@ -219,4 +219,4 @@ def _is_whole(value: object) -> bool:
     # Not by `operator.index` alone, which torch.compile need not know.
     if isinstance(value, int):
         return not isinstance(value, bool)
-    return isinstance(value, np.integer) or (isinstance(value, Tensor) and is_jit_traced())
+    return isinstance(value, np.integer) or (isinstance(value, Tensor) and is_traced())
