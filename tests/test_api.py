@@ -190,6 +190,7 @@ class TestProject:
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+    @pytest.mark.filterwarnings("ignore::styletryon.errors.TryOnWarning")  # a network that was never trained
     def test_tuning_on_request_goes_with_the_latent(
         self, figures: Any, model: styletryon.PoseStyleGAN2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

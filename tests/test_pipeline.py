@@ -248,6 +248,7 @@ def test_a_bar_shows_every_stage(
 # ------------------------------------------------------------------------------------------------ foreign generators
 
 
+@pytest.mark.filterwarnings("ignore::styletryon.errors.TryOnWarning")  # it draws no people
 def test_a_foreign_generator_goes_the_whole_road(figure: paperdoll.Rendering, other: paperdoll.Rendering) -> None:
     """An object that derives from nothing of ours and has none of the optional parts but `to`."""
     generator = FakeGenerator()

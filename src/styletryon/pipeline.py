@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, Literal, final, get_args
+from typing import TYPE_CHECKING, Any, Literal, final, get_args
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from styletryon._arguments import check_seed, number, renamed, seeded, whole
 from styletryon._forks import note_process
 from styletryon._loading import ModelLike, load
 from styletryon._progress import Stages
-from styletryon.compositing import Composer, show
 from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError, TryOnWarning
 from styletryon.generator import background_of
 from styletryon.labels import IDENTITY, NUM_LABELS, Label, Region, resolve_region
@@ -37,6 +36,9 @@ from styletryon.pose import BodyEstimator, Pose
 from styletryon.pose._photo import as_box
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
+
+if TYPE_CHECKING:
+    from styletryon.compositing import Composer
 
 __all__ = ["STAGES", "PipelineProgress", "Progress", "Stage", "TryOnPipeline"]
 
@@ -394,6 +396,8 @@ class TryOnPipeline:
             detail: As for a call.
             composer: See `styletryon.compositing.make_composer`.
         """
+        from styletryon.compositing import show  # here, because it brings scipy, which few calls need at import
+
         return show(batch, index, composite=composite, detail=detail, composer=composer)
 
     def generate(self, pose: Pose | None = None, *, seed: int | None = None, truncation: float = 0.7) -> Latent:
@@ -468,6 +472,7 @@ class TryOnPipeline:
             if given.pose is None:
                 with _worn(given):
                     pose, labels = find_body(self.body, picture, given.box)
+                    _check_somebody(labels)
                 check_agreement(pose, labels)
             else:
                 pose = fit_pose(given.pose, size, "pose")
@@ -610,6 +615,19 @@ _BESIDE, _MOST_BESIDE = 0.06, 0.15
 
 _FROM_HEAD = 0.05
 """How far from face and hair, in lengths of the person, eyes, ears and nose may lie."""
+
+
+_SOMEBODY = (Label.HAIR, Label.FACE, Label.SKIN, Label.SHOES)
+
+
+def _check_somebody(labels: NDArray[np.uint8]) -> None:
+    """Refuse clothes that nobody wears: no hair, face, skin or shoe is seen."""
+    if not np.isin(labels, _SOMEBODY).any():
+        raise PersonNotFoundError(
+            "expected a photograph that shows a person, got one that shows clothes alone; use a photograph of somebody "
+            "who wears them, or pass a pose",
+            argument="image",
+        )
 
 
 def check_agreement(pose: Pose, labels: NDArray[np.uint8]) -> None:

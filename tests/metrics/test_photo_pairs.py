@@ -59,7 +59,7 @@ def test_groups_leave_out_what_needs_a_truth(model: PoseStyleGAN2, folder: Path)
     expected = {"noop_photo", "noop", "swap", "channel_masks", "ours", "ours_pasted", "ours_per_layer"}
     assert set(found.methods) == expected
     assert "kid" not in found["ours"]  # of two pictures
-    assert found.settings["features"]["name"] == "keypoints"
+    assert found.settings["features"]["name"] == "efficientnet"
 
 
 def test_a_folder_without_the_region_is_said(model: PoseStyleGAN2, folder: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_folder_without_the_region_is_said(model: PoseStyleGAN2, folder: Path)
         evaluate_folder(model, folder, region="hat")
     with pytest.raises(ConfigError, match="methods: expected some of noop_photo"):
         evaluate_folder(model, folder, methods=["oracle"])
-    with pytest.raises(ConfigError, match="features: expected one of keypoints"):
+    with pytest.raises(ConfigError, match="features: expected one of efficientnet"):
         evaluate_folder(model, folder, features="eyes")
     with pytest.raises(RangeError, match="pairs: expected at least 1, got 0"):
         evaluate_folder(model, folder, pairs=0)

@@ -35,7 +35,7 @@ def test_figures_are_compared_with_their_rendered_truth(report: EvaluationReport
 
 def test_the_truth_says_how_far_the_estimator_errs(report: EvaluationReport) -> None:
     assert set(report["truth"]) == POSES
-    assert report["truth"]["keypoint_error"].mean < 0.5 * report["photo"]["keypoint_error"].mean
+    assert report["truth"]["keypoint_error"].mean < 0.75 * report["photo"]["keypoint_error"].mean
     assert report["truth"]["pck_20"].mean > report["photo"]["pck_20"].mean
     # A generator that was never trained draws nobody, and that counts.
     assert report["new_pose"]["keypoint_error"].n == 3

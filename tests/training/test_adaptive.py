@@ -223,7 +223,7 @@ def test_all_steps_since_the_last_adjustment_count() -> None:
 def test_its_state_is_whole() -> None:
     first, second = (AugmentationController(AdaptiveAugmentation(interval=3, pictures=100)) for _ in range(2))
     for _ in range(4):
-        first.see(torch.tensor(1.0), batch_size=8)
+        first.update(torch.tensor(1.0), batch_size=8)
     second.load(first.state())
     assert first.strength > 0
     for controller in (first, second):
@@ -317,7 +317,7 @@ def test_what_is_reconstructed_is_changed_where_nothing_judges_it(data: Path, tm
         for name, share in (("plain", 0.0), ("changed", 1.0))
     )
     for step, differs in ((0, True), (2, False)):  # the second stage has a discriminator
-        pairs = [trainer._feeder.take(step)[0].target for trainer in (plain, changed)]
+        pairs = [trainer._loader.load(step)[0].target for trainer in (plain, changed)]
         assert torch.equal(pairs[0].images, pairs[1].images) is not differs
         assert torch.equal(pairs[0].labels, pairs[1].labels) is not differs
         assert torch.equal(pairs[0].pose.keypoints, pairs[1].pose.keypoints) is not differs

@@ -148,7 +148,7 @@ class PoseStyleGAN2(StyleGenerator):
         return tuple(torch.split(share, list(self.style_channels)))
 
     def shares(self, classes: Collection[int]) -> Styles | None:
-        """Old name of `channel_masks`; it leaves in 0.4."""
+        """Old name of `channel_masks(classes)`; it leaves in 0.4."""
         warn_renamed("shares", "channel_masks", until="0.4")
         return self.channel_masks(classes)
 

@@ -353,8 +353,8 @@ def _peaks(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     height, width = maps.shape[1:]
     peak = maps.flatten(1).argmax(-1)
     row, column = peak // width, peak % width
-    rows = torch.arange(height, device=maps.device)
-    columns = torch.arange(width, device=maps.device)
+    rows = torch.arange(height, device=maps.device, dtype=torch.float32)
+    columns = torch.arange(width, device=maps.device, dtype=torch.float32)
     near_row = ((rows - row[:, None]).abs() <= _WINDOW)[:, :, None]
     near_column = ((columns - column[:, None]).abs() <= _WINDOW)[:, None, :]
     near = maps * (near_row & near_column)
