@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -35,8 +34,6 @@ def add_commands(commands: Commands) -> None:
 def _try_on_batch(arguments: argparse.Namespace) -> int:
     check_inputs({"table": arguments.table})
     check_outputs(folders={"--out": arguments.out})
-    # As torchrun sets them, on one machine or several; the processes share nothing but the folder.
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     with shown_stages(arguments) as stages:
         use_threads(arguments)
         from styletryon.batch import try_on_table
@@ -48,26 +45,15 @@ def _try_on_batch(arguments: argparse.Namespace) -> int:
             model=arguments.model,
             preset=arguments.preset,
             seed=arguments.seed,
-            device=arguments.device or _own_device(),
+            device=arguments.device,
             batch_size=arguments.batch_size,
             detail=not arguments.no_detail,
             retry_failed=arguments.retry_failed,
-            rank=rank,
-            world_size=world_size,
             progress=lambda done, total: stages("rows", done, total),
         )
     results = Results(arguments.command)
-    if rank == 0 or summary.waiting == 0:
-        results.write(arguments.out / "summary.json", partial(write_json, asdict(summary)))
+    results.write(arguments.out / "summary.json", partial(write_json, asdict(summary)))
     if not arguments.quiet:
         print(summary.table())
         print(arguments.out)
     return 1 if summary.failed else results.status
-
-
-def _own_device() -> str | None:
-    """Return the CUDA device of a process of torchrun; None leaves the choice to the library."""
-    import torch
-
-    local = os.environ.get("LOCAL_RANK")
-    return f"cuda:{local}" if local is not None and torch.cuda.is_available() else None
