@@ -81,6 +81,9 @@ Region = str | Iterable[int | str]
 
 _ONE_PIECE = frozenset({Label.TOP, Label.OUTERWEAR, Label.BOTTOM, Label.DRESS})
 
+_WORN = (Label.LEGWEAR, Label.BOTTOM, Label.DRESS, Label.TOP, Label.OUTERWEAR)
+"""What is worn over what, the innermost first. All else comes after."""
+
 
 def resolve_region(region: Region) -> frozenset[Label]:
     """Turn a region into label classes. Upper and lower case, hyphens, underscores and spaces make no difference.
@@ -143,6 +146,70 @@ def replaced_classes(region: Collection[Label]) -> frozenset[Label]:
         region: The label classes of the new garment.
     """
     return frozenset(region) | (_ONE_PIECE if Label.DRESS in region else frozenset())
+
+
+def order_worn(regions: Iterable[Region]) -> tuple[Region, ...]:
+    """Bring the regions of an outfit into the order in which its garments are put on: the innermost first.
+
+    Legwear comes before a bottom, that before a dress or a top, whose hem hangs over it, and outerwear over them.
+    Outerwear by itself goes with a garment that covers it too, such as "top" or "dress", for it is worn over that.
+
+    Args:
+        regions: A region per garment, in any order.
+
+    Returns:
+        The same regions.
+
+    Raises:
+        RegionError: If a region is unknown, there is none, or two garments would take each other's place: a dress and a
+            bottom, or two tops.
+
+    Example:
+        >>> from styletryon.labels import order_worn
+        >>> order_worn(["outerwear", "top", "bottom"])
+        ('bottom', 'top', 'outerwear')
+    """
+    known = [(region, resolve_region(region)) for region in regions]
+    if not known:
+        raise RegionError("expected at least one garment, got none", argument="garment")
+    for place, (region, classes) in enumerate(known):
+        for other, others in known[:place]:
+            both = (classes & replaced_classes(others)) | (others & replaced_classes(classes))
+            if both and not (both == {Label.OUTERWEAR} and _over_all(classes) != _over_all(others)):
+                shared = " and ".join(sorted(label.name.lower() for label in both))
+                raise RegionError(
+                    f"expected garments that can be worn together, got {_shown(other)} and {_shown(region)}, which "
+                    f"both take the place of {shared}; leave one of them out",
+                    argument="garment",
+                )
+    return tuple(region for region, classes in sorted(known, key=lambda one: min(map(_depth, one[1]))))
+
+
+def title(region: Region) -> str:
+    """Return one text for all that name the same region: "top" for "upper-body", "outerwear" or "legwear+top".
+
+    Args:
+        region: As for `resolve_region`.
+
+    Raises:
+        RegionError: If it is unknown.
+    """
+    classes = resolve_region(region)
+    names = [name for name, known in REGIONS.items() if known == classes]
+    return names[0] if names else "+".join(sorted(label.name.lower() for label in classes))
+
+
+def _depth(label: Label) -> int:
+    return _WORN.index(label) if label in _WORN else len(_WORN) + label
+
+
+def _over_all(classes: Collection[Label]) -> bool:
+    """Say whether a garment with outerwear goes over all else that an outfit has."""
+    return Label.OUTERWEAR in classes and not set(classes) & (_ONE_PIECE - {Label.OUTERWEAR})
+
+
+def _shown(region: Region) -> str:
+    return repr(region if isinstance(region, str) else title(region))
 
 
 def _plain(text: str) -> str:

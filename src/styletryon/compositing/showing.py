@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from styletryon.compositing.blending import compose
 from styletryon.compositing.drawn.composer import Composer
 from styletryon.compositing.drawn.layout import covered_share
 from styletryon.generator import GeneratorOutput
+from styletryon.labels import Label, title
 from styletryon.latent import Latent
 from styletryon.photo import Frame, Photograph, paste_back, to_pil
 from styletryon.tryon import TryOnBatch, TryOnResult, change_mask
@@ -39,17 +41,17 @@ def show(
     detail: bool = True,
     composer: Composer | None = None,
 ) -> TryOnResult:
-    """Show one pair of a batch in the person's photograph.
+    """Show one pair of a batch in the person's photograph; of an outfit, one garment over the other.
 
     Args:
-        batch: What `TryOnOptimizer.optimize` returned.
+        batch: What `TryOnOptimizer.optimize` or `TryOnPipeline.optimize` returned.
         index: Which pair.
         composite: Whether the person's own pixels are put back outside `change_mask`; otherwise the whole frame is as
             the generator drew it.
         detail: Whether the garment is shown as its photograph shows it, where both pictures are photographs whose poses
             and labels are known, and the person's pixels are put back; otherwise the drawing is shown.
-        composer: What `make_composer` made for this person and region; that it has shown them before saves time.
-            Default: a new one.
+        composer: What `make_composer` made for this person and region; that it has shown them before saves time. It
+            shows one garment. Default: a new one.
 
     Returns:
         The result. "seconds" in its report is the sum of the pair's share of the optimisation and of what came before
@@ -58,8 +60,18 @@ def show(
     Raises:
         IndexError: If there is no such pair.
     """
-    began = time.perf_counter()
     at = range(len(batch))[index]
+    worn: dict[str, TryOnResult] = {}
+    for layer in batch.outfit:
+        below = list(worn.values())[-1:]
+        one = layer if not below else replace(layer, person=_in_photograph(layer.person, at, below[0].latent))
+        worn[title(layer.targets.region)] = _show(one, at, composite=composite, detail=detail, composer=composer)
+    return next(iter(worn.values())) if len(worn) == 1 else _together(batch, at, worn)
+
+
+def _show(batch: TryOnBatch, at: int, *, composite: bool, detail: bool, composer: Composer | None) -> TryOnResult:
+    """Show one garment."""
+    began = time.perf_counter()
     person, garment, targets = batch.person[at], batch.garment[at], batch.targets
     drawn = batch.drawing.image[at].detach().float().clamp(-1, 1)
     allowed = change_mask(targets, batch.drawing)[at]
@@ -114,6 +126,47 @@ def show(
         person_image=photo.picture,
         garment_image=to_pil(targets.garment.image[at].float()) if theirs is None else theirs.picture,
         _layers=layers,
+    )
+
+
+def _in_photograph(people: Latent, at: int, dressed: Latent) -> Latent:
+    """Give one of some people the photograph that shows them dressed."""
+    photographs: list[Photograph | None] = [None] * len(people)
+    photographs[at] = _photograph(dressed)
+    return replace(people, photograph=tuple(photographs))
+
+
+def _together(batch: TryOnBatch, at: int, worn: Mapping[str, TryOnResult]) -> TryOnResult:
+    """Make one result of the try-ons of an outfit, of which each lies over those before it."""
+    first, last = (list(worn.values())[place] for place in (0, -1))
+    before = batch.outfit[0].targets.person.image[at].float().clamp(-1, 1)
+    allowed = torch.stack([change_mask(layer.targets, layer.drawing)[at] for layer in batch.outfit]).amax(dim=0)
+    stages: dict[str, float] = {}
+    report: dict[str, float | str] = {}
+    for name, one in worn.items():
+        for key, value in one.report.items():
+            if key.startswith("seconds_"):
+                stages[key] = stages.get(key, 0.0) + float(value)
+            elif key.startswith("person_"):
+                report.setdefault(key, value)
+            elif key != "seconds":
+                report[f"{name}_{key}"] = value
+    report |= {
+        "seconds": sum(stages.values()),
+        **stages,
+        "status": ", ".join(f"{name}: {one.report['status']}" for name, one in worn.items()),
+        "outside_change": _outside(last.drawn, before, allowed),
+        "changed_share": changed_share(
+            _photograph(first.person) or Photograph.whole(first.person_image), last.image
+        ),
+    }
+    return replace(
+        last,
+        person=first.person,
+        person_image=first.person_image,
+        mask=torch.stack([one.mask for one in worn.values()]).amax(dim=0),
+        report=report,
+        outfit=dict(worn),
     )
 
 
@@ -187,7 +240,20 @@ def _layers(batch: TryOnBatch, index: int, person: Photograph, garment: Photogra
         output.image[index].detach().float() for output in (targets.person, targets.redrawn, batch.drawing)
     )
     went = _share_of_change(before, wanted, after)
-    return compose(person, garment, targets.region, opacity=min(1.0, max(0.0, (went - _UNCHANGED) / _FADES_IN)))
+    opacity = min(1.0, max(0.0, (went - _UNCHANGED) / _FADES_IN))
+    if not _goes_over_tops(targets.region) or person.labels is None or Label.TOP not in person.labels:
+        return compose(person, garment, targets.region, opacity=opacity)
+    # A top lies before what is new, which is right for trousers. As a dress it lies below a new coat.
+    covered = replace(person, labels=np.where(person.labels == Label.TOP, np.uint8(Label.DRESS), person.labels))
+    layers = compose(covered, garment, targets.region, opacity=opacity)
+    if layers is None:
+        return None
+    return replace(layers, labels=np.where(layers.labels == Label.DRESS, np.uint8(Label.TOP), layers.labels))
+
+
+def _goes_over_tops(region: Collection[Label]) -> bool:
+    """Say whether a region is outerwear that is worn over a top, which stays."""
+    return Label.OUTERWEAR in region and not {Label.TOP, Label.DRESS} & set(region)
 
 
 def _share_of_change(before: Tensor, wanted: Tensor, after: Tensor) -> float:

@@ -94,6 +94,8 @@ class TryOnBatch:
         seconds: How long it took altogether.
         layer_names: A name per styled layer.
         stages: Name of what came before the optimisation -> how many seconds it took; see `styletryon.TryOnPipeline`.
+        under: The try-on, for the same people, of what an outfit has below this garment; `person` is then what that
+            drew. None where there is nothing.
     """
 
     coefficients: tuple[Tensor, ...]
@@ -109,11 +111,17 @@ class TryOnBatch:
     seconds: float
     layer_names: tuple[str, ...] = field(default=())
     stages: Mapping[str, float] = field(default_factory=dict)
+    under: TryOnBatch | None = None
 
     __repr__ = one_line
 
     def __len__(self) -> int:
         return len(self.status)
+
+    @property
+    def outfit(self) -> tuple[TryOnBatch, ...]:
+        """The try-ons of an outfit in the order in which its garments are worn; of one garment, this one."""
+        return (self,) if self.under is None else (*self.under.outfit, self)
 
     @property
     def latent(self) -> Latent:

@@ -6,7 +6,7 @@ import importlib
 import io
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, final
 
 import numpy as np
@@ -45,6 +45,10 @@ class TryOnResult:
         mask: `(H, W)` float32 in [0, 1]: where `image` is taken from `drawn`.
         person_image: The person as given (the photograph if there is one, else as drawn).
         garment_image: The garment's picture, likewise.
+        outfit: Where several garments were tried on: the name of each one's region -> its try-on, over those that come
+            before it, in the order in which they are worn. Empty for one garment. `coefficients`, `history`,
+            `garment` and `garment_image` are those of the last; `report` has the numbers of each, called after its
+            region ("top_loss_garment"), beside those of the whole.
     """
 
     image: Image.Image
@@ -59,6 +63,7 @@ class TryOnResult:
     mask: Tensor
     person_image: Image.Image
     garment_image: Image.Image
+    outfit: Mapping[str, TryOnResult] = field(default_factory=dict)
     _layers: TryOnLayers | None = None
 
     def __repr__(self) -> str:
@@ -105,12 +110,13 @@ class TryOnResult:
         Returns:
             What each pixel shows, and the cloth, skin and background that it is taken from. None where the drawing is
             shown: without two photographs of people whose labels are known, with `detail=False`, or with
-            `composite=False`.
+            `composite=False`. Of an outfit, those of the garment that is worn over the others, which lie over the
+            picture that the others made: `outfit[region].layers()` has them for each.
         """
         return self._layers
 
     def figure(self, *, height: int | None = None, gap: int = 8) -> Image.Image:
-        """Lay person, garment and try-on side by side.
+        """Lay person, garment and try-on side by side; of an outfit, each garment.
 
         Args:
             height: Of the panels in pixels. Default: that of the picture.
@@ -124,9 +130,10 @@ class TryOnResult:
         """
         tall = self.image.height if height is None else whole(height, "height", least=1)
         gap = whole(gap, "gap", least=0)
+        garments = [one.garment_image for one in self.outfit.values()] or [self.garment_image]
         panels = [
             resize(panel, (tall, max(1, round(panel.width * tall / panel.height))), filter="lanczos")
-            for panel in (self.person_image, self.garment_image, self.image)
+            for panel in (self.person_image, *garments, self.image)
         ]
         sheet = Image.new("RGB", (sum(panel.width for panel in panels) + gap * (len(panels) - 1), tall), "white")
         left = 0
