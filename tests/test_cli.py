@@ -92,6 +92,8 @@ def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str])
         [],
         ["fly"],
         ["try-on", "a.jpg"],
+        ["try-on", "a.jpg", "-o", "c.png"],
+        ["try-on", "a.jpg", "b.jpg", "--top", "b.jpg", "-o", "c.png"],
         ["demo", "out", "--preset", "best"],
         ["demo", "out", "--region", "hat"],
         ["paperdoll", "out", "--count", "1", "--size", "9"],
@@ -131,6 +133,23 @@ class TestTryOn:
         assert size_of(figure)[1] == 160
         assert "status" in json.loads(report.read_text())
         assert [path.name for path in (tmp_path / "a").iterdir()] == ["tryon.png"]
+
+    def test_an_outfit_is_the_call(self, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out, report = tmp_path / "tryon.png", tmp_path / "report.json"
+        person, garment = (str(pictures / f"{name}.png") for name in ("person", "garment"))
+        options = ["--person-pose", str(pictures / "keypoints.json"), "--preset", "fast", "--report", str(report)]
+        assert cli.main(["try-on", person, "--top", garment, "--bottom", garment, "-o", str(out), *options]) == 0
+        told = capsys.readouterr()
+        assert told.out.splitlines()[-1] == str(out)
+        assert "status bottom: " in told.out
+        # A stage is shown once, however many garments there are.
+        assert [line for line in told.err.splitlines() if line == "dressing"] == ["dressing"]
+        pose = styletryon.Pose(json.loads((pictures / "keypoints.json").read_text())["person"], (160, 120))
+        outfit = {"bottom": garment, "top": garment}
+        result = styletryon.try_on(person, outfit, person_pose=pose, preset="fast")
+        with Image.open(out) as saved:
+            assert np.array_equal(np.asarray(saved), np.asarray(result.image))
+        assert set(json.loads(report.read_text())) == set(result.report)
 
     def test_it_is_the_call(self, pictures: Path, model: str, tmp_path: Path) -> None:
         assert try_on(pictures, model, tmp_path / "tryon.png", "--seed", "4", "--no-composite") == 0

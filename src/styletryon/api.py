@@ -20,7 +20,16 @@ from styletryon.latent import Latent
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import PoseStyleGAN2
 from styletryon.photo import MAX_ASPECT, ImageLike, read_image
-from styletryon.pipeline import Progress, TryOnPipeline, body_estimator, check_box, find_body, find_labels, fit_pose
+from styletryon.pipeline import (
+    Outfit,
+    Progress,
+    TryOnPipeline,
+    body_estimator,
+    check_box,
+    find_body,
+    find_labels,
+    fit_pose,
+)
 from styletryon.pose import Pose
 from styletryon.tryon import TryOnResult
 
@@ -29,12 +38,12 @@ _Given = TypeVar("_Given", bound=Generator)
 
 def try_on(
     person: ImageLike | Latent | TryOnResult,
-    garment: ImageLike | Latent | TryOnResult,
+    garment: ImageLike | Latent | TryOnResult | Outfit,
     *,
     region: Region = "top",
     model: ModelLike | None = None,
     person_pose: Pose | None = None,
-    garment_pose: Pose | None = None,
+    garment_pose: Pose | Mapping[Region, Pose] | None = None,
     losses: Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]] | None = None,
     preset: str = "balanced",
     seed: int = 0,
@@ -43,21 +52,24 @@ def try_on(
     composite: bool = True,
     detail: bool = True,
     person_box: Sequence[float] | None = None,
-    garment_box: Sequence[float] | None = None,
+    garment_box: Sequence[float] | Mapping[Region, Sequence[float]] | None = None,
 ) -> TryOnResult:
-    """Dress a person in the garment that somebody else wears.
+    """Dress a person in the garment that somebody else wears, or in an outfit of several.
 
     Args:
         person: The person: a path, a PIL image, an `(H, W, 3)` uint8 array, a `(3, H, W)` tensor in [0, 1], or a
             `Latent` of `project` or `generate`, also as the file that `Latent.save` wrote; or a `TryOnResult`, or its
             `latent`, which keeps what it wears.
-        garment: Somebody who wears the garment, likewise.
-        region: What changes: "top", "bottom", "dress", "full", or a set of label classes.
+        garment: Somebody who wears the garment, likewise; or an outfit, a mapping of regions, such as `{"top": a,
+            "bottom": b, "outerwear": c}`: the person and each wearer are projected once, and the garments are put on
+            in the order in which they are worn, whatever the order of the keys. What takes the place of another, such
+            as a dress that of a bottom, is refused beside it.
+        region: What changes, of one garment: "top", "bottom", "dress", "full", or a set of label classes.
         model: The generator: name, folder, or any object that keeps the protocol `styletryon.generator.Generator`. None
             for the bundled one.
         person_pose: The person's keypoints in the picture's pixels. None to estimate them. Beside a `Latent`: the pose
             in which to redraw the person.
-        garment_pose: The same for the garment's wearer.
+        garment_pose: The same for the garment's wearer; for those of an outfit, region -> pose.
         losses: Name -> (weight, loss), in the place of `styletryon.losses.defaults()`. A loss is a `TryOnLoss` or a
             callable from a `TryOnState` to `(B,)`.
         preset: "fast", "balanced" or "quality".
@@ -72,10 +84,11 @@ def try_on(
             is as coarse as the generator's pixels. Needs the photographs of both, and `composite`.
         person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
             pose is given. None for the largest.
-        garment_box: The same for the garment's wearer.
+        garment_box: The same for the garment's wearer; for those of an outfit, region -> box.
 
     Returns:
-        The picture, in the size of the person's, and how it came about.
+        The picture, in the size of the person's, and how it came about; for an outfit, `outfit` has the try-on of each
+        garment.
 
     Raises:
         StyleTryOnError: If an input cannot be used; `styletryon.errors` lists the kinds.

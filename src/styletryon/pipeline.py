@@ -27,7 +27,7 @@ from styletryon._loading import ModelLike, load
 from styletryon._progress import Stages
 from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError, TryOnWarning
 from styletryon.generator import background_of
-from styletryon.labels import IDENTITY, NUM_LABELS, Label, Region, resolve_region
+from styletryon.labels import IDENTITY, NUM_LABELS, Label, Region, order_worn, resolve_region, title
 from styletryon.latent import Latent, is_latent_file
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import storage
@@ -40,7 +40,7 @@ from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnRes
 if TYPE_CHECKING:
     from styletryon.compositing import Composer
 
-__all__ = ["STAGES", "PipelineProgress", "Progress", "Stage", "TryOnPipeline"]
+__all__ = ["STAGES", "Outfit", "PipelineProgress", "Progress", "Stage", "TryOnPipeline"]
 
 Stage = Literal["read", "pose", "project", "optimize", "compose"]
 """What a pipeline does, in this order: read the pictures; find poses and labels; project; optimise; compose."""
@@ -79,6 +79,10 @@ class PipelineProgress:
 Progress = bool | Callable[[PipelineProgress], object]
 """True to show it on stderr, in a terminal as a bar and elsewhere as a line per stage; or what is told of the progress,
 which may raise to end the work."""
+
+
+Outfit = Mapping[Region, ImageLike | Latent | TryOnResult]
+"""Several garments: the region of each -> somebody who wears it. The order makes no difference."""
 
 
 @final
@@ -198,13 +202,13 @@ class TryOnPipeline:
     def __call__(
         self,
         person: ImageLike | Latent | TryOnResult,
-        garment: ImageLike | Latent | TryOnResult,
+        garment: ImageLike | Latent | TryOnResult | Outfit,
         *,
         region: Region = "top",
         person_pose: Pose | None = None,
-        garment_pose: Pose | None = None,
+        garment_pose: Pose | Mapping[Region, Pose] | None = None,
         person_box: Sequence[float] | None = None,
-        garment_box: Sequence[float] | None = None,
+        garment_box: Sequence[float] | Mapping[Region, Sequence[float]] | None = None,
         composite: bool = True,
         detail: bool = True,
         progress: Progress = False,
@@ -213,14 +217,14 @@ class TryOnPipeline:
 
         Args:
             person: The person: a picture, a `Latent`, or a `TryOnResult`, which keeps what it wears.
-            garment: Somebody who wears the garment, likewise.
-            region: What changes.
+            garment: Somebody who wears the garment, likewise; or an outfit, region -> somebody who wears that garment.
+            region: What changes, of one garment.
             person_pose: The person's keypoints in the picture's pixels. None to estimate them. Beside a `Latent`: the
                 pose in which to redraw the person.
-            garment_pose: The same for the garment's wearer.
+            garment_pose: The same for the garment's wearer; for those of an outfit, region -> pose.
             person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
                 pose is given. None for the largest.
-            garment_box: The same for the garment's wearer.
+            garment_box: The same for the garment's wearer; for those of an outfit, region -> box.
             composite: Whether pixels outside the changed region are the photograph's own.
             detail: Whether cloth is shown as the garment's photograph shows it, where the generator drew it.
             progress: True for a progress bar on stderr, or what is told of the progress.
@@ -232,11 +236,8 @@ class TryOnPipeline:
             StyleTryOnError: If an input cannot be used; `styletryon.errors` lists the kinds.
         """
         with _watched(progress) as watch:
-            given = (
-                _Given(person, person_pose, person_box, "person"),
-                _Given(garment, garment_pose, garment_box, "garment"),
-            )
-            batch = self._dress(given, region, watch)
+            given = _Given(person, person_pose, person_box, "person")
+            batch = self._dress(given, _garments(garment, region, garment_pose, garment_box), watch)
             watch.tell("compose", 0, 1)
             result = self.show(batch, composite=composite, detail=detail)
             watch.tell("compose", 1, 1)
@@ -247,13 +248,13 @@ class TryOnPipeline:
     def dress(
         self,
         person: ImageLike | Latent | TryOnResult,
-        garment: ImageLike | Latent | TryOnResult,
+        garment: ImageLike | Latent | TryOnResult | Outfit,
         *,
         region: Region = "top",
         person_pose: Pose | None = None,
-        garment_pose: Pose | None = None,
+        garment_pose: Pose | Mapping[Region, Pose] | None = None,
         person_box: Sequence[float] | None = None,
-        garment_box: Sequence[float] | None = None,
+        garment_box: Sequence[float] | Mapping[Region, Sequence[float]] | None = None,
         progress: Progress = False,
     ) -> TryOnBatch:
         """Dress a person without showing the result in the photograph, which `show` does.
@@ -269,17 +270,15 @@ class TryOnPipeline:
             progress: As for a call.
 
         Returns:
-            A batch of the one pair.
+            A batch of the one pair; of an outfit, that of the garment which is worn over the others, with theirs
+            `under` it.
 
         Raises:
             StyleTryOnError: If an input cannot be used; `styletryon.errors` lists the kinds.
         """
         with _watched(progress) as watch:
-            given = (
-                _Given(person, person_pose, person_box, "person"),
-                _Given(garment, garment_pose, garment_box, "garment"),
-            )
-            return self._dress(given, region, watch)
+            given = _Given(person, person_pose, person_box, "person")
+            return self._dress(given, _garments(garment, region, garment_pose, garment_box), watch)
 
     def read(
         self,
@@ -362,21 +361,31 @@ class TryOnPipeline:
             return self.projector.tune(latent, target, mask=inside, callback=watch.callback("project"))
 
     def optimize(
-        self, person: Latent, garment: Latent, *, region: Region = "top", progress: Progress = False
+        self,
+        person: Latent,
+        garment: Latent | Mapping[Region, Latent],
+        *,
+        region: Region = "top",
+        progress: Progress = False,
     ) -> TryOnBatch:
         """Try garments on: a batch of pairs, each on its own; see `TryOnOptimizer.optimize`.
 
         Args:
             person: Latents of `B` people, or of one who tries every garment.
-            garment: Latents of the `B` wearers of the garments, or of one.
-            region: What changes.
+            garment: Latents of the `B` wearers of the garments, or of one. Of outfits, region -> such latents.
+            region: What changes, of one garment.
             progress: True for a progress bar on stderr, or what is told of the progress.
 
+        Returns:
+            The try-on; of outfits, that of the garments which are worn over the others, with theirs `under` it.
+
         Raises:
-            StyleTryOnError: As `TryOnOptimizer.optimize` does.
+            StyleTryOnError: As `TryOnOptimizer.optimize` does, or if garments cannot be worn together.
         """
+        given = garment if isinstance(garment, Mapping) else {region: garment}
+        worn = [(resolve_region(one), given[one]) for one in order_worn(given)]
         with _watched(progress) as watch:
-            return self.optimizer.optimize(person, garment, region=region, callback=watch.callback("optimize"))
+            return self._optimize(person, worn, watch)
 
     def show(
         self,
@@ -422,15 +431,27 @@ class TryOnPipeline:
             styles = model.affine(model.w_mean + truncation * (model.mapping(z) - model.w_mean))
         return Latent(styles, fitted.to(self.device), model=model.fingerprint)
 
-    def _dress(self, given: tuple[_Given, _Given], region: Region, watch: _Watch) -> TryOnBatch:
-        # First, so that what is misspelt is told before the projections, not after.
-        classes, optimizer = resolve_region(region), self.optimizer
-        person, garment = given
-        wearer, wanted = self._find((person, replace(garment, dressed=wears_dress(classes))), watch)
-        batch = optimizer.optimize(wearer, wanted, region=classes, callback=watch.callback("optimize"))
+    def _dress(self, person: _Given, garments: Mapping[frozenset[Label], _Given], watch: _Watch) -> TryOnBatch:
+        _ = self.optimizer  # first, so that losses that are none are told before the projections, not after
+        wearer, *wanted = self._find((person, *garments.values()), watch)
+        batch = self._optimize(wearer, list(zip(garments, wanted, strict=True)), watch)
         before = {stage: watch.seconds[stage] for stage in ("read", "pose", "project")}
         watch.lap("optimize")
         return replace(batch, stages=before)
+
+    def _optimize(
+        self, person: Latent, worn: Sequence[tuple[frozenset[Label], Latent]], watch: _Watch
+    ) -> TryOnBatch:
+        """Put garments on one after another, the innermost first: who wears some of them puts on the next."""
+        regions = [classes for classes, _ in worn]
+        wearer, batches = _undressed(person, regions), list[TryOnBatch]()
+        for place, (classes, garment) in enumerate(worn):
+            wanted = _worn_under(garment) if _is_covered(classes, regions) else garment
+            tell = watch.callback("optimize", place, len(worn))
+            batch = self.optimizer.optimize(wearer, wanted, region=classes, callback=tell)
+            batches.append(replace(batch, under=batches[-1] if batches else None))
+            wearer = batch.latent
+        return batches[-1]
 
     def _find(self, given: Sequence[_Given], watch: _Watch) -> tuple[Latent, ...]:
         """Return the latents of what was given; the pictures among it are read, and projected side by side."""
@@ -449,10 +470,13 @@ class TryOnPipeline:
             if keys[index] in self._latents:
                 self._latents.move_to_end(keys[index])
                 found[index] = self._latents[keys[index]]
-        waiting = [index for index in waiting if index not in found]
-        photographs = [self._frame(pictures[index], given[index]) for index in watch.steps("pose", waiting)]
-        for index, latent in zip(waiting, self._project(photographs, watch), strict=True):
-            found[index] = self._latents[keys[index]] = latent
+        # What is given twice, such as somebody who wears both garments, is projected once.
+        first = {keys[index]: index for index in reversed(waiting) if index not in found}
+        new = sorted(first.values())
+        photographs = [self._frame(pictures[index], given[index]) for index in watch.steps("pose", new)]
+        for index, latent in zip(new, self._project(photographs, watch), strict=True):
+            self._latents[keys[index]] = latent
+        found.update({index: self._latents[keys[index]] for index in waiting if index not in found})
         while len(self._latents) > self.remember:
             self._latents.popitem(last=False)
         return tuple(found[index] for index in range(len(given)))
@@ -467,8 +491,8 @@ class TryOnPipeline:
 
     def _frame(self, picture: Image.Image, given: _Given) -> Photograph:
         size = (picture.height, picture.width)
-        pose_name = given.name if given.pose is None else given.argument("pose")
-        with renamed({"image": given.name, "box": given.argument("box"), "pose": pose_name}):
+        pose_name = given.called if given.pose is None else given.argument("pose")
+        with renamed({"image": given.called, "box": given.argument("box"), "pose": pose_name}):
             if given.pose is None:
                 with _worn(given):
                     pose, labels = find_body(self.body, picture, given.box)
@@ -681,12 +705,15 @@ _LEAST_CHANGED = 0.005
 
 def _warn_unchanged(result: TryOnResult) -> None:
     """Warn where a try-on comes out as its photograph went in: that must not look like a success."""
-    share = float(result.report["changed_share"])
-    if share < _LEAST_CHANGED:
+    for name, one in (result.outfit or {"": result}).items():
+        share = float(one.report["changed_share"])
+        if share >= _LEAST_CHANGED:
+            continue
+        where = f" by the {name}" if name else ""
         warnings.warn(
-            f"nothing to be seen has changed: {share:.2%} of the pixels around the person. The person may wear such a "
-            "garment already, or the pose or the region may not be what the pictures show; look at result.figure() and "
-            "at styletryon.estimate_pose, or pass person_pose= and garment_pose=",
+            f"nothing to be seen has changed{where}: {share:.2%} of the pixels around the person. The person may wear "
+            "such a garment already, or the pose or the region may not be what the pictures show; look at "
+            "result.figure() and at styletryon.estimate_pose, or pass person_pose= and garment_pose=",
             TryOnWarning,
             stacklevel=4,  # the line that called try_on
         )
@@ -696,6 +723,47 @@ def wears_dress(region: Region) -> bool:
     """Say whether whoever wears a region's garment wears a dress, and no top beside it."""
     classes = resolve_region(region)
     return Label.DRESS in classes and Label.TOP not in classes
+
+
+def _undressed(person: Latent, regions: Sequence[frozenset[Label]]) -> Latent:
+    """Let the dress of somebody who puts on a top and a bottom count as both, so that nothing of it stays."""
+    classes = frozenset[Label]().union(*regions)
+    if not {Label.TOP, Label.BOTTOM} <= classes or Label.DRESS in classes:
+        return person
+    return _relabelled(person, _in_two_pieces)
+
+
+def _in_two_pieces(photograph: Photograph) -> NDArray[np.uint8] | None:
+    """The labels of a photograph with a dress as a top above the hips and a bottom below them."""
+    labels, pose = photograph.labels, photograph.pose
+    if labels is None or pose is None or Label.DRESS not in labels:
+        return labels
+    hips = float(pose.keypoints[0, 11:13, 1].mean())
+    above = np.arange(len(labels))[:, None] + 0.5 < hips
+    return np.where(labels == Label.DRESS, np.where(above, np.uint8(Label.TOP), np.uint8(Label.BOTTOM)), labels)
+
+
+def _is_covered(region: frozenset[Label], regions: Sequence[frozenset[Label]]) -> bool:
+    """Say whether a top goes under outerwear that another garment of the outfit is."""
+    return {Label.TOP, Label.OUTERWEAR} <= region and sum(Label.OUTERWEAR in other for other in regions) > 1
+
+
+def _worn_under(garment: Latent) -> Latent:
+    """Let all that the wearer of a top has on be top, which a coat does not take off."""
+    return _relabelled(garment, _without_outerwear)
+
+
+def _without_outerwear(photograph: Photograph) -> NDArray[np.uint8] | None:
+    labels = photograph.labels
+    return None if labels is None else np.where(labels == Label.OUTERWEAR, np.uint8(Label.TOP), labels)
+
+
+def _relabelled(latent: Latent, labels: Callable[[Photograph], NDArray[np.uint8] | None]) -> Latent:
+    """Say anew what the photographs of a latent show."""
+    if latent.photograph is None:
+        return latent
+    known = tuple(None if one is None else replace(one, labels=labels(one)) for one in latent.photograph)
+    return replace(latent, photograph=known)
 
 
 def fit_pose(pose: Pose, size: tuple[int, int], name: str) -> Pose:
@@ -751,22 +819,28 @@ def _usual_poses(size: tuple[int, int]) -> Pose:
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """A picture, a latent or a result, and what its caller said of it."""
+    """A picture, a latent or a result, and what its caller said of it; `key` is its region in an outfit."""
 
     picture: Any
     pose: Pose | None
     box: Sequence[float] | None
     name: str
     dressed: bool = False
+    key: str = ""
+
+    @property
+    def called(self) -> str:
+        """What the caller calls it."""
+        return f"{self.name}[{self.key!r}]" if self.key else self.name
 
     def argument(self, part: str) -> str:
         """What the caller calls the pose or the box of it."""
-        return part if self.name == "image" else f"{self.name}_{part}"
+        return part if self.name == "image" else f"{self.name}_{part}{f'[{self.key!r}]' if self.key else ''}"
 
     def read(self) -> Image.Image:
         """Read the picture; a box or a pose says where the person is in one of whatever shape."""
         known = self.box is not None or self.pose is not None
-        return read_image(self.picture, name=self.name, max_aspect=math.inf if known else MAX_ASPECT)
+        return read_image(self.picture, name=self.called, max_aspect=math.inf if known else MAX_ASPECT)
 
     def check(self) -> None:
         """Refuse a box where the pose is known."""
@@ -778,20 +852,57 @@ class _Given:
         """The latent if one was given, on the pipeline's device and in the given pose; None for a picture."""
         given = self.picture.latent if isinstance(self.picture, TryOnResult) else self.picture
         if is_latent_file(given):
-            with renamed({"path": self.name}):
+            with renamed({"path": self.called}):
                 given = Latent.load(given)
         if not isinstance(given, Latent):
             return None
         if len(given) != 1:
             raise ShapeError(
-                f"expected the latent of one person, got {len(given)}; pass {self.name}[i], or hand the "
+                f"expected the latent of one person, got {len(given)}; pass {self.called}[i], or hand the "
                 f"whole batch to TryOnOptimizer.optimize",
-                argument=self.name,
+                argument=self.called,
             )
         latent = given.to(pipeline.device)
         if self.pose is None:
             return latent
         return latent.with_pose(fit_pose(self.pose, pipeline.model.image_size, self.argument("pose")))
+
+
+def _garments(garment: Any, region: Region, pose: Any, box: Any) -> dict[frozenset[Label], _Given]:
+    """Return what was said of each garment by its label classes, in the order in which they are worn."""
+    if not isinstance(garment, Mapping):
+        classes = resolve_region(region)
+        return {classes: _Given(garment, pose, box, "garment", dressed=wears_dress(classes))}
+    if region != "top":
+        raise ConfigError(
+            f"expected none beside an outfit, whose keys are regions, got {region!r}; leave it out", argument="region"
+        )
+    poses, boxes = _of_each(pose, garment, "garment_pose"), _of_each(box, garment, "garment_box")
+    given = {}
+    for one in order_worn(garment):
+        classes, name = resolve_region(one), title(one)
+        known = poses.get(classes), boxes.get(classes)
+        given[classes] = _Given(garment[one], *known, "garment", dressed=wears_dress(classes), key=name)
+    return given
+
+
+def _of_each(known: Any, garments: Mapping[Region, Any], name: str) -> dict[frozenset[Label], Any]:
+    """Return what is known of some garments of an outfit by their label classes."""
+    if known is None:
+        return {}
+    if not isinstance(known, Mapping):
+        raise ConfigError(
+            f"expected a mapping of regions beside an outfit, got {type(known).__name__}; pass {{region: ...}} with "
+            "the regions of the garments meant",
+            argument=name,
+        )
+    regions = {resolve_region(one) for one in garments}
+    beside = [title(one) for one in known if resolve_region(one) not in regions]
+    if beside:
+        raise ConfigError(
+            f"expected regions of the outfit, {', '.join(map(title, garments))}, got {', '.join(beside)}", argument=name
+        )
+    return {resolve_region(one): each for one, each in known.items()}
 
 
 @contextmanager
@@ -841,14 +952,16 @@ class _Watch:
         self.seconds[stage] += now - self._at
         self._at = now
 
-    def callback(self, stage: Stage) -> Callable[[ProjectionProgress | TryOnProgress], None] | None:
-        """Return the callback of an optimisation; None where nobody is told."""
+    def callback(
+        self, stage: Stage, done: int = 0, of: int = 1
+    ) -> Callable[[ProjectionProgress | TryOnProgress], None] | None:
+        """Return the callback of an optimisation, of which some `of` many are done; None where nobody is told."""
         tell = self._tell
         if tell is None:
             return None
 
         def step(progress: ProjectionProgress | TryOnProgress) -> None:
-            tell(PipelineProgress(stage, progress.step, progress.steps))
+            tell(PipelineProgress(stage, done * progress.steps + progress.step, of * progress.steps))
 
         return step
 

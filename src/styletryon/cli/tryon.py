@@ -24,7 +24,8 @@ from styletryon.cli._common import (
     write_json,
 )
 from styletryon.cli._paths import Results, check_inputs, check_outputs
-from styletryon.errors import RangeError
+from styletryon.errors import ConfigError, RangeError
+from styletryon.labels import order_worn
 from styletryon.tryon.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -118,12 +119,26 @@ def _dress_rendered(person_seed: int, garment_seed: int, settings: Mapping[str, 
     )
 
 
+OUTFIT = ("top", "bottom", "outerwear", "dress")
+"""The regions of the garments that an outfit may have on the command line."""
+
+
 def _add_try_on(commands: Commands) -> None:
-    parser = add_command(commands, "try-on", _try_on, "dress the person of one picture in the garment of another")
+    parser = add_command(
+        commands, "try-on", _try_on, "dress the person of one picture in the garment of another, or in several garments"
+    )
     parser.add_argument("person", type=Path, metavar="PERSON", help="picture of the person, or what project wrote")
     parser.add_argument(
-        "garment", type=Path, metavar="GARMENT", help="picture of someone who wears the garment, or what project wrote"
+        "garment",
+        type=Path,
+        nargs="?",
+        metavar="GARMENT",
+        help="picture of someone who wears the garment, or what project wrote",
     )
+    outfit = parser.add_argument_group("an outfit, in the place of GARMENT and --region")
+    for name in OUTFIT:
+        outfit.add_argument(f"--{name}", type=Path, metavar="PICTURE", help=f"someone who wears the {name}, likewise")
+    parser.set_defaults(refuse=parser.error)
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="picture to write")
     parser.add_argument("--figure", type=Path, help="also write person | garment | try-on side by side")
     parser.add_argument("--report", type=Path, help="also write the numbers as JSON")
@@ -144,22 +159,25 @@ def _add_try_on(commands: Commands) -> None:
 
 
 def _try_on(arguments: argparse.Namespace) -> int:
+    worn = _outfit(arguments)
     person = _Given(arguments.person, "person", arguments.person_pose, "--person-pose")
-    garment = _Given(arguments.garment, "garment", arguments.garment_pose, "--garment-pose")
+    outfit = {name: _Given(path, f"--{name}", None, "") for name, path in worn.items()}
+    garment = None if outfit else _Given(arguments.garment, "garment", arguments.garment_pose, "--garment-pose")
+    read = [person, *outfit.values(), *([garment] if garment else [])]
     check_outputs(
         pictures={"--out": arguments.out, "--figure": arguments.figure},
         files={"--report": arguments.report},
-        inputs=person.files | garment.files,
+        inputs={name: path for one in read for name, path in one.files.items()},
     )
     with shown_stages(arguments) as stages:
         use_threads(arguments)
         result = styletryon.try_on(
             person.image,
-            garment.image,
+            garment.image if garment else {name: one.image for name, one in outfit.items()},
             region=arguments.region,
             model=arguments.model,
             person_pose=person.pose(),
-            garment_pose=garment.pose(),
+            garment_pose=garment.pose() if garment else None,
             person_box=arguments.person_box,
             garment_box=arguments.garment_box,
             preset=arguments.preset,
@@ -179,6 +197,28 @@ def _try_on(arguments: argparse.Namespace) -> int:
         print(summary(result))
         print(written)
     return results.status
+
+
+def _outfit(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Return the pictures of an outfit by their regions; none where there is one garment."""
+    paths = {name: getattr(arguments, name) for name in OUTFIT if getattr(arguments, name) is not None}
+    if bool(paths) == (arguments.garment is not None):
+        arguments.refuse(f"expected either GARMENT or some of {', '.join(f'--{name}' for name in OUTFIT)}")
+    if not paths:
+        return {}
+    if arguments.region != "top":
+        raise ConfigError(
+            f"expected none beside an outfit, got {arguments.region!r}; leave it out", argument="--region"
+        )
+    for option, value in (("--garment-pose", arguments.garment_pose), ("--garment-box", arguments.garment_box)):
+        if value is not None:
+            raise ConfigError(
+                "expected none beside an outfit, which has several wearers; project each picture with `styletryon "
+                "project --pose` or `--box`, and pass what it wrote",
+                argument=option,
+            )
+    order_worn(paths)
+    return paths
 
 
 def _box(text: str) -> tuple[float, ...]:
