@@ -30,6 +30,7 @@ SECTIONS = {
     "styletryon.data": "Data sets.",
     "styletryon.data.paperdoll": "Drawn people of whom everything is known.",
     "styletryon.metrics": "The benchmark.",
+    "styletryon.serve": "Try-on as a service over HTTP.",
     "styletryon.app": "The fitting room in the browser.",
     "styletryon.errors": "The exceptions; the root is `StyleTryOnError`.",
 }

@@ -18,7 +18,7 @@ ORDER = (
     ("cli",),
     ("__init__",),
     ("images", "drawing"),
-    ("app", "batch"),
+    ("app", "batch", "serve"),
     ("api",),
     ("metrics", "training"),
     ("data",),
@@ -35,7 +35,7 @@ ORDER = (
     ("latent",),
     ("photo",),
     ("pose",),
-    ("labels", "_arguments", "_files", "_weights"),
+    ("labels", "_addresses", "_arguments", "_files", "_weights"),
     ("errors", "_deprecated", "_forks", "_graphs", "_lazy", "_progress", "_reprs", "_version"),
 )
 """The parts of the package, the highest first: a part may import those in the rows below it, and no other."""

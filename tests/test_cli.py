@@ -76,7 +76,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     "command",
     [
         "demo", "try-on", "try-on-batch", "project", "generate", "train", "train-encoder", "curves", "evaluate",
-        "paperdoll", "prepare", "info", "app", "export-onnx",
+        "paperdoll", "prepare", "info", "app", "serve", "export-onnx",
     ],
 )
 def test_help_of_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "threads": (["try-on", "one.png", "two.png", "-o", "a.png", "--threads", "0"], "--threads: expected at least 1"),
     "count": (["generate", "-o", "a.png", "--count", "0"], "--count: expected at least 1"),
     "port": (["app", "--port", "70000"], "port: expected 1 to 65535, got 70000"),
+    "service's port": (["serve", "--port", "0"], "port: expected 1 to 65535, got 0"),
+    "service's host": (["serve", "--host", "not-a-host.invalid"], "host, port: expected an address and a free port"),
     "host": (["app", "--host", "not-a-host.invalid"], "host, port: expected an address and a free port"),
 }  # fmt: skip
 """What is wrong -> arguments, and how the sentence begins that says so."""

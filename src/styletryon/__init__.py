@@ -53,8 +53,8 @@ else:
             "tryon": ("TryOnOptimizer", "TryOnResult"),
         },
         modules=("api", "app", "batch", "compositing", "data", "errors", "features", "generator", "interop", "labels",
-                 "latent", "losses", "metrics", "models", "ops", "photo", "pipeline", "pose", "projection", "training",
-                 "tryon"),
+                 "latent", "losses", "metrics", "models", "ops", "photo", "pipeline", "pose", "projection", "serve",
+                 "training", "tryon"),
     )  # fmt: skip
 
 __all__ = [

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from styletryon._version import __version__
-from styletryon.cli import app, batch, data, evaluation, exporting, info, training, tryon
+from styletryon.cli import app, batch, data, evaluation, exporting, info, serve, training, tryon
 from styletryon.cli._console import usable_console
 from styletryon.errors import ProcessGroupError, StyleTryOnError, TrainingDivergedError
 
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"styletryon {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (tryon, app, batch, training, evaluation, data, exporting, info):
+    for part in (tryon, app, serve, batch, training, evaluation, data, exporting, info):
         part.add_commands(commands)
     return parser
 

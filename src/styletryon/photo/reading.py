@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeGuard, Union, cast
@@ -163,37 +163,55 @@ def _read_stream(stream: IO[bytes], name: str, max_aspect: float) -> Image.Image
     return _decode(io.BytesIO(content), "what the open file holds", name, max_aspect)
 
 
-def decode_image(content: bytes, *, name: str = "image") -> Image.Image:
+def decode_image(
+    content: bytes,
+    *,
+    name: str = "image",
+    max_aspect: float = MAX_ASPECT,
+    max_pixels: int = MAX_PIXELS,
+    formats: Collection[str] | None = None,
+) -> Image.Image:
     """Read a picture from the bytes of its file, as `read_image` reads the file.
 
     Args:
         content: What the file holds.
         name: What error messages call the picture.
+        max_aspect: As for `read_image`.
+        max_pixels: The most pixels that it may have; checked before it is decoded.
+        formats: What Pillow calls the formats that are read, such as "PNG". None for all that `read_image` reads.
 
     Returns:
         A new picture of mode "RGB" without metadata.
 
     Raises:
-        ImageError: If it is no picture, damaged, too small, too large, or too long and thin.
+        ImageError: If it is no picture of these formats, damaged, too small, too large, or too long and thin.
     """
-    return _decode(io.BytesIO(content), "the file", name, MAX_ASPECT)
+    return _decode(io.BytesIO(content), "the file", name, max_aspect, max_pixels, formats)
 
 
-def _decode(source: Path | io.BytesIO, shown: str, name: str, max_aspect: float) -> Image.Image:
+def _decode(
+    source: Path | io.BytesIO,
+    shown: str,
+    name: str,
+    max_aspect: float,
+    max_pixels: int = MAX_PIXELS,
+    formats: Collection[str] | None = None,
+) -> Image.Image:
     with _quietly():
         Image.init()
-        formats = [kind for kind in Image.ID if kind not in _BARRED_FORMATS]
+        known = [kind for kind in Image.ID if kind not in _BARRED_FORMATS and (formats is None or kind in formats)]
         try:
-            with Image.open(source, formats=formats) as picture:
-                _check_size(picture.width, picture.height, name, max_aspect)
+            with Image.open(source, formats=known) as picture:
+                _check_size(picture.width, picture.height, name, max_aspect, max_pixels)
                 return _to_rgb(picture, name)
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
             raise ImageError(f"{shown} is too large ({error}); make it smaller first", argument=name) from error
         except UnidentifiedImageError as error:
+            reader = "Pillow" if formats is None else "this"
             raise ImageError(
-                f"{shown} is not a picture that Pillow can read; save it as PNG or JPEG",
+                f"{shown} is not a picture that {reader} can read; save it as PNG or JPEG",
                 argument=name,
             ) from error
         except PermissionError as error:
@@ -313,13 +331,12 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _check_size(width: int, height: int, name: str, max_aspect: float) -> None:
+def _check_size(width: int, height: int, name: str, max_aspect: float, max_pixels: int = MAX_PIXELS) -> None:
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"expected at least {MIN_SIDE} pixels a side, got {width}x{height}: too small", argument=name)
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise ImageError(
-            f"expected at most {MAX_PIXELS // 1_000_000} megapixels, got {width}x{height}: too large; "
-            f"make it smaller first",
+            f"expected at most {max_pixels / 1e6:g} megapixels, got {width}x{height}: too large; make it smaller first",
             argument=name,
         )
     if max(width, height) > max_aspect * min(width, height):
