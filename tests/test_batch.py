@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 import styletryon
 from styletryon import cli
-from styletryon.batch import BatchSummary, read_table, try_on_table
+from styletryon.batch import BatchRow, BatchSummary, read_table, try_on_table
 from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, DataError, RangeError
 from tests._support.process import ROOT, SOURCE
@@ -127,6 +128,48 @@ def test_detail_survives_the_folder_of_latents(photos: Path, tmp_path: Path) -> 
     assert np.array_equal(shown("with"), first)
     with pytest.raises(ConfigError, match="'detail': True"):
         run(table, tmp_path / "with", detail=False)
+
+
+def test_a_row_may_be_an_outfit(photos: Path, tmp_path: Path) -> None:
+    """The bundled generator draws people, so that they wear what the regions say."""
+    rows = [
+        "person,top,bottom,person_pose,garment,region",
+        "0.png,3.png,4.png,0.json,,",
+        "1.png,3.png,4.png,1.json,,",
+        "0.png,,,0.json,3.png,top",
+        "1.png,broken.png,4.png,1.json,,",
+    ]
+    table = photos / "outfits.csv"
+    table.write_text("\n".join(rows))
+    first, second, single, _ = read_table(table)
+    assert first.garment == {"bottom": photos / "4.png", "top": photos / "3.png"}
+    assert first.out == "000002-0-bottom-top.png"
+    assert len({row.key for row in (first, second, single)}) == 3
+    summary = run(table, tmp_path, model=None)
+    assert summary.done == 3
+    assert [(outcome.line, "broken.png" in outcome.reason) for outcome in summary.failed] == [(5, True)]
+    assert len(list((tmp_path / "latents").glob("*.safetensors"))) == 4  # as many as there are photographs
+    report = summary.outcomes[0].report
+    assert {"top_loss_total", "bottom_loss_total", "top_garment_reconstruction_psnr"} <= set(report)
+    assert {"loss_total", "garment_reconstruction_psnr"} <= set(summary.outcomes[2].report)
+    person = styletryon.Pose(json.loads((photos / "0.json").read_text()), SIZE)
+    alone = styletryon.try_on(photos / "0.png", first.garment, person_pose=person, preset="fast")
+    with Image.open(tmp_path / first.out) as image:
+        assert np.abs(np.asarray(image).astype(int) - np.asarray(alone.image)).mean() < 1
+    assert run(table, tmp_path, model=None).outcomes == summary.outcomes
+
+
+def test_rows_of_outfits_may_be_made_by_hand(photos: Path, tmp_path: Path) -> None:
+    worn = {"top": photos / "3.png", "bottom": str(photos / "4.png")}
+    poses = {"top": photos / "3.json"}
+    row = BatchRow(1, photos / "0.png", worn, "", "a.png", photos / "0.json", poses)
+    assert row.garments == {"top": (photos / "3.png", photos / "3.json"), "bottom": (str(photos / "4.png"), None)}
+    other = replace(row, garment=dict(reversed(worn.items())))
+    assert other.key == row.key
+    assert replace(row, garment_pose=None).key != row.key
+    clash = replace(row, garment={**worn, "dress": photos / "5.png"}, out="b.png")
+    summary = try_on_table([clash], tmp_path, preset="fast")
+    assert "expected garments that can be worn together" in summary.failed[0].reason
 
 
 def test_bad_rows_say_why_and_stop_nobody(photos: Path, tmp_path: Path) -> None:

@@ -47,6 +47,32 @@ def test_a_region_for_rows_that_name_none(tmp_path: Path) -> None:
     assert read_pairs(written(tmp_path, "person,garment\na,b\n"), region="full") == [PairRow(2, "a", "b", "full")]
 
 
+def test_outfits_have_a_column_per_garment(tmp_path: Path) -> None:
+    text = (
+        "person,outerwear,top,bottom,dress,garment,region,out\na,c,t,b,,,,x.png\na,,t,,,,,\na,,,,,g,bottom,\n"
+        "a,,,b,d,,,\na,,t,,,g,top,\n,,t,,,,,\na,,,,,,,\na,,t,b,,,,,more\n"
+    )
+    rows = read_pairs(written(tmp_path, text), region="top", out=True, outfits=True)
+    assert rows[0] == PairRow(2, "a", "", "", out="x.png", outfit={"bottom": "b", "top": "t", "outerwear": "c"})
+    assert list(rows[0].outfit) == ["bottom", "top", "outerwear"]
+    assert rows[1] == PairRow(3, "a", "", "", outfit={"top": "t"})
+    assert rows[2] == PairRow(4, "a", "g", "bottom")
+    assert rows[3].fault.startswith("garment: expected garments that can be worn together, got 'bottom' and 'dress'")
+    assert [row.fault for row in rows[4:]] == [
+        "garment, region: expected empty cells beside top",
+        "person: expected a value, got an empty cell",
+        "garment: expected a value, got an empty cell",
+        "expected 8 cells, got 9; quote cells that hold commas",
+    ]
+    short = read_pairs(written(tmp_path, "person,top\na,t\na,\n"), region="top", outfits=True)
+    assert short[0] == PairRow(2, "a", "", "", outfit={"top": "t"})
+    assert short[1].fault == "garment: expected a value, got an empty cell"
+    with pytest.raises(DataError, match="expected the columns person, and perhaps garment, region, person_pose, garm"):
+        read_pairs(written(tmp_path, "top\nt\n"), region="top", outfits=True)
+    with pytest.raises(DataError, match="got person, garment, region, top"):
+        read_pairs(written(tmp_path, "person,garment,region,top\na,g,top,t\n"))
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "person,garment\na,b\n", "person,garment,region,pose\na,b,top,p\n", "person,person,garment,region\na,a,b,top",

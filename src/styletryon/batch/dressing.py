@@ -6,41 +6,48 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from styletryon.batch.table import BatchRow, RowOutcome
-from styletryon.batch.wardrobe import Wardrobe
+from styletryon.batch.wardrobe import Shot, Wardrobe
 from styletryon.errors import DataError, StyleTryOnError
+from styletryon.labels import title
 from styletryon.latent import Latent, stack
 from styletryon.pipeline import TryOnPipeline, wears_dress
 
-_Pair = tuple[BatchRow, Latent, Latent]
-"""A row, its person and its garment's wearer."""
+_Pair = tuple[BatchRow, Latent, dict[str, Latent]]
+"""A row, its person, and the wearer of each region's garment."""
 
 
 def parts(rows: Iterable[BatchRow], size: int) -> Iterator[list[BatchRow]]:
-    """Group rows of one region, which can be tried on at once."""
-    groups: dict[str, list[BatchRow]] = {}
+    """Group rows of the same regions, which can be tried on at once."""
+    groups: dict[frozenset[str], list[BatchRow]] = {}
     for row in rows:
-        group = groups.setdefault(row.region, [])
+        regions = frozenset(row.garments)
+        group = groups.setdefault(regions, [])
         group.append(row)
         if len(group) == size:
-            yield groups.pop(row.region)
+            yield groups.pop(regions)
     yield from groups.values()
+
+
+def shots(row: BatchRow) -> tuple[Shot, dict[str, Shot]]:
+    """Return the photographs that a row names: the person's, and by region the garments'."""
+    worn = row.garments.items()
+    return (row.person, row.person_pose, False), {region: (*named, wears_dress(region)) for region, named in worn}
 
 
 def try_rows(
     rows: Sequence[BatchRow], pipeline: TryOnPipeline, wardrobe: Wardrobe, folder: Path, *, detail: bool
 ) -> Iterator[RowOutcome]:
-    """Try rows of one region on; one that fails, fails alone."""
-    sound = [row for row in rows if not row.fault]
-    people = [(row.person, row.person_pose, False) for row in sound]
-    wardrobe.fetch([*people, *((row.garment, row.garment_pose, wears_dress(row.region)) for row in sound)])
+    """Try rows of the same regions on; one that fails, fails alone."""
+    named = [shots(row) for row in rows if not row.fault]
+    wardrobe.fetch([*(person for person, _ in named), *(one for _, worn in named for one in worn.values())])
     ready: list[_Pair] = []
     for row in rows:
         try:
             if row.fault:
                 raise DataError(row.fault)
-            person = wardrobe.get(row.person, row.person_pose)
-            dressed = wears_dress(row.region)
-            ready.append((row, person, wardrobe.get(row.garment, row.garment_pose, dressed=dressed)))
+            person, worn = shots(row)
+            garments = {region: wardrobe.get(*one) for region, one in worn.items()}
+            ready.append((row, wardrobe.get(*person), garments))
         except Exception as error:
             yield _failure(row, error)
     yield from _dress(ready, pipeline, folder, detail=detail)
@@ -52,9 +59,10 @@ def _dress(
     """Dress people at once if that works, else in halves; each picture is told of as soon as it is written."""
     if not ready:
         return
-    people, garments = stack([person for _, person, _ in ready]), stack([garment for _, _, garment in ready])
+    people = stack([person for _, person, _ in ready])
+    garments = {region: stack([worn[region] for _, _, worn in ready]) for region in ready[0][2]}
     try:
-        batch = pipeline.optimize(people, garments, region=ready[0][0].region)
+        batch = pipeline.optimize(people, garments)
     except Exception as error:
         if len(ready) == 1:
             yield _failure(ready[0][0], error)
@@ -62,7 +70,7 @@ def _dress(
         for half in (ready[: len(ready) // 2], ready[len(ready) // 2 :]):
             yield from _dress(half, pipeline, folder, detail=detail)
         return
-    for place, (row, person, garment) in enumerate(ready):
+    for place, (row, person, worn) in enumerate(ready):
         try:
             result = pipeline.show(batch, place, detail=detail)
             result.save(folder / row.out)
@@ -70,7 +78,8 @@ def _dress(
             yield _failure(row, error)
             continue
         report = dict(result.report)
-        for role, latent in (("person", person), ("garment", garment)):
+        roles = {f"{title(region)}_garment" if len(worn) > 1 else "garment": one for region, one in worn.items()}
+        for role, latent in {"person": person, **roles}.items():
             report |= {f"{role}_{name}": value for name, value in latent.report.items()}
         yield RowOutcome(row.key, row.line, "done", row.out, report=report)
 

@@ -53,7 +53,7 @@ class Wardrobe:
         self._try_project(waiting)
 
     def get(
-        self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, *, dressed: bool = False
+        self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool = False
     ) -> Latent:
         """Return the latent of a photograph, with its source; `dressed` as in `prepare`.
 

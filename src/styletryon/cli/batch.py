@@ -22,7 +22,11 @@ def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     parser = add_command(commands, "try-on-batch", _try_on_batch, "try on every row of a table, once, in batches")
     parser.add_argument(
-        "table", type=Path, metavar="TABLE", help="CSV with person and garment (region, out, person_pose, garment_pose)"
+        "table",
+        type=Path,
+        metavar="TABLE",
+        help="CSV with person and garment (region, out, person_pose, garment_pose), or a column per garment: top, "
+        "bottom, outerwear, dress",
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder to write")
     parser.add_argument("--batch-size", default=8, type=int, help="pairs at once (default: %(default)s)")

@@ -6,6 +6,14 @@
     people/anna.jpg,shop/coat.jpg,top,,
     people/ben.jpg,people/anna.jpg,bottom,poses/ben.json,
 
+In tables of outfits a column per garment, called as its region is, stands in the place of garment and region:
+
+.. code-block:: text
+
+    person,top,bottom,outerwear
+    people/anna.jpg,shop/shirt.jpg,shop/jeans.jpg,
+    people/ben.jpg,shop/shirt.jpg,,shop/jacket.jpg
+
 Paths are relative to the table. The columns `person_pose` and `garment_pose` may be missing or empty; else they name
 JSON files of 17 x [x, y, score] in the photograph's pixels.
 """
@@ -14,16 +22,20 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from styletryon.errors import DataError, RegionError
-from styletryon.labels import region_name, resolve_region
+from styletryon.labels import order_worn, region_name, resolve_region
 
 _NEEDED = ("person", "garment")
 _POSES = ("person_pose", "garment_pose")
 _EXTRA = "\0"  # no heading is called so
+
+OUTFIT = ("top", "bottom", "outerwear", "dress")
+"""The columns of an outfit: the regions of its garments."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,8 @@ class PairRow:
         garment_pose: The same for the garment's wearer.
         out: Name of the picture to write; empty where the table has no such column.
         fault: Why the row cannot be used; empty if it can.
+        outfit: Of a row that names several garments in columns of their own: region -> the photograph of that one's
+            wearer. `garment` and `region` are empty then.
     """
 
     line: int
@@ -49,15 +63,19 @@ class PairRow:
     garment_pose: str = ""
     out: str = ""
     fault: str = ""
+    outfit: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_pairs(path: str | os.PathLike[str], *, region: str | None = None, out: bool = False) -> list[PairRow]:
+def read_pairs(
+    path: str | os.PathLike[str], *, region: str | None = None, out: bool = False, outfits: bool = False
+) -> list[PairRow]:
     """Read a table of pairs. No photograph is opened.
 
     Args:
         path: A CSV file in UTF-8 with a heading, see the module's docstring.
         region: The region of rows that name none; None refuses such rows.
         out: Whether there may be a column `out`.
+        outfits: Whether there may be columns of outfits, `OUTFIT`.
 
     Returns:
         The rows in their order; those that cannot be used say why.
@@ -67,11 +85,15 @@ def read_pairs(path: str | os.PathLike[str], *, region: str | None = None, out: 
     """
     path = Path(path)
     needed = _NEEDED if region is not None else (*_NEEDED, "region")
-    possible = (*(name for name in ("region",) if name not in needed), *(["out"] if out else []), *_POSES)
+    extra = (*(["out"] if out else []), *_POSES, *(OUTFIT if outfits else ()))
+    possible = (*(name for name in ("region",) if name not in needed), *extra)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restkey=_EXTRA, restval="", skipinitialspace=True, strict=True)
             heading = [name.strip() for name in reader.fieldnames or ()]
+            if outfits and set(heading) & set(OUTFIT):
+                needed = ("person",)
+                possible = (*(name for name in (*_NEEDED, "region") if name not in needed), *extra)
             if not set(needed) <= set(heading) <= {*needed, *possible} or len(set(heading)) < len(heading):
                 raise DataError(
                     f"expected the columns {', '.join(needed)}, and perhaps {', '.join(possible)}, in the first line "
@@ -86,10 +108,17 @@ def read_pairs(path: str | os.PathLike[str], *, region: str | None = None, out: 
 
 def _read_row(line: int, cells: dict[str, Any], needed: tuple[str, ...], region: str) -> PairRow:
     extra = cells.pop(_EXTRA, ())
+    told = f"expected {len(cells)} cells, got {len(cells) + len(extra)}; quote cells that hold commas"
+    too_many = [told] if extra else []
     row = {name: str(cell).strip() for name, cell in cells.items()}
+    outfit = {name: row.pop(name) for name in OUTFIT if name in row}
+    outfit = {name: cell for name, cell in outfit.items() if cell}
+    if outfit:
+        return _read_outfit(line, row, outfit, too_many)
+    row.setdefault("garment", "")
+    needed = (*needed, "garment") if "garment" not in needed else needed
     faults = [f"{name}: expected a value, got an empty cell" for name in needed if not row[name]]
-    if extra:
-        faults = [f"expected {len(row)} cells, got {len(row) + len(extra)}; quote cells that hold commas"]
+    faults = too_many or faults
     row["region"] = row.get("region") or region
     try:
         resolve_region(row["region"])
@@ -98,6 +127,18 @@ def _read_row(line: int, cells: dict[str, Any], needed: tuple[str, ...], region:
     else:
         row["region"] = _plain_name(row["region"])
     return PairRow(line, **row, fault="; ".join(faults))
+
+
+def _read_outfit(line: int, row: dict[str, str], outfit: dict[str, str], too_many: list[str]) -> PairRow:
+    faults = [] if row["person"] else ["person: expected a value, got an empty cell"]
+    beside = [name for name in ("garment", "region", "garment_pose") if row.pop(name, "")]
+    if beside:
+        faults.append(f"{', '.join(beside)}: expected empty cells beside {', '.join(outfit)}")
+    try:
+        outfit = {str(name): outfit[str(name)] for name in order_worn(outfit)}
+    except RegionError as error:
+        faults.append(str(error))
+    return PairRow(line, garment="", region="", **row, outfit=outfit, fault="; ".join(too_many or faults))
 
 
 def _plain_name(region: str) -> str:
