@@ -98,6 +98,7 @@ class Wardrobe:
         self.person, self.coat, self.top, self.bottom = self.pipeline.project_photographs(photographs)
         self.worn = {"outerwear": self.coat, "top": self.top, "bottom": self.bottom}
         self.result = self.pipeline(self.person, self.worn)
+        self.links = self.chain()
 
     def chain(self, **options: Any) -> list[TryOnResult]:
         """One garment after another, by hand."""
@@ -126,7 +127,7 @@ def same(first: TryOnResult, second: TryOnResult) -> bool:
 
 
 def test_it_is_one_garment_after_another_bit_for_bit(wardrobe: Wardrobe) -> None:
-    chain = wardrobe.chain()
+    chain = wardrobe.links
     assert same(wardrobe.result, chain[-1])
     assert list(wardrobe.result.outfit) == ["bottom", "top", "outerwear"]
     for one, other in zip(wardrobe.result.outfit.values(), chain, strict=True):
@@ -143,16 +144,15 @@ def test_it_is_so_as_drawn_too(wardrobe: Wardrobe, options: dict[str, bool]) -> 
 
 
 def test_the_order_of_the_keys_makes_no_difference(wardrobe: Wardrobe) -> None:
-    for keys in (("top", "outerwear", "bottom"), ("bottoms", "outerwear", "upper_body")):
-        given = {key: wardrobe.worn[title(key)] for key in keys}
-        result = wardrobe.pipeline(wardrobe.person, given)
-        assert same(result, wardrobe.result)
-        assert list(result.outfit) == ["bottom", "top", "outerwear"]
+    given = {key: wardrobe.worn[title(key)] for key in ("upper_body", "bottoms", "outerwear")}
+    result = wardrobe.pipeline(wardrobe.person, given)
+    assert same(result, wardrobe.result)
+    assert list(result.outfit) == ["bottom", "top", "outerwear"]
 
 
 def test_one_garment_is_an_outfit_of_one(wardrobe: Wardrobe) -> None:
     one = wardrobe.pipeline(wardrobe.person, {"bottom": wardrobe.bottom})
-    assert same(one, wardrobe.chain()[0])
+    assert same(one, wardrobe.links[0])
     assert one.outfit == {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def try_on(
     region: Region = "top",
     model: ModelLike | None = None,
     person_pose: Pose | None = None,
-    garment_pose: Pose | Mapping[Region, Pose] | None = None,
+    garment_pose: Pose | Mapping[Any, Pose] | None = None,
     losses: Mapping[str, tuple[float, TryOnLoss | Callable[[TryOnState], Tensor]]] | None = None,
     preset: str = "balanced",
     seed: int = 0,
@@ -52,7 +52,7 @@ def try_on(
     composite: bool = True,
     detail: bool = True,
     person_box: Sequence[float] | None = None,
-    garment_box: Sequence[float] | Mapping[Region, Sequence[float]] | None = None,
+    garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
 ) -> TryOnResult:
     """Dress a person in the garment that somebody else wears, or in an outfit of several.
 

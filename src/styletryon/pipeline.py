@@ -81,7 +81,7 @@ Progress = bool | Callable[[PipelineProgress], object]
 which may raise to end the work."""
 
 
-Outfit = Mapping[Region, ImageLike | Latent | TryOnResult]
+Outfit = Mapping[Any, ImageLike | Latent | TryOnResult]
 """Several garments: the region of each -> somebody who wears it. The order makes no difference."""
 
 
@@ -206,9 +206,9 @@ class TryOnPipeline:
         *,
         region: Region = "top",
         person_pose: Pose | None = None,
-        garment_pose: Pose | Mapping[Region, Pose] | None = None,
+        garment_pose: Pose | Mapping[Any, Pose] | None = None,
         person_box: Sequence[float] | None = None,
-        garment_box: Sequence[float] | Mapping[Region, Sequence[float]] | None = None,
+        garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
         composite: bool = True,
         detail: bool = True,
         progress: Progress = False,
@@ -252,9 +252,9 @@ class TryOnPipeline:
         *,
         region: Region = "top",
         person_pose: Pose | None = None,
-        garment_pose: Pose | Mapping[Region, Pose] | None = None,
+        garment_pose: Pose | Mapping[Any, Pose] | None = None,
         person_box: Sequence[float] | None = None,
-        garment_box: Sequence[float] | Mapping[Region, Sequence[float]] | None = None,
+        garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
         progress: Progress = False,
     ) -> TryOnBatch:
         """Dress a person without showing the result in the photograph, which `show` does.
@@ -363,7 +363,7 @@ class TryOnPipeline:
     def optimize(
         self,
         person: Latent,
-        garment: Latent | Mapping[Region, Latent],
+        garment: Latent | Mapping[Any, Latent],
         *,
         region: Region = "top",
         progress: Progress = False,

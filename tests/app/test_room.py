@@ -106,6 +106,38 @@ def test_what_is_changed_by_hand_is_shown_as_drawn() -> None:
     assert np.abs(bare - own)[inside].mean() < 0.5 * np.abs(worn - own)[inside].mean()
 
 
+def test_what_is_worn_is_kept_beside_the_next_garment() -> None:
+    room = FittingRoom()
+    person, first, second = rendered(4), rendered(9), rendered(0)
+    top = room.dress(person, first, region="top", preset="fast", tell=silent)
+    assert top.garments == {"top": first}
+    both = room.dress(person, second, region="bottom", preset="fast", worn=top, tell=silent)
+    assert list(both.garments.items()) == [("bottom", second), ("top", first)]
+    assert list(both.result.outfit) == ["bottom", "top"]
+    assert both.result.person_image.tobytes() == person.picture.tobytes()
+    assert both.report["outfit"] == "bottom, top"
+    # The sliders change the outermost garment, over what the others made, and leave those as they are.
+    bare = room.redraw(both, [0.0] * len(room.groups)).result
+    assert bare.person_image.tobytes() == person.picture.tobytes()
+    below = np.asarray(both.result.outfit["bottom"].image, float)
+    apart = np.abs(np.asarray(bare.image, float) - below).mean()
+    assert apart < 0.5 * np.abs(np.asarray(both.result.image, float) - below).mean()
+    assert room.redraw(both, [1.0] * len(room.groups)).result is both.result
+    # A garment takes the place of another of its region; one of somebody else begins anew.
+    other = room.dress(person, second, region="top", preset="fast", worn=top, tell=silent)
+    assert other.garments == {"top": second}
+    assert room.dress(first, second, region="bottom", preset="fast", worn=top, tell=silent).garments == {
+        "bottom": second
+    }
+
+
+def test_what_can_be_worn_together_is_kept() -> None:
+    assert rooms._together("top", "outerwear")
+    assert rooms._together("bottom", "top")
+    assert not rooms._together("bottom", "dress")
+    assert not rooms._together("top", "upper-body")
+
+
 def test_a_scale_multiplies_the_coefficients_of_its_group_alone(room: FittingRoom, fitting: Fitting) -> None:
     scales = [0.5, *[1.0] * (len(room.groups) - 1)]
     again = room.redraw(fitting, scales)

@@ -114,9 +114,9 @@ def running(room: FittingRoom, tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert not (folder / "work").exists()
 
 
-def dress(client: Any, region: str, labels: bool = False) -> tuple[Image.Image, str]:
+def dress(client: Any, region: str, labels: bool = False, *, keep: bool = False) -> tuple[Image.Image, str]:
     """Press "Try on"; return the picture after it and the line about it."""
-    slider, _, line, *_ = client.predict(region, "fast", labels, api_name="/try_on")
+    slider, _, line, *_ = client.predict(region, "fast", keep, labels, api_name="/try_on")
     after = slider[1]
     with Image.open(after if isinstance(after, str) else after["path"]) as picture:
         return picture.convert("RGB"), line
@@ -196,6 +196,10 @@ def test_a_visit_from_try_on_to_download(running: Running, room: FittingRoom, re
     assert json.loads(Path(_value(report)).read_text())["changed_by_hand"]
     labelled, _ = dress(client, region, labels=True)
     assert labelled.tobytes() != found.tobytes()
+    # What takes the place of all that is worn leaves nothing of it, kept or not.
+    again, line = dress(client, region, keep=True)
+    assert again.tobytes() == found.tobytes()
+    assert "Worn" not in line
 
 
 def _value(update: Any) -> str:

@@ -53,7 +53,7 @@ def visit(url: str, pictures: Sequence[Path]) -> Any:
     client.predict(handle_file(str(person)), api_name="/upload_person")
     for garment in garments:
         client.predict(handle_file(str(garment)), api_name="/upload_garment")
-        client.predict("full", "fast", False, api_name="/try_on")
+        client.predict("full", "fast", False, False, api_name="/try_on")
         client.predict(api_name="/files")
     return client
 

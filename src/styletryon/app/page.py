@@ -19,7 +19,6 @@ from styletryon.app.room import Fitting, FittingRoom
 from styletryon.app.visits import Visits
 from styletryon.app.wardrobe import Choice
 from styletryon.errors import StyleTryOnError
-from styletryon.labels import REGIONS
 from styletryon.tryon import PRESETS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -35,7 +34,7 @@ MAX_SHOWN = 768
 
 GONE = "There is no try-on to work on any more. Press “Try on” first."
 
-REGION_NAMES = {"top": "Top", "bottom": "Bottom", "dress": "Dress", "full": "Everything"}
+REGION_NAMES = {"top": "Top", "outerwear": "Jacket", "bottom": "Bottom", "dress": "Dress", "full": "Everything"}
 PRESET_NAMES = {"fast": "Fast", "balanced": "Balanced", "quality": "Best"}
 
 # Fonts of the visitor's own machine: none is fetched.
@@ -129,15 +128,17 @@ class Handlers:
         garment: int | str,
         region: str,
         preset: str,
+        keep: bool,
         labels: bool,
         progress: Callable[..., Any],
     ) -> tuple[Any, ...]:
-        """Try on; return everything to show, and scales of 1."""
+        """Try on, beside what is worn already or by itself; return everything to show, and scales of 1."""
         fitting = self.room.dress(
             self._choice(request, "person", person),
             self._choice(request, "garment", garment),
             region=region,
             preset=preset,
+            worn=self.visits.find(_session(request)) if keep else None,
             tell=lambda share, text: progress(share, desc=text),
         )
         self.visits.keep(_session(request), fitting)
@@ -226,6 +227,9 @@ def status(fitting: Fitting) -> str:
     report = fitting.report
     share = sum(fitting.layer_means.values()) / len(fitting.layer_means)
     line = f"{share:.0%} of the style comes from the garment's picture."
+    if len(fitting.garments) > 1:
+        names = [REGION_NAMES.get(name, name).lower() for name in fitting.garments]
+        line = f"Worn: {', '.join(names)}. Of the {names[-1]}, {line}"
     if report["changed_by_hand"]:
         return f"{line} Changed by hand, and shown as drawn."
     return f"{line} Found in {float(report['seconds']):.1f} s."
@@ -312,10 +316,11 @@ def _with_progress(handlers: Handlers) -> Callable[..., Any]:
         garment: int | str,
         region: str,
         preset: str,
+        keep: bool,
         labels: bool,
         progress: Any = gr.Progress(),  # noqa: B008  # Gradio finds it by its default.
     ) -> tuple[Any, ...]:
-        return handlers.dress(request, person, garment, region, preset, labels, progress)
+        return handlers.dress(request, person, garment, region, preset, keep, labels, progress)
 
     return told(dress)
 
@@ -370,13 +375,13 @@ def _try_on_column() -> tuple[list[Any], Any, list[Any], Any, list[Any]]:
     )  # fmt: skip
     line = gr.Markdown("", elem_id="status")
     region = gr.Radio(
-        [(REGION_NAMES.get(name, name), name) for name in REGIONS], value="top", label="What to try on",
-        elem_id="region",
-    )  # fmt: skip
+        [(text, name) for name, text in REGION_NAMES.items()], value="top", label="What to try on", elem_id="region"
+    )
     preset = gr.Radio(
         [(PRESET_NAMES.get(name, name), name) for name in PRESETS], value="balanced", label="How carefully",
         elem_id="preset",
     )  # fmt: skip
+    keep = gr.Checkbox(False, label="Keep what is worn, as far as it goes with this", elem_id="keep")
     button = gr.Button("Try on", variant="primary", elem_id="try-on")
     labels = gr.Checkbox(False, label="Show what is drawn where", elem_id="labels")
     legend_box = gr.HTML("", elem_id="legend")
@@ -385,7 +390,7 @@ def _try_on_column() -> tuple[list[Any], Any, list[Any], Any, list[Any]]:
             gr.DownloadButton(text, interactive=False, size="sm", min_width=120, elem_id=f"download-{kind}")
             for text, kind in (("Download picture", "picture"), ("Download report", "report"))
         ]
-    return [region, preset], button, [slider, legend_box, line], labels, downloads
+    return [region, preset, keep], button, [slider, legend_box, line], labels, downloads
 
 
 def _hand_column(groups: Sequence[str]) -> tuple[list[Any], Any]:

@@ -17,8 +17,9 @@ from torch import Tensor
 from styletryon._loading import ModelLike
 from styletryon.app.wardrobe import Choice
 from styletryon.compositing import Composer, make_composer
-from styletryon.errors import ShapeError
+from styletryon.errors import RegionError, ShapeError
 from styletryon.generator import PosedGenerator, draw_in
+from styletryon.labels import order_worn
 from styletryon.latent import stack
 from styletryon.photo import to_pil
 from styletryon.pipeline import PipelineProgress, Stage, TryOnPipeline
@@ -63,12 +64,15 @@ class Fitting:
     """A try-on that can be changed by hand.
 
     Attributes:
-        batch: The try-on as it was optimised.
+        batch: The try-on as it was optimised; of an outfit, that of the garment worn over the others, by the person in
+            those.
         found: What is shown of it.
         draw: The generator in the person's pose.
         result: What is shown: `found`, or what was drawn when its coefficients had been scaled.
         scales: Group of layers -> what their coefficients are multiplied with.
         settings: What the visitor chose, for the report.
+        person: Who was dressed.
+        garments: Region -> who wears that garment, of all that the person wears now, in the order in which it is worn.
     """
 
     batch: TryOnBatch
@@ -77,6 +81,8 @@ class Fitting:
     result: TryOnResult
     scales: dict[str, float]
     settings: dict[str, str]
+    person: Choice
+    garments: dict[str, Choice]
 
     @property
     def layer_means(self) -> dict[str, float]:
@@ -126,7 +132,14 @@ class FittingRoom:
         return tuple(dict.fromkeys(group_of(name) for name in self.model.style_names))
 
     def dress(
-        self, person: Choice, garment: Choice, *, region: str = "top", preset: str = "balanced", tell: Tell
+        self,
+        person: Choice,
+        garment: Choice,
+        *,
+        region: str = "top",
+        preset: str = "balanced",
+        worn: Fitting | None = None,
+        tell: Tell,
     ) -> Fitting:
         """Try a garment on.
 
@@ -135,6 +148,8 @@ class FittingRoom:
             garment: Who wears the garment.
             region: What changes.
             preset: "fast", "balanced" or "quality".
+            worn: A try-on of the same person, who keeps what can be worn beside the new garment. Of somebody else it
+                makes no difference. None to try the one garment on.
             tell: Is told of the progress. It may raise, which ends the work.
 
         Returns:
@@ -144,6 +159,9 @@ class FittingRoom:
             StyleTryOnError: If an input cannot be used.
         """
         pipeline = self.pipeline.with_preset(preset)
+        kept = {} if worn is None or worn.person.key != person.key else worn.garments
+        outfit = {**{name: one for name, one in kept.items() if _together(name, region)}, region: garment}
+        outfit = {str(name): outfit[str(name)] for name in order_worn(outfit)}
 
         def step(progress: PipelineProgress) -> None:
             start, stop = SHARES[progress.stage]
@@ -152,18 +170,24 @@ class FittingRoom:
         with self._busy:
             batch = pipeline.dress(
                 person.picture,
-                garment.picture,
-                region=region,
+                {name: one.picture for name, one in outfit.items()},
                 person_pose=person.pose,
-                garment_pose=garment.pose,
+                garment_pose={name: one.pose for name, one in outfit.items() if one.pose is not None},
                 progress=step,
             )
-        settings = {"region": region, "preset": preset}
+        settings = {"region": region, "preset": preset, "outfit": ", ".join(outfit)}
         step(PipelineProgress("compose", 0, 1))
-        found = pipeline.show(batch, composer=self._composer(batch))
+        if batch.under is None:
+            found = pipeline.show(batch, composer=self._composer(batch))
+        else:
+            found = pipeline.show(batch)
+            # What is changed by hand is the outermost garment, over the picture of the others.
+            *_, below, _ = found.outfit.values()
+            dressed = replace(batch.person, photograph=below.latent.photograph)
+            batch = replace(batch, person=dressed, under=None)
         step(PipelineProgress("compose", 1, 1))
-        scales = dict.fromkeys(self.groups, 1.0)
-        return Fitting(batch, found, draw_in(self.model, batch.person.pose), found, scales, settings)
+        scales, draw = dict.fromkeys(self.groups, 1.0), draw_in(self.model, batch.person.pose)
+        return Fitting(batch, found, draw, found, scales, settings, person, outfit)
 
     @torch.no_grad()
     def redraw(self, fitting: Fitting, scales: Sequence[float]) -> Fitting:
@@ -197,6 +221,7 @@ class FittingRoom:
             drawing = fitting.draw(styles, noise=batch.person.noise)
             changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
             shown = self.pipeline.show(changed, detail=False, composer=self._composer(batch))
+            shown = replace(shown, person_image=fitting.found.person_image)
         return replace(fitting, result=shown, scales=chosen)
 
     @torch.no_grad()
@@ -226,6 +251,13 @@ class FittingRoom:
             composer = make_composer(batch)
             self._composers.append((batch, composer))
             return composer
+
+
+def _together(region: str, other: str) -> bool:
+    """Say whether two garments can be worn together."""
+    with contextlib.suppress(RegionError):
+        return bool(order_worn((region, other)))
+    return False
 
 
 def group_of(layer: str) -> str:

@@ -84,7 +84,7 @@ def read_pairs(
         DataError: If the file cannot be read, or its heading is not that of a table of pairs.
     """
     path = Path(path)
-    needed = _NEEDED if region is not None else (*_NEEDED, "region")
+    needed: tuple[str, ...] = _NEEDED if region is not None else (*_NEEDED, "region")
     extra = (*(["out"] if out else []), *_POSES, *(OUTFIT if outfits else ()))
     possible = (*(name for name in ("region",) if name not in needed), *extra)
     try:
@@ -110,7 +110,7 @@ def _read_row(line: int, cells: dict[str, Any], needed: tuple[str, ...], region:
     extra = cells.pop(_EXTRA, ())
     told = f"expected {len(cells)} cells, got {len(cells) + len(extra)}; quote cells that hold commas"
     too_many = [told] if extra else []
-    row = {name: str(cell).strip() for name, cell in cells.items()}
+    row: dict[str, Any] = {name: str(cell).strip() for name, cell in cells.items()}
     outfit = {name: row.pop(name) for name in OUTFIT if name in row}
     outfit = {name: cell for name, cell in outfit.items() if cell}
     if outfit:
