@@ -15,6 +15,7 @@ SECTIONS = {
     "styletryon": "The calls, the classes that they build, and the parts of the library.",
     "styletryon.pipeline": "The road from photographs to a try-on, and the parts of it.",
     "styletryon.batch": "A table of many try-ons.",
+    "styletryon.batch.ray": "The same on the machines of a Ray cluster.",
     "styletryon.losses": "What a try-on minimises, and what a loss of one's own keeps to.",
     "styletryon.features": "The networks in whose eyes pictures are compared.",
     "styletryon.ops": "The operations of the networks.",

@@ -20,27 +20,18 @@ from PIL import Image
 import styletryon
 from styletryon import cli
 from styletryon.batch import BatchRow, BatchSummary, read_table, try_on_table
-from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, DataError, RangeError
+from tests._support.people import SIZE, photographed
 from tests._support.process import ROOT, SOURCE
-from tests._support.tiny import tiny_generator
 
 ANYTHING = "+".join(str(number) for number in range(1, 12))
 """A region that an untrained generator's segmentation is sure to show."""
-SIZE = (96, 72)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six rendered people with their poses, a file that is no picture, and a picture of nobody."""
-    folder = tmp_path_factory.mktemp("photos")
-    for number in range(6):
-        figure = paperdoll.render(paperdoll.sample_figure(40 + number), SIZE)
-        Image.fromarray(figure.image).save(folder / f"{number}.png")
-        (folder / f"{number}.json").write_text(json.dumps(figure.keypoints.tolist()))
-    (folder / "broken.png").write_bytes(b"no picture")
-    tiny_generator().save_pretrained(folder / "model")
-    return folder
+    """Six rendered people with their poses, a file that is no picture, and a generator."""
+    return photographed(tmp_path_factory.mktemp("photos"), 6)
 
 
 def write(folder: Path, rows: list[dict[str, Any]], name: str = "table.csv") -> Path:

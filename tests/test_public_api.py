@@ -22,7 +22,8 @@ from tests._support.process import SOURCE, run_python
 
 SNAPSHOT = Path(__file__).with_name("public_api.json")
 MODULES = ("styletryon", "styletryon.errors", "styletryon.features", "styletryon.interop", "styletryon.losses",
-           "styletryon.ops", "styletryon.pose", "styletryon.batch", "styletryon.serve")  # fmt: skip
+           "styletryon.ops", "styletryon.pose", "styletryon.batch", "styletryon.batch.ray",
+           "styletryon.serve")  # fmt: skip
 
 CONTRACT = {
     "try_on", "project", "generate", "estimate_pose", "load_model", "PoseEncoder", "PoseStyleGAN2", "LatentProjector",

@@ -269,8 +269,8 @@ def load_model(source: ModelLike = "default", *, device: torch.device | str | No
     """Load a generator, once per process and device.
 
     Args:
-        source: The name of bundled weights, a folder that `save_pretrained` wrote, "user/name" or
-            "user/name@revision" of the Hugging Face hub (which needs `styletryon[hub]`; only `config.json` and
+        source: The name of bundled weights, a folder that `save_pretrained` wrote, "hf://user/name" or
+            "hf://user/name@revision" of the Hugging Face hub (which needs `styletryon[hub]`; only `config.json` and
             `model.safetensors` are fetched), or any object that keeps the protocol `styletryon.generator.Generator`.
         device: Where it shall be. None for a generator's own device, else for a CUDA device where there is one.
 

@@ -19,7 +19,7 @@
      ├── WeightsUnavailableError (RuntimeError)  pretrained weights cannot be had
      ├── DependencyError (ImportError)           an optional package is not installed
      ├── BackendUnavailableError (RuntimeError)  a forced backend of the ops cannot run
-     ├── ProcessGroupError (RuntimeError)        processes that train together lost each other
+     ├── ProcessGroupError (RuntimeError)        processes that work together lost each other
      └── TrainingDivergedError (RuntimeError)    training met a loss that is not finite, or no longer learns
 
 Each leaf is also the builtin exception that one would catch without knowing this module. Every message names the
@@ -119,7 +119,7 @@ class BackendUnavailableError(StyleTryOnError, RuntimeError):
 
 
 class ProcessGroupError(StyleTryOnError, RuntimeError):
-    """Of several processes that train together one has died, fallen silent, or has other settings than the rest."""
+    """Of several processes that work together one has died, fallen silent, or has other settings than the rest."""
 
 
 class TrainingDivergedError(StyleTryOnError, RuntimeError):

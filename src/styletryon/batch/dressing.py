@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-from styletryon.batch.table import BatchRow, RowOutcome
+from styletryon.batch.storage import Folder
+from styletryon.batch.table import BatchRow, RowOutcome, failure, reason_of
 from styletryon.batch.wardrobe import Shot, Wardrobe
-from styletryon.errors import DataError, StyleTryOnError
+from styletryon.errors import DataError
 from styletryon.labels import title
 from styletryon.latent import Latent, stack
 from styletryon.pipeline import TryOnPipeline, wears_dress
@@ -35,7 +35,7 @@ def shots(row: BatchRow) -> tuple[Shot, dict[str, Shot]]:
 
 
 def try_rows(
-    rows: Sequence[BatchRow], pipeline: TryOnPipeline, wardrobe: Wardrobe, folder: Path, *, detail: bool
+    rows: Sequence[BatchRow], pipeline: TryOnPipeline, wardrobe: Wardrobe, folder: Folder, *, detail: bool
 ) -> Iterator[RowOutcome]:
     """Try rows of the same regions on; one that fails, fails alone."""
     named = [shots(row) for row in rows if not row.fault]
@@ -46,15 +46,15 @@ def try_rows(
             if row.fault:
                 raise DataError(row.fault)
             person, worn = shots(row)
-            garments = {region: wardrobe.get(*one) for region, one in worn.items()}
-            ready.append((row, wardrobe.get(*person), garments))
+            garments = {region: wardrobe.get(one) for region, one in worn.items()}
+            ready.append((row, wardrobe.get(person), garments))
         except Exception as error:
-            yield _failure(row, error)
+            yield failure(row, reason_of(error))
     yield from _dress(ready, pipeline, folder, detail=detail)
 
 
 def _dress(
-    ready: Sequence[_Pair], pipeline: TryOnPipeline, folder: Path, *, detail: bool
+    ready: Sequence[_Pair], pipeline: TryOnPipeline, folder: Folder, *, detail: bool
 ) -> Iterator[RowOutcome]:
     """Dress people at once if that works, else in halves; each picture is told of as soon as it is written."""
     if not ready:
@@ -65,7 +65,7 @@ def _dress(
         batch = pipeline.optimize(people, garments)
     except Exception as error:
         if len(ready) == 1:
-            yield _failure(ready[0][0], error)
+            yield failure(ready[0][0], reason_of(error))
             return
         for half in (ready[: len(ready) // 2], ready[len(ready) // 2 :]):
             yield from _dress(half, pipeline, folder, detail=detail)
@@ -73,18 +73,12 @@ def _dress(
     for place, (row, person, worn) in enumerate(ready):
         try:
             result = pipeline.show(batch, place, detail=detail)
-            result.save(folder / row.out)
+            folder.write(row.out, result.save)
         except Exception as error:
-            yield _failure(row, error)
+            yield failure(row, reason_of(error))
             continue
         report = dict(result.report)
         roles = {f"{title(region)}_garment" if len(worn) > 1 else "garment": one for region, one in worn.items()}
         for role, latent in {"person": person, **roles}.items():
             report |= {f"{role}_{name}": value for name, value in latent.report.items()}
         yield RowOutcome(row.key, row.line, "done", row.out, report=report)
-
-
-def _failure(row: BatchRow, error: Exception) -> RowOutcome:
-    text = " ".join(str(error).split())
-    reason = text if isinstance(error, StyleTryOnError) else f"{type(error).__name__}: {text}"
-    return RowOutcome(row.key, row.line, "failed", reason=reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,8 +16,10 @@ from styletryon._files import append_line
 from styletryon._loading import ModelLike
 from styletryon.batch.dressing import parts, try_rows
 from styletryon.batch.settings import claim
-from styletryon.batch.table import BatchRow, BatchSummary, RowOutcome, read_table
+from styletryon.batch.storage import Folder, is_url, path_of
+from styletryon.batch.table import BatchRow, BatchSummary, RowOutcome, read_table, summarize, unfinished
 from styletryon.batch.wardrobe import Wardrobe
+from styletryon.errors import ConfigError
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.pipeline import TryOnPipeline
 
@@ -43,10 +45,10 @@ def try_on_table(
     """Try on every row of a table.
 
     What is done is never done twice: call it again after an interruption, and it goes on. A row that fails does not
-    stop the others.
+    stop the others. For several GPUs or machines there is `styletryon.batch.ray`.
 
     Args:
-        table: A CSV file, see `read_table`, or its rows.
+        table: A CSV or Parquet file, see `read_table`, or its rows.
         out: Folder for the pictures and what is needed to go on.
         region: The region of rows that name none.
         model: The generator: name, folder or object. None for the bundled one.
@@ -64,22 +66,27 @@ def try_on_table(
 
     Raises:
         DataError: If the table cannot be read.
-        ConfigError: If the folder holds results of other settings, or a setting is unknown.
+        ConfigError: If the folder holds results of other settings or is a URL, or a setting is unknown.
+        DependencyError: If a package is missing that the table needs.
         RangeError: If a number makes no sense.
         SaveError: If the folder cannot be written to.
     """
     batch_size, seed = whole(batch_size, "batch_size", least=1), check_seed(seed)
+    if is_url(out):
+        raise ConfigError(
+            f"expected a folder of this machine, got {os.fspath(out)!r}; styletryon.batch.ray writes to object stores",
+            argument="out",
+        )
     rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else tuple(table)
     pipeline = TryOnPipeline(
         model, preset=preset, device=device, seed=seed, losses=losses, batch_size=batch_size, remember=0
     )
     _ = pipeline.optimizer  # so that losses that are none are told now, not row by row
-    folder = Path(out)
+    folder = Folder(out)
     wardrobe = Wardrobe(folder / "latents", pipeline)
     claim(folder, {"model": pipeline.model.fingerprint, "preset": preset, "seed": seed, "detail": detail})
-    journal = _Journal(folder / "rows.jsonl")
-    before = {key: outcome for key, outcome in journal.read().items() if outcome.status == "done" or not retry_failed}
-    waiting = [row for row in rows if not _is_finished(before.get(row.key), folder)]
+    journal = _Journal(path_of(out) / "rows.jsonl")
+    waiting = unfinished(rows, journal.read(), folder.has, retry_failed=retry_failed)
     finished = 0
     for part in parts(waiting, batch_size):
         for outcome in try_rows(part, pipeline, wardrobe, folder, detail=detail):
@@ -87,13 +94,7 @@ def try_on_table(
         finished += len(part)
         if progress is not None:
             progress(finished, len(waiting))
-    known = journal.read()
-    outcomes = [replace(known[row.key], line=row.line) for row in rows if row.key in known]
-    return BatchSummary(tuple(outcomes), len(rows) - len(outcomes))
-
-
-def _is_finished(outcome: RowOutcome | None, folder: Path) -> bool:
-    return outcome is not None and (outcome.status == "failed" or (folder / outcome.out).is_file())
+    return summarize(rows, journal.read())
 
 
 class _Journal:

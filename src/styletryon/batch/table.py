@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import hashlib
+import importlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from styletryon._files import shortened
+from styletryon.batch.storage import Place, fetched, folder_of, joined
 from styletryon.data.pairs import PairRow, read_pairs
-from styletryon.errors import DataError
+from styletryon.errors import DataError, DependencyError, StyleTryOnError
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class BatchRow:
 
     Attributes:
         line: Its line in the file, the heading being line 1.
-        person: Path of the person's photograph.
+        person: The person's photograph: a path, or a URL that fsspec knows.
         garment: That of somebody who wears the garment; of an outfit, region -> somebody who wears that garment.
         region: What changes, of one garment, as `styletryon.labels.resolve_region` reads it; "+" separates label
             classes in a CSV file.
@@ -32,16 +37,16 @@ class BatchRow:
     """
 
     line: int
-    person: str | os.PathLike[str]
-    garment: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
+    person: Place
+    garment: Place | Mapping[str, Place]
     region: str
     out: str
-    person_pose: str | os.PathLike[str] | None = None
-    garment_pose: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | None = None
+    person_pose: Place | None = None
+    garment_pose: Place | Mapping[str, Place] | None = None
     fault: str = ""
 
     @property
-    def garments(self) -> dict[str, tuple[str | os.PathLike[str], str | os.PathLike[str] | None]]:
+    def garments(self) -> dict[str, tuple[Place, Place | None]]:
         """Region -> the photograph and the keypoints of that garment's wearer."""
         if not isinstance(self.garment, Mapping):
             pose = None if isinstance(self.garment_pose, Mapping) else self.garment_pose
@@ -109,28 +114,65 @@ class BatchSummary:
         return "\n".join(lines)
 
 
-def read_table(path: str | os.PathLike[str], *, region: str = "top") -> tuple[BatchRow, ...]:
+def read_table(path: Place, *, region: str = "top") -> tuple[BatchRow, ...]:
     """Read a table of try-ons.
 
-    The file is CSV with a heading, see `styletryon.data.pairs`. Columns `person` and `garment` are needed; `region`,
-    `out`, `person_pose` and `garment_pose` are optional. Columns `top`, `bottom`, `outerwear` and `dress` name the
-    garments of outfits, in the place of `garment` and `region`. A row with a fault is kept, with the reason.
+    The file is CSV with a heading, see `styletryon.data.pairs`, or Parquet with the same columns. Columns `person` and
+    `garment` are needed; `region`, `out`, `person_pose` and `garment_pose` are optional. Columns `top`, `bottom`,
+    `outerwear` and `dress` name the garments of outfits, in the place of `garment` and `region`. A row with a fault is
+    kept, with the reason.
 
     Args:
-        path: The table.
+        path: The table: a path, or a URL that fsspec knows. What it names is looked for beside it.
         region: The region of rows that name none.
 
     Raises:
         DataError: If the table cannot be read, has no rows, or lacks a column or has one that is unknown.
+        ConfigError: If the protocol of a URL is unknown.
+        DependencyError: If a package is missing: pyarrow for Parquet, or the one that knows the URL.
     """
-    path = Path(path)
-    rows = [_batch_row(row, path.parent) for row in read_pairs(path, region=region, out=True, outfits=True)]
+    with _as_csv(path) as file:
+        pairs = read_pairs(file, region=region, out=True, outfits=True)
+    rows = [_batch_row(row, folder_of(path)) for row in pairs]
     if not rows:
         raise DataError(f"expected rows below the heading of {str(path)!r}, got none", argument="table")
     return tuple(_without_doubles(rows))
 
 
-def _batch_row(row: PairRow, folder: Path) -> BatchRow:
+@contextlib.contextmanager
+def _as_csv(path: Place) -> Iterator[Path]:
+    """Give a table as a CSV file of this machine."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(fetched(path))
+        except OSError as error:
+            said = f"cannot read {os.fspath(path)!r} ({error}); check the address"
+            raise DataError(said, argument="table") from error
+        if file.suffix.lower() == ".parquet":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            file = _from_parquet(file, Path(folder) / f"{file.stem}.csv")
+        yield file
+
+
+def _from_parquet(file: Path, to: Path) -> Path:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise DependencyError(
+            "a Parquet table needs pyarrow: pip install 'styletryon[ray]'", argument="table"
+        ) from error
+    try:
+        columns = parquet.read_table(file).to_pydict()
+    except (OSError, ValueError) as error:  # what is no Parquet raises a ValueError of pyarrow's own
+        raise DataError(f"expected a Parquet file, got {str(file)!r} ({error})", argument="table") from error
+    with open(to, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return to
+
+
+def _batch_row(row: PairRow, folder: Place) -> BatchRow:
     faults = [row.fault] if row.fault else []
     # The longest name, of 255 bytes, holds two of them.
     names = (row.person, "-".join(row.outfit) or row.garment)
@@ -140,13 +182,14 @@ def _batch_row(row: PairRow, folder: Path) -> BatchRow:
         faults.append(f"out: expected a name inside the output folder, got {out!r}")
     elif Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         faults.append(f"out: expected a name that ends in .png, .jpg or .webp, got {out!r}")
-    person_pose, garment_pose = (folder / pose if pose else None for pose in (row.person_pose, row.garment_pose))
-    worn = {region: folder / garment for region, garment in row.outfit.items()}
-    person, garment, fault = folder / row.person, worn or folder / row.garment, "; ".join(faults)
+    poses = (row.person_pose, row.garment_pose)
+    person_pose, garment_pose = (joined(folder, pose) if pose else None for pose in poses)
+    worn = {region: joined(folder, garment) for region, garment in row.outfit.items()}
+    person, garment, fault = joined(folder, row.person), worn or joined(folder, row.garment), "; ".join(faults)
     return BatchRow(row.line, person, garment, row.region, out, person_pose, garment_pose, fault)
 
 
-def _text(named: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | None) -> str:
+def _text(named: Place | Mapping[str, Place] | None) -> str:
     if not isinstance(named, Mapping):
         return str(named)
     return "\0".join(f"{region}={named[region]}" for region in sorted(named))
@@ -159,3 +202,42 @@ def _without_doubles(rows: Sequence[BatchRow]) -> Iterator[BatchRow]:
         earlier = first.setdefault(os.path.normpath(row.out), row.line)
         twice = f"out: expected a name of its own, got {row.out!r}, which line {earlier} writes"
         yield row if row.fault or earlier == row.line else replace(row, fault=twice)
+
+
+def unfinished(
+    rows: Sequence[BatchRow],
+    known: Mapping[str, RowOutcome],
+    is_there: Callable[[str], bool],
+    *,
+    retry_failed: bool,
+) -> list[BatchRow]:
+    """Return the rows that are still to be tried on.
+
+    Args:
+        rows: The rows of a table.
+        known: Key -> what became of the row.
+        is_there: Tells whether a picture stands in the output folder.
+        retry_failed: Whether rows that failed are tried again.
+    """
+
+    def is_finished(outcome: RowOutcome) -> bool:
+        return not retry_failed if outcome.status == "failed" else is_there(outcome.out)
+
+    return [row for row in rows if row.key not in known or not is_finished(known[row.key])]
+
+
+def summarize(rows: Sequence[BatchRow], known: Mapping[str, RowOutcome]) -> BatchSummary:
+    """Say what became of a table, from what is known by the keys of its rows."""
+    outcomes = tuple(replace(known[row.key], line=row.line) for row in rows if row.key in known)
+    return BatchSummary(outcomes, len(rows) - len(outcomes))
+
+
+def failure(row: BatchRow, reason: str) -> RowOutcome:
+    """Say that a row failed."""
+    return RowOutcome(row.key, row.line, "failed", reason=reason)
+
+
+def reason_of(error: Exception) -> str:
+    """Say in one line why something failed."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, StyleTryOnError) else f"{type(error).__name__}: {text}"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
+from functools import partial
+from pathlib import PurePath
 
 import numpy as np
 from PIL import Image
 
 from styletryon._arguments import renamed
 from styletryon._files import write_text
+from styletryon.batch.storage import Folder, Place, fetched
+from styletryon.batch.table import reason_of
 from styletryon.errors import DataError, StyleTryOnError
 from styletryon.latent import Latent
 from styletryon.photo import Frame, Photograph, read_image, save_image
@@ -24,14 +28,14 @@ from styletryon.pose import Pose, read_pose
 
 _HELD_PIXELS = 100_000_000  # of photographs that are kept in memory
 
-Shot = tuple[str | os.PathLike[str], str | os.PathLike[str] | None, bool]
+Shot = tuple[Place, Place | None, bool]
 """A picture's file, its pose's, and whether who is in it is known to wear a dress."""
 
 
 class Wardrobe:
     """Projections of photographs: each is made once, and kept on disk."""
 
-    def __init__(self, folder: Path, pipeline: TryOnPipeline) -> None:
+    def __init__(self, folder: Folder, pipeline: TryOnPipeline) -> None:
         self.folder = folder
         self.pipeline = pipeline
         self.settings = f"{pipeline.model.fingerprint} {pipeline.preset} {pipeline.seed}"
@@ -52,18 +56,30 @@ class Wardrobe:
                 waiting = {}
         self._try_project(waiting)
 
-    def get(
-        self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool = False
-    ) -> Latent:
-        """Return the latent of a photograph, with its source; `dressed` as in `prepare`.
+    def keep(self, wanted: Sequence[Shot]) -> list[str]:
+        """Project photographs that are not known yet; return why that failed, or an empty text, for each."""
+        self.fetch(wanted)
+        return [self._fault(shot) for shot in wanted]
+
+    def _fault(self, shot: Shot) -> str:
+        try:
+            if not self._is_kept(self._key(*shot)):
+                self.get(shot)
+        except Exception as error:
+            return reason_of(error)
+        return ""
+
+    def get(self, shot: Shot) -> Latent:
+        """Return the latent of a photograph, with its source.
 
         Raises:
             StyleTryOnError: If it cannot be projected; what failed once fails again at once.
         """
+        photo, pose, dressed = shot
         key = self._key(photo, pose, dressed)
         if key not in self._held:
             try:
-                known = self._load(key, Path(photo))
+                known = self._load(key, photo)
                 if known is None:
                     self._project({key: self._prepare(photo, pose, dressed)})
                 else:
@@ -73,7 +89,7 @@ class Wardrobe:
         self._held.move_to_end(key)
         held = self._held[key]
         if isinstance(held, StyleTryOnError):
-            with renamed({"image": Path(photo).name, "pose": Path(pose or photo).name}):
+            with renamed({"image": PurePath(photo).name, "pose": PurePath(pose or photo).name}):
                 raise held
         return held
 
@@ -82,9 +98,9 @@ class Wardrobe:
         while len(self._held) > 1 and sum(map(_pixels, self._held.values())) > _HELD_PIXELS:
             self._held.popitem(last=False)
 
-    def _key(self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool) -> str:
+    def _key(self, photo: Place, pose: Place | None, dressed: bool) -> str:
         try:
-            contents = [Path(photo).read_bytes(), b"" if pose is None else Path(pose).read_bytes()]
+            contents = [b"" if place is None else _read(place) for place in (photo, pose)]
         except (OSError, ValueError) as error:
             name = getattr(error, "filename", None) or photo
             raise DataError(f"{getattr(error, 'strerror', None) or error}", argument=os.fspath(name)) from error
@@ -94,26 +110,29 @@ class Wardrobe:
         return digest.hexdigest()
 
     def _is_kept(self, key: str) -> bool:
-        return (self.folder / f"{key}.json").is_file()
+        return self.folder.has(f"{key}.json")
 
-    def _load(self, key: str, photo: Path) -> Latent | None:
-        file = self.folder / f"{key}.safetensors"
+    def _load(self, key: str, photo: Place) -> Latent | None:
         try:
-            known = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            known = json.loads(self.folder.read(f"{key}.json"))
             frame = Frame(**{name: tuple(value) for name, value in known["frame"].items()})
             pose = Pose(known["keypoints"], frame.photo_size)
-            latent = Latent.load(file, device=self.pipeline.device)
-            with Image.open(self.folder / f"{key}.png") as picture:
+            with self.folder.fetched(f"{key}.safetensors") as file:
+                latent = Latent.load(file, device=self.pipeline.device)
+            with Image.open(io.BytesIO(self.folder.read(f"{key}.png"))) as picture:
                 labels = np.array(picture, dtype=np.uint8)
         except (OSError, ValueError, TypeError, KeyError):  # not there, or half of it: it is made anew
             return None
-        return replace(latent, photograph=(Photograph(read_image(photo), frame, pose, labels),))
+        with fetched(photo) as file:
+            return replace(latent, photograph=(Photograph(read_image(file), frame, pose, labels),))
 
-    def _prepare(
-        self, photo: str | os.PathLike[str], pose: str | os.PathLike[str] | None, dressed: bool
-    ) -> Photograph:
-        known = None if pose is None else read_pose(pose, read_image(photo).size[::-1])
-        return self.pipeline.read(photo, pose=known, dressed=dressed)
+    def _prepare(self, photo: Place, pose: Place | None, dressed: bool) -> Photograph:
+        with fetched(photo) as file:
+            if pose is None:
+                return self.pipeline.read(file, dressed=dressed)
+            with fetched(pose) as points:
+                known = read_pose(points, read_image(file).size[::-1])
+            return self.pipeline.read(file, pose=known, dressed=dressed)
 
     def _try_project(self, photographs: Mapping[str, Photograph]) -> None:
         # One of them may spoil it, or they may be too many at once: `get` then projects each alone.
@@ -123,14 +142,20 @@ class Wardrobe:
     def _project(self, photographs: Mapping[str, Photograph]) -> None:
         latents = self.pipeline.project_photographs(list(photographs.values()))
         for (key, one), latent in zip(photographs.items(), latents, strict=True):
-            latent.save(self.folder / f"{key}.safetensors", photograph=False)
+            self.folder.write(f"{key}.safetensors", partial(latent.save, photograph=False))
             if one.pose is None or one.labels is None:
                 raise DataError("expected a photograph with pose and labels, got one without", argument=key)
-            save_image(Image.fromarray(one.labels), self.folder / f"{key}.png")
+            self.folder.write(f"{key}.png", partial(save_image, Image.fromarray(one.labels)))
             keypoints = one.pose.keypoints[0].tolist()
             known = json.dumps({"frame": asdict(one.frame), "keypoints": keypoints})
-            write_text(self.folder / f"{key}.json", known)  # last: it says that the others are whole
+            # Last: it says that the others are whole.
+            self.folder.write(f"{key}.json", partial(write_text, text=known))
             self._hold(key, latent)
+
+
+def _read(place: Place) -> bytes:
+    with fetched(place) as file:
+        return file.read_bytes()
 
 
 def _pixels(held: Latent | Photograph | StyleTryOnError) -> int:

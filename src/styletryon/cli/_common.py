@@ -45,7 +45,7 @@ def use_threads(arguments: argparse.Namespace) -> None:
 
 def add_model_options(parser: Any) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: half of what torch would take)")
-    parser.add_argument("--model", default="default", help="name of bundled weights or folder (default: %(default)s)")
+    parser.add_argument("--model", default="default", help="name, folder or hf://user/name (default: %(default)s)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
 
 

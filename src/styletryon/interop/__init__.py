@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from styletryon._deprecated import deprecated_names
 from styletryon.interop.exporting import export_onnx, export_stylegan2
-from styletryon.interop.hub import fetch_model
 from styletryon.interop.loading import load_stylegan2
 from styletryon.interop.parsed import ParsedGenerator
+from styletryon.models.hub import fetch_model
 
 __all__ = ["ParsedGenerator", "export_onnx", "export_stylegan2", "fetch_model", "load_stylegan2"]
 

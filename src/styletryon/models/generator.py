@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from styletryon._weights import unfilled
 from styletryon.errors import ConfigError, ShapeError
 from styletryon.generator import GeneratorOutput, adapt
 from styletryon.latent import Latent, Styles
-from styletryon.models import storage
+from styletryon.models import hub, storage
 from styletryon.models.base import StyleGenerator
 from styletryon.models.config import EncoderConfig, GeneratorConfig
 from styletryon.models.encoder import ImageEncoder
@@ -230,18 +231,85 @@ class PoseStyleGAN2(StyleGenerator):
         encoder = None if self.encoder is None else self.encoder.config
         storage.save_network(Path(folder), self, {"generator": self.config, "encoder": encoder}, dtype=dtype)
 
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        card: str | None = None,
+        licence: str | None = None,
+        text: str = "",
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str = "Upload a generator of styletryon",
+        dtype: torch.dtype | None = None,
+        token: str | bool | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """Publish the generator on the Hugging Face hub, in one commit; needs `styletryon[hub]`.
+
+        Args:
+            repository: "user/name", or "name" for the caller's own. It is made if it is not there.
+            card: The model card, in Markdown. None to write one where the repository has none, of what the generator's
+                numbers say and what the next two arguments add.
+            licence: The hub's name of a licence for the card, such as "apache-2.0".
+            text: For the card, in Markdown: what it was trained on, how good it is, what it must not be used for.
+            private: Whether a new repository is private. None for what the account has chosen.
+            revision: A branch that exists. None for the main one.
+            message: Of the commit.
+            dtype: As for `save_pretrained`.
+            token: An access token. None for the one that `hf auth login` stored.
+            endpoint: Address of the hub. None for `HF_ENDPOINT`, or the public one.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            DependencyError: If `huggingface_hub` is not installed.
+            SaveError: If it cannot be uploaded.
+        """
+        return hub.publish(
+            partial(self.save_pretrained, dtype=dtype),
+            partial(hub.describe, self, licence=licence, text=text) if card is None else card,
+            repository,
+            private=private,
+            revision=revision,
+            message=message,
+            token=token,
+            endpoint=endpoint,
+        )
+
     @classmethod
-    def from_pretrained(cls, folder_or_name: str | os.PathLike[str]) -> PoseStyleGAN2:
+    def from_pretrained(
+        cls,
+        folder_or_name: str | os.PathLike[str],
+        *,
+        token: str | bool | None = None,
+        endpoint: str | None = None,
+        local_files_only: bool = False,
+    ) -> PoseStyleGAN2:
         """Load a generator on the CPU, ready to draw (`eval`, no gradients to the weights).
 
         Args:
-            folder_or_name: A folder that `save_pretrained` wrote, or the name of bundled weights ("default").
+            folder_or_name: A folder that `save_pretrained` wrote; the name of bundled weights ("default"); or
+                "user/name" or "user/name@revision" of the Hugging Face hub, from which `config.json` and
+                `model.safetensors` are fetched (needs `styletryon[hub]`), where there is no such folder. With "hf://"
+                before it the hub alone is meant.
+            token: An access token of the hub, or False for none. None for the one that `hf auth login` stored.
+            endpoint: Address of the hub. None for `HF_ENDPOINT`, or the public one.
+            local_files_only: Whether of the hub only what was fetched before is looked at.
 
         Raises:
             CheckpointNotFoundError: If there is no such folder or name.
             CheckpointError: If files are missing or damaged, or keys are missing, unknown or of the wrong shape.
+            DependencyError: If a model of the hub is asked for without `huggingface_hub`.
+            WeightsUnavailableError: If a model of the hub cannot be had.
         """
-        folder = storage.find(folder_or_name)
+        if hub.is_hub_name(folder_or_name) or hub.could_be_hub_name(folder_or_name):
+            folder = hub.fetch_model(
+                str(folder_or_name), token=token, endpoint=endpoint, local_files_only=local_files_only
+            )
+        else:
+            folder = storage.find(folder_or_name)
         configs = storage.load_configs(folder, {"generator": GeneratorConfig, "encoder": EncoderConfig})
         generator, encoder = configs["generator"], configs["encoder"]
         if not isinstance(generator, GeneratorConfig) or not (encoder is None or isinstance(encoder, EncoderConfig)):
