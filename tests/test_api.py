@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from styletryon.errors import (
     RegionError,
     ShapeError,
     StyleTryOnError,
+    TryOnWarning,
 )
 from styletryon.photo import Photograph
+from styletryon.tryon.presets import PRESETS
 from tests._support.tiny import tiny_generator
 from tests.benchmarks.photographs import check_pixels
 
@@ -252,6 +255,52 @@ class TestTryOn:
         check_pixels(pasted, original)
         assert 0 < float(pasted.mask.mean()) < float(whole.mask.mean()) == 1
         assert np.any(np.asarray(whole.image) != np.asarray(pasted.image))
+
+    def test_a_latent_that_lost_its_photograph_is_told_of(
+        self, model: styletryon.PoseStyleGAN2, person: styletryon.Latent, garment: styletryon.Latent, tmp_path: Path
+    ) -> None:
+        options: dict[str, Any] = {"region": ANYTHING, "model": model, "preset": "fast"}
+        lost = {}
+        for name, latent in (("person", person), ("garment", garment)):
+            latent.save(tmp_path / f"{name}.safetensors", photograph=False)
+            lost[name] = tmp_path / f"{name}.safetensors"
+        said = r"^person: expected a latent with its photograph, got one without, so .* a drawing of 24x32 pixels; project"
+        for given in (lost["person"], styletryon.Latent.load(lost["person"])):
+            with pytest.warns(TryOnWarning, match=said) as told:
+                small = styletryon.try_on(given, garment, **options)
+            assert len(told) == 1
+            assert told[0].filename == __file__
+            assert small.image.size == (24, 32)
+        with pytest.warns(TryOnWarning, match="^garment: .* so its cloth is drawn;"):
+            assert styletryon.try_on(person, lost["garment"], **options).image.size == (SIZE[1], SIZE[0])
+        # Nothing is lost where none was asked for: warnings are errors here.
+        styletryon.try_on(person, lost["garment"], detail=False, **options)
+        styletryon.try_on(lost["person"], lost["garment"], composite=False, **options)
+        styletryon.try_on(lost["person"], garment, person_pose=garment.pose, **options)
+
+    def test_the_seed_changes_the_noise_of_quality_and_nothing_else(
+        self, figures: Any, model: styletryon.PoseStyleGAN2, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        few = {name: replace(one, projection_steps=4, steps=3) for name, one in PRESETS.items()}
+        monkeypatch.setattr("styletryon.tryon.presets.PRESETS", few)
+        (image, pose), (other, other_pose) = figures
+        for preset in PRESETS:
+            first, second = (
+                styletryon.try_on(
+                    image,
+                    other,
+                    person_pose=pose,
+                    garment_pose=other_pose,
+                    region=ANYTHING,
+                    model=model,
+                    preset=preset,
+                    detail=False,
+                    seed=seed,
+                )
+                for seed in (0, 12345)
+            )
+            assert (first.image.tobytes() == second.image.tobytes()) == (preset != "quality")
+            assert torch.equal(first.drawn, second.drawn) == (preset != "quality")
 
     def test_generated_people(self, model: styletryon.PoseStyleGAN2) -> None:
         latents = [styletryon.generate(seed=seed, model=model) for seed in (1, 2)]

@@ -242,6 +242,8 @@ class TryOnPipeline:
             result = self.show(batch, composite=composite, detail=detail)
             watch.tell("compose", 1, 1)
             watch.lap("compose")
+        for one in given if composite else ():
+            _warn_lost(one, result, detail=detail)
         _warn_unchanged(result)
         return replace(result, report={**result.report, **watch.report()})
 
@@ -483,7 +485,9 @@ class TryOnPipeline:
 
     def _key(self, picture: Image.Image, given: _Given) -> str:
         """A text that is equal exactly when the projections are."""
-        digest = hashlib.blake2b(picture.tobytes(), digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
+        for top in range(0, picture.height, _ROWS):  # a copy of the whole of a large picture is half as large again
+            digest.update(picture.crop((0, top, picture.width, min(top + _ROWS, picture.height))).tobytes())
         box = None if given.box is None else [float(edge) for edge in given.box]
         pose = None if given.pose is None else (given.pose.size, given.pose.keypoints.tolist())
         digest.update(json.dumps([picture.size, box, pose, given.dressed, self.preset]).encode())
@@ -565,6 +569,9 @@ def _load_estimator(device: torch.device) -> BodyEstimator:
         estimator.network.to(device)
     return estimator
 
+
+_ROWS = 256
+"""How many rows of a picture are hashed at a time."""
 
 _LOOKED_AT = 4_000_000
 """The most pixels of a photograph in which the person is looked for; of a larger one they are made smaller."""
@@ -717,6 +724,22 @@ def _warn_unchanged(result: TryOnResult) -> None:
             TryOnWarning,
             stacklevel=4,  # the line that called try_on
         )
+
+
+def _warn_lost(given: _Given, result: TryOnResult, *, detail: bool) -> None:
+    """Warn where a projected picture's own pixels are not at hand, so that the result is less than it might be."""
+    latent: Latent = getattr(result, given.name)
+    lost = latent.anchor is not None and latent.photograph is None and "reconstruction_psnr" in latent.report
+    if not lost or (given.name == "garment" and not detail):
+        return
+    height, width = latent.pose.size
+    what = f"the result is a drawing of {width}x{height} pixels" if given.name == "person" else "its cloth is drawn"
+    warnings.warn(
+        f"{given.name}: expected a latent with its photograph, got one without, so {what}; project the photograph "
+        "again, and let Latent.save keep it (photograph=True)",
+        TryOnWarning,
+        stacklevel=4,  # the line that called try_on
+    )
 
 
 def wears_dress(region: Region) -> bool:

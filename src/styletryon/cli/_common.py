@@ -43,6 +43,9 @@ def use_threads(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(threads or max(1, torch.get_num_threads() // 2))
 
 
+SEED_HELP = "of the noise maps of --preset quality; the other presets draw nothing at random (default: %(default)s)"
+
+
 def add_model_options(parser: Any) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: half of what torch would take)")
     parser.add_argument("--model", default="default", help="name, folder or hf://user/name (default: %(default)s)")
@@ -58,7 +61,7 @@ def add_try_on_options(parser: Any) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument("--preset", default="balanced", choices=list(PRESETS), help="default: %(default)s")
-    parser.add_argument("--seed", default=0, type=int, help="default: %(default)s")
+    parser.add_argument("--seed", default=0, type=int, help=SEED_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     add_model_options(parser)
 

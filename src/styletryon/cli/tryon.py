@@ -13,6 +13,7 @@ from styletryon import photo  # its names are imported when they are used
 from styletryon._files import write_bytes
 from styletryon.cli._common import (
     Commands,
+    SEED_HELP,
     Explain,
     add_command,
     add_model_options,
@@ -287,7 +288,7 @@ def _add_project(commands: Commands) -> None:
     parser.add_argument("--box", type=_box, metavar="L,T,R,B", help="pixels of the person among several")
     parser.add_argument("--tune", action="store_true", help="tune the weights to the picture; they go with the latent")
     parser.add_argument("--preset", default="balanced", choices=list(PRESETS), help="default: %(default)s")
-    parser.add_argument("--seed", default=0, type=int, help="default: %(default)s")
+    parser.add_argument("--seed", default=0, type=int, help=SEED_HELP)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     add_model_options(parser)
 

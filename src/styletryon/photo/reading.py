@@ -369,7 +369,10 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
     else:
         rgb = _to_srgb(picture.convert("RGB"), profile)
     turn = _UPRIGHT.get(_orientation(picture))
-    rgb = rgb.transpose(turn) if turn is not None else rgb.copy()
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    elif rgb is picture:
+        rgb = rgb.copy()  # else it is a new picture already, and large ones are not copied twice
     rgb.info = {}
     return rgb
 

@@ -72,13 +72,10 @@ def finer_frame(frame: Frame) -> Frame:
 
 def border_colour(photo: Image.Image) -> Colour:
     """The median colour of a picture's left, top and right border: most often the background's."""
-    pixels = np.asarray(photo.convert("RGB"))
-    margin = max(1, min(pixels.shape[:2]) // 50)
-    border = np.concatenate([
-        pixels[:margin].reshape(-1, 3),
-        pixels[:, :margin].reshape(-1, 3),
-        pixels[:, -margin:].reshape(-1, 3),
-    ])  # fmt: skip
+    width, height = photo.size
+    margin = max(1, min(width, height) // 50)
+    edges = ((0, 0, width, margin), (0, 0, margin, height), (width - margin, 0, width, height))
+    border = np.concatenate([np.asarray(photo.crop(edge).convert("RGB")).reshape(-1, 3) for edge in edges])
     red, green, blue = (int(value) for value in np.median(border, axis=0))
     return red, green, blue
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import final
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from styletryon._reprs import one_line
+
+_STRIP = 1_000_000
+"""How many of a photograph's pixels are changed at a time: a large one and all that it takes would fill the memory."""
 
 
 class Shows(IntEnum):
@@ -74,22 +78,33 @@ class TryOnLayers:
         Returns:
             A new picture, equal to the photograph bit for bit where `alpha` is 0.
         """
-        left, top, right, bottom = self.box
-        size = (right - left, bottom - top)
         opacity = Image.fromarray((self.alpha.clip(0, 1) * 255).round().astype(np.uint8))
         change = Image.fromarray((self.picture.clip(0, 1) * 255).round().astype(np.uint8))
         whole = photograph.copy()
-        over = change.resize(size, Image.Resampling.BICUBIC)
-        whole.paste(over, (left, top), opacity.resize(size, Image.Resampling.BILINEAR))
+        for place, size, part in self._strips():
+            over = change.resize(size, Image.Resampling.BICUBIC, box=part)
+            whole.paste(over, place, opacity.resize(size, Image.Resampling.BILINEAR, box=part))
         return whole
 
     def labels_over(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Lay the labels of the change over those of the photograph, `(H, W)` uint8."""
         left, top, right, bottom = self.box
-        size = (right - left, bottom - top)
-        changed = Image.fromarray((self.alpha > 0.5).astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
-        new = Image.fromarray(self.labels).resize(size, Image.Resampling.NEAREST)
+        rows, columns = (
+            (2 * np.arange(size) + 1) * count // (2 * size)  # the nearest one's
+            for size, count in zip((bottom - top, right - left), self.labels.shape, strict=True)
+        )
         after = labels.copy()
-        part = after[top:bottom, left:right]
-        after[top:bottom, left:right] = np.where(np.asarray(changed) > 0, np.asarray(new), part)
+        for (_, first), (_, height), _ in self._strips():
+            where = np.ix_(rows[first - top : first - top + height], columns)
+            np.copyto(after[first : first + height, left:right], self.labels[where], where=self.alpha[where] > 0.5)
         return after
+
+    def _strips(self) -> Iterator[tuple[tuple[int, int], tuple[int, int], tuple[float, float, float, float]]]:
+        """Yield strips of the photograph's part: left and top, width and height, and the same part of the layers."""
+        left, top, right, bottom = self.box
+        width, height = right - left, bottom - top
+        rows = max(1, _STRIP // width)
+        step = self.layout.shape[0] / height
+        for first in range(0, height, rows):
+            last = min(first + rows, height)
+            yield (left, top + first), (width, last - first), (0.0, first * step, self.layout.shape[1], last * step)
