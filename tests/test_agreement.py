@@ -10,8 +10,9 @@ from PIL import Image
 from styletryon.data import paperdoll
 from styletryon.errors import PersonNotFoundError
 from styletryon.labels import Label
-from styletryon.pipeline import TryOnPipeline, check_agreement
+from styletryon.pipeline import TryOnPipeline
 from styletryon.pose import Pose
+from styletryon.pose.presence import check_agreement
 from tests._support.tiny import tiny_generator
 
 SIZE = (256, 192)

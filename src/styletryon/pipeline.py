@@ -27,13 +27,14 @@ from styletryon._loading import ModelLike, load
 from styletryon._progress import Stages
 from styletryon.errors import ConfigError, PersonNotFoundError, PoseError, ShapeError, TryOnWarning
 from styletryon.generator import background_of
-from styletryon.labels import IDENTITY, NUM_LABELS, Label, Region, order_worn, resolve_region, title
+from styletryon.labels import NUM_LABELS, Label, Region, order_worn, resolve_region, title
 from styletryon.latent import Latent, is_latent_file
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import storage
 from styletryon.photo import MAX_ASPECT, ImageLike, Photograph, frame_person, read_image
 from styletryon.pose import BodyEstimator, Pose
 from styletryon.pose._photo import as_box
+from styletryon.pose.presence import check_agreement, check_somebody
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
 
@@ -242,8 +243,8 @@ class TryOnPipeline:
             result = self.show(batch, composite=composite, detail=detail)
             watch.tell("compose", 1, 1)
             watch.lap("compose")
-        for one in given if composite else ():
-            _warn_lost(one, result, detail=detail)
+        if composite:
+            _warn_lost(result, detail=detail)
         _warn_unchanged(result)
         return replace(result, report={**result.report, **watch.report()})
 
@@ -498,10 +499,7 @@ class TryOnPipeline:
         pose_name = given.called if given.pose is None else given.argument("pose")
         with renamed({"image": given.called, "box": given.argument("box"), "pose": pose_name}):
             if given.pose is None:
-                with _worn(given):
-                    pose, labels = find_body(self.body, picture, given.box)
-                    _check_somebody(labels)
-                check_agreement(pose, labels)
+                pose, labels = self._find_upright(picture, given)
             else:
                 pose = fit_pose(given.pose, size, "pose")
                 labels = find_labels(self.body, picture, pose)
@@ -509,6 +507,20 @@ class TryOnPipeline:
         if given.dressed:
             labels = np.where(np.isin(labels, (Label.TOP, Label.BOTTOM)), np.uint8(Label.DRESS), labels)
         return Photograph(picture, frame, pose, labels, background_of(self.model))
+
+    def _find_upright(self, picture: Image.Image, given: _Given) -> tuple[Pose, NDArray[np.uint8]]:
+        """Find pose and labels, and refuse what does not show somebody upright."""
+        try:
+            with _worn(given):
+                pose, labels = find_body(self.body, picture, given.box)
+                check_somebody(pose, labels)
+            check_agreement(pose, labels)
+        except PersonNotFoundError:
+            check_upright(self.body, picture, given.box)  # says better what is wrong, where it is that
+            raise
+        if float(pose.keypoints[..., 2].mean()) < _UPRIGHT:
+            check_upright(self.body, picture, given.box)
+        return pose, labels
 
     def _helpful_labels(self, photograph: Photograph) -> Tensor | None:
         """Return the labels that help to project a photograph, `(H, W)` int64; None if they are no help.
@@ -638,72 +650,30 @@ def _enlarged(labels: NDArray[np.uint8], factor: int, picture: Image.Image) -> N
     return np.ascontiguousarray(enlarged)
 
 
-_SURE = 0.4
-"""The score from which a found keypoint is held to the labels."""
-
-_BESIDE, _MOST_BESIDE = 0.06, 0.15
-"""How far from the person, in lengths of the person, a keypoint lies beside them, and which share of all may."""
-
-_FROM_HEAD = 0.05
-"""How far from face and hair, in lengths of the person, eyes, ears and nose may lie."""
+_UPRIGHT = 0.9
+"""The mean score of all keypoints from which nobody asks whether the photograph is turned."""
 
 
-_SOMEBODY = (Label.HAIR, Label.FACE, Label.SKIN, Label.SHOES)
-
-
-def _check_somebody(labels: NDArray[np.uint8]) -> None:
-    """Refuse clothes that nobody wears: no hair, face, skin or shoe is seen."""
-    if not np.isin(labels, _SOMEBODY).any():
-        raise PersonNotFoundError(
-            "expected a photograph that shows a person, got one that shows clothes alone; use a photograph of somebody "
-            "who wears them, or pass a pose",
-            argument="image",
-        )
-
-
-def check_agreement(pose: Pose, labels: NDArray[np.uint8]) -> None:
-    """Refuse keypoints that were found where the labels see something else: an upright person who is not there.
-
-    The bounds were set by photographs: of 125 upright people the worst had 3 per cent of the keypoints beside them and
-    a head 0.02 away; of people who lie on their side or stand on their head, and of legs alone, most have more.
+def check_upright(estimator: BodyEstimator, picture: Image.Image, box: Sequence[float] | None) -> None:
+    """Refuse a photograph that lies on its side or stands on its head, as those do whose EXIF data were lost.
 
     Args:
-        pose: One person's, as it was found.
-        labels: `(H, W)` uint8 classes of the same picture.
+        estimator: What tells.
+        picture: The photograph.
+        box: Left, top, right and bottom in its pixels of the person. None for all of it.
 
     Raises:
-        PersonNotFoundError: If keypoints lie beside the person, or those of the head where no head is.
+        PersonNotFoundError: If a person is seen in it who would stand upright if it were turned.
     """
-    step = max(1, math.isqrt(labels.size // 250_000))
-    seen = labels[::step, ::step]
-    points = pose.keypoints[0].detach().cpu().double().numpy()
-    sure = points[:, 2] > _SURE
-    if not sure.any():
-        return
-    places = (points[:, :2] / step).astype(np.int64).clip(0, np.array(seen.shape[::-1]) - 1)
-    extent = max(16.0, float(np.ptp(points[sure, :2], axis=0).max())) / step
-    beside = _distances(seen != Label.BACKGROUND, places) > _BESIDE * extent
-    from_head = _distances(np.isin(seen, [int(label) for label in IDENTITY]), places)[:5]
-    if beside[sure].mean() > _MOST_BESIDE:
-        found = f"{int(beside[sure].sum())} of {int(sure.sum())} keypoints beside what is seen of one"
-    elif (from_head[sure[:5]] > _FROM_HEAD * extent).any():
-        found = "keypoints of a head where no face and no hair is seen"
-    else:
-        return
-    raise PersonNotFoundError(
-        f"expected a photograph of an upright person, got {found}; turn the photograph upright, show the person from "
-        "head to knee, or pass a pose",
-        argument="image",
-    )
-
-
-def _distances(shown: NDArray[np.bool_], places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How far places `(N, 2)`, x and y, lie from where something is shown, in pixels; infinite where nothing is."""
-    from scipy import ndimage  # here, because it costs more to import than all else
-
-    if not shown.any():
-        return np.full(len(places), np.inf)
-    return np.asarray(ndimage.distance_transform_edt(~shown)[places[:, 1], places[:, 0]])
+    small, _ = _reduced(picture if box is None else picture.crop([round(edge) for edge in as_box(box, picture)]))
+    degrees = estimator.turn(small)
+    if degrees:
+        how = "stands on its head" if degrees == 180 else "lies on its side"
+        raise PersonNotFoundError(
+            f"expected a photograph of an upright person, got one that {how}; turn the photograph upright, by "
+            f"{degrees} degrees counterclockwise (PIL: image.rotate({degrees}, expand=True)), or pass a pose",
+            argument="image",
+        )
 
 
 _LEAST_CHANGED = 0.005
@@ -726,20 +696,22 @@ def _warn_unchanged(result: TryOnResult) -> None:
         )
 
 
-def _warn_lost(given: _Given, result: TryOnResult, *, detail: bool) -> None:
+def _warn_lost(result: TryOnResult, *, detail: bool) -> None:
     """Warn where a projected picture's own pixels are not at hand, so that the result is less than it might be."""
-    latent: Latent = getattr(result, given.name)
-    lost = latent.anchor is not None and latent.photograph is None and "reconstruction_psnr" in latent.report
-    if not lost or (given.name == "garment" and not detail):
-        return
-    height, width = latent.pose.size
-    what = f"the result is a drawing of {width}x{height} pixels" if given.name == "person" else "its cloth is drawn"
-    warnings.warn(
-        f"{given.name}: expected a latent with its photograph, got one without, so {what}; project the photograph "
-        "again, and let Latent.save keep it (photograph=True)",
-        TryOnWarning,
-        stacklevel=4,  # the line that called try_on
-    )
+    worn = result.outfit or {"": result}
+    person = next(iter(worn.values())).person
+    height, width = person.pose.size
+    given = [("person", person, f"the result is a drawing of {width}x{height} pixels")]
+    for name, one in worn.items() if detail else ():
+        given.append((f"garment[{name!r}]" if name else "garment", one.garment, "its cloth is drawn"))
+    for called, latent, so in given:
+        if latent.anchor is not None and latent.photograph is None and "reconstruction_psnr" in latent.report:
+            warnings.warn(
+                f"{called}: expected a latent with its photograph, got one without, so {so}; project the photograph "
+                "again, and let Latent.save keep it (photograph=True)",
+                TryOnWarning,
+                stacklevel=4,  # the line that called try_on
+            )
 
 
 def wears_dress(region: Region) -> bool:

@@ -1,7 +1,7 @@
 """A try-on in small and in large photographs: ``python -m tests.benchmarks.large_photographs [--sides 800 8946]``.
 
-Each size is a JPEG file and runs in a process of its own. Prints the processor's seconds of a try-on with the preset "fast" on one thread,
-without the loading, and the most memory that the process held.
+Each size is a JPEG file and runs in a process of its own. Prints the processor's seconds of a try-on with the preset
+"fast" on one thread, without the loading, and the most memory that the process held.
 """
 
 from __future__ import annotations

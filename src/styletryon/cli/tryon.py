@@ -12,8 +12,8 @@ import styletryon
 from styletryon import photo  # its names are imported when they are used
 from styletryon._files import write_bytes
 from styletryon.cli._common import (
-    Commands,
     SEED_HELP,
+    Commands,
     Explain,
     add_command,
     add_model_options,
