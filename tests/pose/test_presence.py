@@ -64,7 +64,7 @@ def test_the_less_is_seen_the_surer_it_must_be(
     if somebody:
         check_somebody(pose, labels)
     else:
-        with pytest.raises(PersonNotFoundError, match="^image: expected a photograph that shows a person, got one"):
+        with pytest.raises(PersonNotFoundError, match=r"^image: expected a photograph that shows a person, got one"):
             check_somebody(pose, labels)
 
 
@@ -102,7 +102,7 @@ def test_a_turned_photograph_is_refused_and_the_turn_named(
     assert road.body.turn(turned) == back
     how = "stands on its head" if degrees == 180 else "lies on its side"
     for name in ("person", "garment"):
-        with pytest.raises(PersonNotFoundError, match=rf"^{name}: .* {how}; turn the photograph upright, by {back} deg"):
+        with pytest.raises(PersonNotFoundError, match=rf"^{name}: .* {how}; turn the .* by {back} degrees"):
             road.read(turned, name=name)
     wide = Image.new("RGB", (turned.width + 300, turned.height), (90, 120, 90))
     wide.paste(turned, (300, 0))
@@ -137,10 +137,10 @@ def test_a_drawn_shirt_is_neither_person_nor_worn(road: TryOnPipeline) -> None:
          (65, 115), (45, 140), (15, 120)], fill=(30, 80, 160),
     )  # fmt: skip
     for picture in (shirt, shirt.rotate(90, expand=True), shirt.rotate(180)):
-        with pytest.raises(PersonNotFoundError, match="^person: expected a photograph "):
+        with pytest.raises(PersonNotFoundError, match=r"^person: expected a photograph "):
             road.read(picture, name="person")
 
 
 def test_legs_alone_are_refused(person: Image.Image, road: TryOnPipeline) -> None:
-    with pytest.raises(PersonNotFoundError, match="^person: expected .* from head to knee|show more of the person"):
+    with pytest.raises(PersonNotFoundError, match=r"^person: expected .* from head to knee|show more of the person"):
         road.read(person.crop((0, int(0.6 * person.height), person.width, person.height)), name="person")
