@@ -339,6 +339,26 @@ def test_a_dress_comes_off_for_a_top_and_a_bottom(wardrobe: Wardrobe, monkeypatc
     assert (alone.segmentation == Label.DRESS).sum() > 0.3 * clothes.sum()
 
 
+def test_a_coat_goes_over_a_dress(wardrobe: Wardrobe) -> None:
+    seeds = range(1_000_000_000, 1_000_000_200)
+    figure = next(one for one in map(paperdoll.sample_figure, seeds) if paperdoll.wears(one, "dress"))
+    gown = paperdoll.render(figure, SIZE)
+    outfit = {"outerwear": wardrobe.coat, "dress": gown.image}
+    result = wardrobe.pipeline(wardrobe.person, outfit, garment_pose={"dress": pose_of(gown)})
+    assert list(result.outfit) == ["dress", "outerwear"]
+    dress = result.outfit["dress"].segmentation == Label.DRESS
+    assert dress.mean() > 0.03
+    covered = dress & (result.segmentation == Label.OUTERWEAR)
+    assert 0.1 < covered.sum() / dress.sum() < 1
+    assert (result.segmentation == Label.DRESS).mean() > 0.01
+    assert (result.segmentation == Label.TOP).mean() < 0.005
+
+
+def test_shoes_are_refused_where_the_generator_draws_none(wardrobe: Wardrobe) -> None:
+    with pytest.raises(RegionError, match=r"^garment\['shoes'\]: the garment picture shows no shoes"):
+        wardrobe.pipeline(wardrobe.person, {"shoes": wardrobe.top, "top": wardrobe.top})
+
+
 def test_what_a_top_brings_stays_under_outerwear(wardrobe: Wardrobe, monkeypatch: pytest.MonkeyPatch) -> None:
     """The labels call many a jumper outerwear; the coat that goes over it must not take it off."""
     (photograph,) = wardrobe.top.photograph or (None,)

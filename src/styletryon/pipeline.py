@@ -451,7 +451,8 @@ class TryOnPipeline:
         for place, (classes, garment) in enumerate(worn):
             wanted = _worn_under(garment) if _is_covered(classes, regions) else garment
             tell = watch.callback("optimize", place, len(worn))
-            batch = self.optimizer.optimize(wearer, wanted, region=classes, callback=tell)
+            with renamed({"region": f"garment[{title(classes)!r}]"} if len(worn) > 1 else {}):
+                batch = self.optimizer.optimize(wearer, wanted, region=classes, callback=tell)
             batches.append(replace(batch, under=batches[-1] if batches else None))
             wearer = batch.latent
         return batches[-1]
