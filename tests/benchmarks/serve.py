@@ -6,7 +6,8 @@ second, the median and the 95th percentile of the time to an answer, and the mem
 between and after. Ends by SIGTERM while requests run, and says what became of them. Fails if an answer is wrong, or if
 the memory grows by more than `--most` MB from the first tenth of the requests to the last.
 
-The model is an untrained one of 32x24 pixels unless `--model` names another: `default` is the bundled one.
+The model is an untrained one of 32x24 pixels unless `--model` names another: `default` is the bundled one. With
+`--without-model` the two photographs are decoded, blended and written, and nothing else: what the service itself costs.
 
 `--ways` compares threads that share a model with processes that each load one: the processor's seconds of a try-on, and
 the memory.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import io
 import json
 import multiprocessing
 import os
@@ -40,6 +42,29 @@ from tests.serve.conftest import form, free_port
 
 PATIENCE = 3600.0
 
+BLENDED = "none"
+"""No model: the photographs are blended."""
+
+
+def serve_blends(options: Sequence[str]) -> None:
+    """Run `styletryon serve`, whose try-ons are blends."""
+    from PIL import Image
+
+    from styletryon import cli
+    from styletryon.photo import save_image
+    from styletryon.serve.asking import read_asked
+    from styletryon.serve.service import Service
+
+    def blend(service: Service, order: Any, step: Any) -> bytes:
+        file = io.BytesIO()
+        pictures = [read_asked(content, "person", service.limits.pixels, None)[0]
+                    for content in (order.person, order.garment)]  # fmt: skip
+        save_image(Image.blend(*pictures, 0.5), file)
+        return file.getvalue()
+
+    Service._dress = blend  # type: ignore[method-assign]
+    raise SystemExit(cli.main(options))
+
 
 def held(process: int | str) -> float:
     """MB that a process holds, its share of what it shares."""
@@ -55,8 +80,6 @@ def computed(process: int) -> float:
 
 def photograph(seed: int, size: tuple[int, int]) -> bytes:
     """The file of a rendered person's picture."""
-    import io
-
     from PIL import Image
 
     from styletryon.data import paperdoll
@@ -73,6 +96,7 @@ class Answers:
     seconds: list[float] = field(default_factory=list)
     states: Counter[int] = field(default_factory=Counter)
     memory: list[float] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Server:
@@ -81,7 +105,9 @@ class Server:
     def __init__(self, model: str, log: Path, options: Sequence[str]) -> None:
         self.port = free_port()
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), str(ROOT)])}
-        command = [sys.executable, "-m", "styletryon", "serve", "--model", model, "--port", str(self.port), *options]
+        module = "tests.benchmarks.serve" if model == BLENDED else "styletryon"
+        command = [sys.executable, "-m", module, "serve", "--port", str(self.port), *options]
+        command += [] if model == BLENDED else ["--model", model]
         self.log = log
         with open(log, "wb") as file:
             self.process = subprocess.Popen(command, env=variables, stdout=file, stderr=file)
@@ -122,11 +148,11 @@ def post(server: Server, body: bytes, headers: dict[str, str], answers: Answers)
         time.sleep(float(told["Retry-After"]))
     if status != 200 or not content.startswith(b"\x89PNG"):
         raise SystemExit(f"expected a picture, got {status}: {content[:300]!r}")
-    answers.seconds.append(time.perf_counter() - began)
-    answers.memory.append(server.memory)
-    done = len(answers.seconds)
-    if done % 100 == 0:
-        print(f"{done} answered, {answers.memory[-1]:.0f} MB", flush=True)
+    with answers.lock:
+        answers.seconds.append(time.perf_counter() - began)
+        answers.memory.append(server.memory)
+        if len(answers.seconds) % 100 == 0:
+            print(f"{len(answers.seconds)} answered, {answers.memory[-1]:.0f} MB", flush=True)
 
 
 def load(server: Server, requests: int, clients: int, size: tuple[int, int], region: str) -> Answers:
@@ -151,7 +177,7 @@ def end(server: Server, size: tuple[int, int], region: str) -> Counter[str]:
                           "preset": "fast"})  # fmt: skip
     with ThreadPoolExecutor(4) as pool:
         last = [pool.submit(server.ask, "POST", "/try-on", body, headers) for _ in range(4)]
-        while json.loads(server.ask("GET", "/health")[2])["waiting"] < 1:
+        while not any(one.done() for one in last) and json.loads(server.ask("GET", "/health")[2])["waiting"] < 1:
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
         ended = Counter(str(one.result()[0]) for one in last)
@@ -162,7 +188,7 @@ def end(server: Server, size: tuple[int, int], region: str) -> Counter[str]:
 def measure(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = arguments.model
+        model = BLENDED if arguments.without_model else arguments.model
         if model is None:
             tiny_generator().save_pretrained(folder / "tiny")
             model = str(folder / "tiny")
@@ -259,8 +285,12 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print what the service does under load."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["serve"]:
+        serve_blends(given)
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", help="name or folder (default: an untrained one of 32x24 pixels)")
+    parser.add_argument("--without-model", action="store_true", help="blend the photographs instead")
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
@@ -269,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--region", default="full")
     parser.add_argument("--most", type=float, default=100, help="MB that the memory may grow by")
     parser.add_argument("--ways", action="store_true", help="compare threads with processes")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(given)
     arguments.size = tuple(arguments.size)
     (compare if arguments.ways else measure)(arguments)
 

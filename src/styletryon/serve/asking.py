@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from styletryon.errors import ConfigError, ImageError, PoseError, StyleTryOnError
@@ -137,6 +138,6 @@ def read_asked(content: bytes, argument: str, pixels: int, points: Keypoints | N
     if points is None:
         return picture, None
     try:
-        return picture, Pose(points, (picture.height, picture.width))
+        return picture, Pose(torch.tensor(points), (picture.height, picture.width))
     except StyleTryOnError as error:
         raise PoseError(error.problem, argument=f"{argument}_pose") from error

@@ -144,13 +144,14 @@ class Service:
     async def _work(self, place: Place, order: Order, request: Request) -> Response:
         """Have a thread make the try-on, and end that if the client goes."""
         try:
-            work = asyncio.wrap_future(place.start(lambda step: self._dress(order, step)))
+            work = asyncio.wrap_future(place.start(lambda: self._dress(order, lambda _: place.check())))
         except Stopping as stopping:
             raise _ending() from stopping
         work.add_done_callback(_retrieve)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {work, gone}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError as error:
             if not self.workers.stopping:
                 raise

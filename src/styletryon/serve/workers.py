@@ -10,11 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar, final
 
 from styletryon._arguments import whole
-from styletryon.pipeline import PipelineProgress
 
 Answer = TypeVar("Answer")
-Work = Callable[[Callable[[PipelineProgress], None]], Answer]
-"""What is to be done. It is given what it tells of its progress, which raises when the work shall end."""
 
 _FIRST_GUESS = 2.0
 """How many seconds a piece of work is taken to last before any was done."""
@@ -156,19 +153,19 @@ class Place:
         self.abandon()
         self._workers._leave(self)
 
-    def start(self, work: Work[Answer]) -> Future[Answer]:
+    def start(self, work: Callable[[], Answer]) -> Future[Answer]:
         """Send work.
 
         Args:
-            work: What is to be done.
+            work: What is to be done. It calls `check` at each of its steps.
 
         Returns:
-            What it returns, or raises. It raises `Stopped` where it was abandoned.
+            What it returns, or raises.
 
         Raises:
             Stopping: If no more work is taken.
         """
-        future = self._workers._submit(lambda: work(self._step))
+        future = self._workers._submit(work)
         self._future = future
         return future
 
@@ -178,6 +175,11 @@ class Place:
         if self._future is not None:
             self._future.cancel()
 
-    def _step(self, progress: PipelineProgress) -> None:
+    def check(self) -> None:
+        """Let the work go on.
+
+        Raises:
+            Stopped: If it was abandoned.
+        """
         if self._ended.is_set():
             raise Stopped
