@@ -52,12 +52,12 @@ def serve_blends(options: Sequence[str]) -> None:
 
     from styletryon import cli
     from styletryon.photo import save_image
-    from styletryon.serve.asking import read_asked
+    from styletryon.serve.asking import read_picture
     from styletryon.serve.service import Service
 
     def blend(service: Service, order: Any, step: Any) -> bytes:
         file = io.BytesIO()
-        pictures = [read_asked(content, "person", service.limits.pixels, None)[0]
+        pictures = [read_picture(content, "person", service.limits.pixels)
                     for content in (order.person, order.garment)]  # fmt: skip
         save_image(Image.blend(*pictures, 0.5), file)
         return file.getvalue()

@@ -100,6 +100,21 @@ def test_a_form_is_answered_as_json_is(service: Running) -> None:
         assert np.array_equal(np.asarray(picture), expected())
 
 
+def test_an_outfit_is_put_on_at_once(service: Running) -> None:
+    files = {"person": png(1), "garment.top": png(2), "garment.bottom": png(3), "preset": "fast"}
+    poses = {"top": points(2), "bottom": points(3)}
+    answer = service.ask_form({**files, "person_pose": json.dumps(points(1)), "garment_pose": json.dumps(poses)})
+    assert answer.status == 200, answer.body
+    result = styletryon.try_on(
+        png(1), {"top": png(2), "bottom": png(3)}, model=tiny_generator(), preset="fast",
+        person_pose=Pose(points(1), SIZE), garment_pose={name: Pose(one, SIZE) for name, one in poses.items()},
+    )  # fmt: skip
+    with answer.image() as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(result.image))
+    both = service.ask_form({**files, "garment": png(4)})
+    assert (both.status, both.json()["argument"]) == (422, "garment")
+
+
 def test_a_data_url_is_taken_for_what_it_holds() -> None:
     from styletryon.serve.asking import decode_base64
 
@@ -193,7 +208,14 @@ def tiff(seed: int) -> bytes:
     ({"person": 5}, "person", "base64"),
     ({"person": ["a"]}, "person", "base64"),
     ({"person": None}, "person", "got none"),
-    ({"garment": {"path": "/etc/passwd"}}, "garment", "base64"),
+    ({"garment": {"path": "/etc/passwd"}}, "garment['path']", "paths are not opened|base64"),
+    ({"garment": {}}, "garment", "got none"),
+    ({"garment": {"top": text64(b"x")}, "region": None, "garment_pose": None}, "garment['top']", "not a picture"),
+    ({"garment": {"hat": text64(png(2))}, "region": None, "garment_pose": None}, "region", "hat"),
+    ({"garment": {"top": text64(png(2)), "dress": text64(png(2))}, "region": None, "garment_pose": None}, "garment",
+     "worn together"),
+    ({"garment": {f"top{i}": "" for i in range(9)}}, "garment", "at most 6"),
+    ({"garment_pose": {"top": points(2)}}, "garment_pose", "without an outfit"),
     ({"region": "hat"}, "region", "hat"),
     ({"region": 5}, "region", "string"),
     ({"region": "x" * 1000}, "region", "200"),

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from styletryon.errors import ConfigError, ImageError, PoseError, StyleTryOnError
 from styletryon.photo import decode_image
 from styletryon.pose import Pose
+
+MAX_GARMENTS = 6
+"""The most garments of an outfit."""
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 """The formats of photographs that are read: few decoders are there to be attacked."""
@@ -40,9 +44,13 @@ class Asked(BaseModel):
     composite: bool = Field(True, description="Whether pixels outside the region stay the photograph's own.")
     detail: bool = Field(True, description="Whether cloth is shown as the garment's photograph shows it.")
     person_box: Box | None = Field(None, description="Left, top, right and bottom in pixels of the person.")
-    garment_box: Box | None = Field(None, description="The same for the garment's wearer.")
+    garment_box: Box | dict[str, Box] | None = Field(
+        None, description="The same for the garment's wearer; of an outfit, region -> box."
+    )
     person_pose: Keypoints | None = Field(None, description="17 COCO keypoints [x, y, score] in pixels.")
-    garment_pose: Keypoints | None = Field(None, description="The same for the garment's wearer.")
+    garment_pose: Keypoints | dict[str, Keypoints] | None = Field(
+        None, description="The same for the garment's wearer; of an outfit, region -> keypoints."
+    )
 
 
 _STRUCTURED = {"person_box", "garment_box", "person_pose", "garment_pose"}
@@ -118,26 +126,34 @@ def decode_base64(value: object, argument: str) -> bytes:
         ) from error
 
 
-def read_asked(content: bytes, argument: str, pixels: int, points: Keypoints | None) -> tuple[Any, Pose | None]:
+def read_picture(content: bytes, argument: str, pixels: int) -> Image.Image:
     """Decode a photograph of a request.
 
     Args:
         content: The file.
-        argument: "person" or "garment".
+        argument: What errors call it.
         pixels: The most pixels that it may have.
-        points: The keypoints that the request gives.
-
-    Returns:
-        The picture and the pose.
 
     Raises:
         ImageError: If it is no JPEG, PNG or WebP picture, damaged, or of a size that cannot be used.
+    """
+    return decode_image(content, name=argument, max_pixels=pixels, formats=FORMATS)
+
+
+def read_keypoints(points: Any, picture: Image.Image, argument: str) -> Pose | None:
+    """Return the pose that a request gives for a photograph.
+
+    Args:
+        points: The keypoints; None for none.
+        picture: The photograph.
+        argument: What errors call it.
+
+    Raises:
         PoseError: If the keypoints cannot be used.
     """
-    picture = decode_image(content, name=argument, max_pixels=pixels, formats=FORMATS)
     if points is None:
-        return picture, None
+        return None
     try:
-        return picture, Pose(torch.tensor(points), (picture.height, picture.width))
+        return Pose(torch.tensor(points), (picture.height, picture.width))
     except StyleTryOnError as error:
-        raise PoseError(error.problem, argument=f"{argument}_pose") from error
+        raise PoseError(error.problem, argument=argument) from error

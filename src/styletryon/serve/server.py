@@ -20,8 +20,8 @@ MAX_CONNECTIONS = 512
 """How many connections there may be; one more is answered 503."""
 
 
-def make_server(app: FastAPI, *, host: str, port: int, grace: int) -> Server:
-    """Make the server that `styletryon.serve.run` runs, for the same arguments."""
+def make_server(app: FastAPI, *, host: str, port: int, grace: int, log_level: str = "info") -> Server:
+    """Make the server that `styletryon.serve.run` runs, for the same arguments; `log_level` is Uvicorn's."""
     check_address(host, port)
     config = uvicorn.Config(
         app,
@@ -33,6 +33,7 @@ def make_server(app: FastAPI, *, host: str, port: int, grace: int) -> Server:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=grace,
         server_header=False,
+        log_level=log_level,
     )
     return Server(config, app.state.workers)
 

@@ -18,15 +18,29 @@ from starlette.requests import ClientDisconnect
 
 from styletryon._loading import ModelLike
 from styletryon._version import __version__
-from styletryon.errors import StyleTryOnError
+from styletryon.errors import ConfigError, StyleTryOnError
 from styletryon.generator import Generator
 from styletryon.pipeline import PipelineProgress, TryOnPipeline, body_estimator
 from styletryon.serve.answering import KINDS, Refused, answer_error, choose_kind, encode, refused_by
-from styletryon.serve.asking import Asked, check_options, decode_base64, parse_json, read_asked
+from styletryon.serve.asking import (
+    MAX_GARMENTS,
+    Asked,
+    check_options,
+    decode_base64,
+    parse_json,
+    read_keypoints,
+    read_picture,
+)
 from styletryon.serve.limits import Limits
 from styletryon.serve.workers import Full, Place, Stopping, Workers
 
 PICTURES = ("person", "garment")
+
+_OF_OUTFIT = "garment."
+"""What the names of a form's fields begin with that hold the garments of an outfit."""
+
+_WORN = ("top", "bottom", "dress", "outerwear", "legwear")
+"""The regions of an outfit that the description names; others are taken too."""
 
 _TEXT_FIELD = 16 * 1024
 """Bytes of a form's field that is no file."""
@@ -46,13 +60,13 @@ class Order:
 
     Attributes:
         person: The file of the person's photograph.
-        garment: The file of the garment's.
+        garment: The file of the garment's; of an outfit, region -> file.
         options: What else is asked for.
         kind: The media type of the answer.
     """
 
     person: bytes
-    garment: bytes
+    garment: bytes | dict[str, bytes]
     options: Asked
     kind: str
 
@@ -169,9 +183,10 @@ class Service:
     def _dress(self, order: Order, step: Callable[[PipelineProgress], None]) -> bytes:
         """Make a try-on, in a thread of the workers."""
         asked, limits = order.options, self.limits
-        step(PipelineProgress("read", 0, 2))
-        person, person_pose = read_asked(order.person, "person", limits.pixels, asked.person_pose)
-        garment, garment_pose = read_asked(order.garment, "garment", limits.pixels, asked.garment_pose)
+        step(PipelineProgress("read", 0, 1))
+        person = read_picture(order.person, "person", limits.pixels)
+        person_pose = read_keypoints(asked.person_pose, person, "person_pose")
+        garment, garment_pose = self._read_garments(order)
         pipeline = TryOnPipeline(self.model, preset=asked.preset, seed=asked.seed, remember=0)
         result = pipeline(
             person,
@@ -186,6 +201,23 @@ class Service:
             progress=step,
         )
         return encode(result, order.kind)
+
+    def _read_garments(self, order: Order) -> tuple[Any, Any]:
+        """Return the picture and the pose of the garment, or region -> those of the garments of an outfit."""
+        points, pixels = order.options.garment_pose, self.limits.pixels
+        if not isinstance(order.garment, dict):
+            if isinstance(points, dict):
+                raise ConfigError("expected 17 keypoints, got a mapping of regions without an outfit",
+                                  argument="garment_pose")  # fmt: skip
+            picture = read_picture(order.garment, "garment", pixels)
+            return picture, read_keypoints(points, picture, "garment_pose")
+        pictures = {name: read_picture(one, f"garment[{name!r}]", pixels) for name, one in order.garment.items()}
+        if not isinstance(points, dict):
+            return pictures, points  # which the pipeline refuses if there are any
+        # Of a region that is not worn, the pipeline says so.
+        poses = {name: read_keypoints(one, pictures.get(name, next(iter(pictures.values()))),
+                                      f"garment_pose[{name!r}]") for name, one in points.items()}  # fmt: skip
+        return pictures, poses
 
     async def _read(self, request: Request) -> Order:
         kind = choose_kind(",".join(request.headers.getlist("accept")))
@@ -204,7 +236,7 @@ class Service:
             raise _Gone from error
         except StyleTryOnError as error:
             raise refused_by(error) or error from error
-        return Order(files["person"], files["garment"], options, kind)
+        return _order(files, options, kind)
 
     def _check_headers(self, request: Request) -> None:
         length = request.headers.get("content-length", "0")
@@ -216,24 +248,24 @@ class Service:
             raise Refused(415, "UnsupportedMediaType", f"expected a body as it is, got {coding[:50]!r}; pictures are "
                           "compressed already", argument="Content-Encoding")  # fmt: skip
 
-    async def _read_json(self, request: Request) -> tuple[dict[str, bytes], Asked]:
+    async def _read_json(self, request: Request) -> tuple[dict[str, Any], Asked]:
         body = await request.body()
         return await asyncio.to_thread(_parse_json, body)
 
-    async def _read_form(self, request: Request) -> tuple[dict[str, bytes], Asked]:
-        files: dict[str, bytes] = {}
+    async def _read_form(self, request: Request) -> tuple[dict[str, Any], Asked]:
+        files: dict[str, Any] = {}
         texts: dict[str, str] = {}
         try:
-            async with request.form(max_files=len(PICTURES), max_fields=len(Asked.model_fields) + 2,
+            async with request.form(max_files=1 + MAX_GARMENTS, max_fields=len(Asked.model_fields) + 2,
                                     max_part_size=_TEXT_FIELD) as form:  # fmt: skip
                 for name, value in form.multi_items():
                     if name in files or name in texts:
                         raise _unusable(name[:60], "expected it once, got it twice")
-                    if name in PICTURES:
+                    if name in PICTURES or name.startswith(_OF_OUTFIT):
                         if not isinstance(value, UploadFile):
-                            raise _unusable(name, "expected a file, got a text; paths are not opened and addresses "
-                                            "are not fetched: send the file itself, as curl -F person=@person.jpg "
-                                            "does")  # fmt: skip
+                            raise _unusable(name[:60], "expected a file, got a text; paths are not opened and "
+                                            "addresses are not fetched: send the file itself, as curl -F "
+                                            "person=@person.jpg does")  # fmt: skip
                         files[name] = await value.read()
                     elif isinstance(value, UploadFile):
                         raise _unusable(name[:60], "expected a text, got a file")
@@ -241,8 +273,10 @@ class Service:
                         texts[name] = value
         except HTTPException as error:  # of a form that is none
             raise Refused(400, "BadRequest", f"expected a form, got something else ({error.detail})") from error
-        _check_pictures(files)
-        return files, check_options(texts, form=True)
+        outfit = {name[len(_OF_OUTFIT) :]: files.pop(name) for name in list(files) if name.startswith(_OF_OUTFIT)}
+        if outfit and "garment" in files:
+            raise _unusable("garment", "expected one garment or those of an outfit, got both")
+        return files | ({"garment": outfit} if outfit else {}), check_options(texts, form=True)
 
 
 class _Gone(Exception):
@@ -286,19 +320,27 @@ class _Body:
         return message
 
 
-def _parse_json(body: bytes) -> tuple[dict[str, bytes], Asked]:
+def _parse_json(body: bytes) -> tuple[dict[str, Any], Asked]:
     given = parse_json(body, "body")
     if not isinstance(given, dict):
         raise _unusable("body", f"expected an object, got {type(given).__name__}")
-    files = {name: decode_base64(given.pop(name), name) for name in PICTURES if name in given}
-    _check_pictures(files)
+    files: dict[str, Any] = {}
+    if isinstance(given.get("garment"), dict):
+        outfit = given.pop("garment")
+        files["garment"] = {str(name)[:60]: decode_base64(one, f"garment[{str(name)[:60]!r}]")
+                            for name, one in list(outfit.items())[: MAX_GARMENTS + 1]}  # fmt: skip
+    files |= {name: decode_base64(given.pop(name), name) for name in PICTURES if name in given}
     return files, check_options(given, form=False)
 
 
-def _check_pictures(files: dict[str, bytes]) -> None:
+def _order(files: dict[str, Any], options: Asked, kind: str) -> Order:
     for name in PICTURES:
-        if name not in files:
+        if not files.get(name) and files.get(name) != b"":
             raise _unusable(name, "expected a picture, got none")
+    garment = files["garment"]
+    if isinstance(garment, dict) and len(garment) > MAX_GARMENTS:
+        raise _unusable("garment", f"expected at most {MAX_GARMENTS} garments, got {len(garment)}")
+    return Order(files["person"], garment, options, kind)
 
 
 def _unusable(argument: str, text: str) -> Refused:
@@ -364,10 +406,14 @@ def _description() -> dict[str, Any]:
     picture = {"type": "string", "contentEncoding": "base64", "description": "The file of a JPEG, PNG or WebP picture."}
     file = {"type": "string", "format": "binary", "description": "A JPEG, PNG or WebP picture."}
 
-    def body(kind: dict[str, str]) -> dict[str, Any]:
-        properties = {**dict.fromkeys(PICTURES, kind), **options["properties"]}
-        schema = {"type": "object", "required": list(PICTURES), "properties": properties, "additionalProperties": False}
-        return {"schema": schema}
+    def body(pictures: dict[str, Any], required: list[str]) -> dict[str, Any]:
+        properties = {**pictures, **options["properties"]}
+        return {"schema": {"type": "object", "required": required, "properties": properties,
+                           "additionalProperties": False}}  # fmt: skip
+
+    outfit = {"type": "object", "additionalProperties": picture, "description": "An outfit: region -> picture."}
+    of_form = {"person": file, "garment": file, **{f"{_OF_OUTFIT}{name}": file for name in _WORN}}
+    of_json = {"person": picture, "garment": {"oneOf": [picture, outfit]}}
 
     error = {
         "type": "object",
@@ -408,7 +454,10 @@ def _description() -> dict[str, Any]:
         "openapi_extra": {
             "requestBody": {
                 "required": True,
-                "content": {"multipart/form-data": body(file), "application/json": body(picture)},
+                "content": {
+                    "multipart/form-data": body(of_form, ["person"]),
+                    "application/json": body(of_json, list(PICTURES)),
+                },
             }
         },
         "responses": {
