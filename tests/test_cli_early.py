@@ -90,7 +90,9 @@ print(json.dumps(said))
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """Name of a mistake -> exit status, what was said, and whether torch was there."""
-    pytest.importorskip("gradio")
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("python_multipart")
     folder = tmp_path_factory.mktemp("mistakes")
     for name in ("one", "two"):
         Image.new("RGB", (48, 64)).save(folder / f"{name}.png")

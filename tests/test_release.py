@@ -32,7 +32,8 @@ def test_the_version_is_semantic() -> None:
 
 
 def test_every_file_of_the_package_is_of_a_kind_that_a_wheel_carries() -> None:
-    known = {".py", ".typed", ".safetensors", ".json", ".md", ".cuh", ".cu", ".jpg"}
+    known = {".py", ".typed", ".safetensors", ".json", ".md", ".cuh", ".cu", ".jpg", ".html", ".css",
+             ".js"}  # fmt: skip
     strange = [
         path.relative_to(SOURCE)
         for path in (SOURCE / "styletryon").rglob("*")

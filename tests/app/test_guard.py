@@ -1,4 +1,4 @@
-"""What the server refuses, and what it keeps from pages."""
+"""What the server refuses, and what it tells browsers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from styletryon.app.guard import Guard, strip_foreign
-
-PAGE = (
-    b'<head><meta property="og:url" content="https://gradio.app/" /><link rel="preconnect" href="https://fonts.x/">'
-    b'<script src="https://cdn.x/a.js" async></script><script src="./a.js"></script></head>'
-)
+from styletryon.app.guard import MAX_BODY, Guard
 
 
 def ask(
@@ -34,31 +29,33 @@ def ask(
 
 
 async def page(scope: Any, receive: Any, send: Any) -> None:
-    headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(PAGE)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": PAGE[:50], "more_body": True})
-    await send({"type": "http.response.body", "body": PAGE[50:]})
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
+    await send({"type": "http.response.body", "body": b"half", "more_body": True})
+    await send({"type": "http.response.body", "body": b"whole"})
 
 
-def test_pages_name_no_other_machine() -> None:
+def test_browsers_are_told_to_ask_no_other_machine() -> None:
     status, headers, body = ask(Guard(page))
-    assert status == 200
-    assert b"https://" not in body
-    assert b'<script src="./a.js"></script>' in body
-    assert int(headers[b"content-length"]) == len(body)
+    assert (status, body) == (200, b"halfwhole")
     assert b"default-src 'self'" in headers[b"content-security-policy"]
-    assert strip_foreign(b"<p>https stays</p>") == b"<p>https stays</p>"
+    assert b"unsafe" not in headers[b"content-security-policy"]
+    assert headers[b"referrer-policy"] == b"no-referrer"
 
 
-@pytest.mark.parametrize(("length", "status"), [(None, 411), ("x", 411), (100 + 65537, 413), (100, 200)])
+@pytest.mark.parametrize(("length", "status"), [(None, 411), ("x", 411), (101, 413), ("9" * 5000, 413), (100, 200)])
 def test_uploads_are_bounded_in_size(length: object, status: int) -> None:
-    assert ask(Guard(page, max_upload=100), "/gradio_api/upload", "POST", length)[0] == status
+    assert ask(Guard(page, max_upload=100), "/pictures/person", "PUT", length)[0] == status
+
+
+@pytest.mark.parametrize(("length", "status"), [(None, 411), (MAX_BODY + 1, 413), (MAX_BODY, 200)])
+def test_other_requests_are_bounded_in_size(length: object, status: int) -> None:
+    assert ask(Guard(page), "/try-on", "POST", length)[0] == status
 
 
 def test_uploads_are_bounded_in_number_for_a_while() -> None:
     now = [0.0]
     guard = Guard(page, max_uploads=2, clock=lambda: now[0])
-    assert [ask(guard, "/gradio_api/upload", "POST", 10)[0] for _ in range(3)] == [200, 200, 429]
-    assert ask(guard)[0] == 200
+    assert [ask(guard, "/pictures/person", "PUT", 10)[0] for _ in range(3)] == [200, 200, 429]
+    assert ask(guard)[0] == ask(guard, "/try-on", "POST", 10)[0] == 200
     now[0] = 601.0
-    assert ask(guard, "/gradio_api/upload", "POST", 10)[0] == 200
+    assert ask(guard, "/pictures/person", "PUT", 10)[0] == 200

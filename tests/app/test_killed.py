@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests._support.process import SOURCE
 from tests._support.tiny import tiny_generator
-from tests.app.test_server import dress, free_port
+from tests.app.test_server import PATIENCE, Visitor, free_port
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.skipif(os.name == "nt", reason="kills by signal"),
-    pytest.mark.slow,
-]
-
-PATIENCE = 900.0
-"""Seconds that a busy machine may take: nothing here is about time."""
+pytestmark = [pytest.mark.skipif(os.name == "nt", reason="kills by signal"), pytest.mark.slow]
 
 
 class Command:
@@ -33,18 +27,17 @@ class Command:
     def __init__(self, model: Path, port: int, temporary: Path) -> None:
         variables = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
         command = [sys.executable, "-m", "styletryon", "app", "--model", str(model), "--port", str(port)]
-        self.url = f"http://127.0.0.1:{port}/"
+        self.port = port
         self.process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Visitor:
         """Wait until it answers; return a visitor."""
-        from gradio_client import Client
-
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until and self.process.poll() is None:
             try:
-                urllib.request.urlopen(self.url, timeout=PATIENCE).close()
-                return Client(self.url, verbose=False, analytics_enabled=False)
+                visitor = Visitor(self.port)
+                visitor.ask("GET", "/room")
+                return visitor
             except OSError:
                 time.sleep(0.05)
         self.process.kill()
@@ -55,34 +48,27 @@ class Command:
         self.process.communicate()
 
 
-def files(folder: Path) -> set[Path]:
-    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-
-
-def test_killed_in_the_middle_it_starts_again_clean(tmp_path: Path) -> None:
-    pytest.importorskip("gradio", reason='the extra is not installed: pip install "styletryon[app]"')
+def test_killed_in_the_middle_it_starts_again_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason='the extra is not installed: pip install "styletryon[app]"')
     model, temporary, port = tmp_path / "model", tmp_path / "tmp", free_port()
     temporary.mkdir()
     tiny_generator().save_pretrained(model)
 
     with (command := Command(model, port, temporary)) as visitor:
-        fresh = files(temporary)
-        dress(visitor, "full")
-        work = visitor.submit("full", "quality", False, api_name="/try_on")
-        until = time.monotonic() + PATIENCE
-        while not work.status().progress_data and time.monotonic() < until:
-            time.sleep(0.005)
-        assert not work.done(), "it is in the middle"
+        visitor.dress("full")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        asked = {"person": 2, "garment": 3, "region": "full", "preset": "quality"}
+        headers = {"X-Visit": secrets.token_hex(24), "Content-Type": "application/json"}
+        connection.request("POST", "/try-on", json.dumps(asked), headers)
+        assert "share" in json.loads(connection.getresponse().readline()), "it is in the middle"
         command.process.send_signal(signal.SIGKILL)
         assert command.process.wait(PATIENCE) == -signal.SIGKILL
-    left = files(temporary)
-    assert left > fresh, "what was killed could not clear up"
+        connection.close()
+    assert list(temporary.rglob("*")) == [], "nothing was written"
 
-    for ending in (signal.SIGINT, signal.SIGTERM):
+    for ending, status in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
         with (command := Command(model, port, temporary)) as visitor:
-            assert files(temporary) == fresh
-            assert dress(visitor, "full")[0].size == (384, 512)
+            assert visitor.dress("full")["status"]
             command.process.send_signal(ending)
-            command.process.wait(PATIENCE)
-        assert files(temporary) == set()
-        assert not list(temporary.glob("styletryon*"))
+            assert command.process.wait(PATIENCE) == status
+    assert list(temporary.rglob("*")) == []

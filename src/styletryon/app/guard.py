@@ -1,8 +1,8 @@
-"""Requests that the server refuses, and a page that leads no browser to another machine."""
+"""Requests that the server refuses before it reads them, and what it tells browsers not to do."""
 
 from __future__ import annotations
 
-import re
+import json
 import threading
 import time
 from collections import deque
@@ -21,26 +21,19 @@ MAX_UPLOADS = 120
 UPLOAD_SECONDS = 600.0
 """How many uploads all visitors together may make in how many seconds."""
 
+MAX_BODY = 65536
+"""Bytes of any other request's body."""
+
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
-    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 """The Content-Security-Policy: a browser that keeps it asks no other machine for anything."""
-
-_FOREIGN = re.compile(rb"<(?:meta|link)\b[^>]*\bhttps?://[^>]*>|<script\b[^>]*\bsrc=\"https?://[^>]*>\s*</script>")
-_EXAMPLES = re.compile(rb"https?://(?:github\.com|raw\.githubusercontent\.com)/gradio-app/[\w./-]*")
-"""The addresses that Gradio's description of its interface names as examples."""
-
-
-def strip_foreign(page: bytes) -> bytes:
-    """Take out of a page what names other machines."""
-    return _EXAMPLES.sub(b"", _FOREIGN.sub(b"", page))
 
 
 @final
 class Guard:
-    """ASGI middleware: bounds uploads, and keeps pages from naming other machines.
+    """ASGI middleware: bounds requests, and has browsers ask no other machine for anything.
 
     Args:
         app: What it stands before.
@@ -65,21 +58,29 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
-            refusal = self._refuse_upload(dict(scope["headers"]))
-            if refusal is not None:
-                status, text = refusal
-                await _answer(send, status, text)
-                return
-        await self.app(scope, receive, _Outlet(send))
+        upload = scope["method"] == "PUT"
+        refusal = self._refuse(dict(scope["headers"]), upload) if scope["method"] in ("PUT", "POST") else None
+        if refusal is not None:
+            await _answer(send, *refusal)
+            return
 
-    def _refuse_upload(self, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
-        length = headers.get(b"content-length", b"")
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = [(b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer"),
+                        (b"x-content-type-options", b"nosniff")]  # fmt: skip
+                message = {**message, "headers": [*message["headers"], *told]}
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+    def _refuse(self, headers: dict[bytes, bytes], upload: bool) -> tuple[int, str] | None:
+        length, most = headers.get(b"content-length", b""), self.max_upload if upload else MAX_BODY
         if not length.isdigit():
-            return 411, "The upload does not say how large it is."
-        # The form around the file takes a little more.
-        if int(length) > self.max_upload + 65536:
+            return 411, "The request does not say how large it is."
+        if int(length[:20]) > most:
             return 413, f"The file is too large: at most {self.max_upload >> 20} MB can be uploaded."
+        if not upload:
+            return None
         with self._lock:
             now = self.clock()
             while self._uploads and self._uploads[0] < now - UPLOAD_SECONDS:
@@ -90,37 +91,9 @@ class Guard:
         return None
 
 
-class _Outlet:
-    """Adds the policy to each answer and strips pages."""
-
-    def __init__(self, send: Send) -> None:
-        self.send = send
-        self.start: Message | None = None
-        self.body = b""
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = [*message["headers"], (b"content-security-policy", POLICY.encode()),
-                       (b"referrer-policy", b"no-referrer")]  # fmt: skip
-            message = {**message, "headers": headers}
-            if dict(headers).get(b"content-type", b"").startswith(b"text/html"):
-                self.start = message
-                return
-        elif message["type"] == "http.response.body" and self.start is not None:
-            self.body += message.get("body", b"")
-            if message.get("more_body"):
-                return
-            page = strip_foreign(self.body)
-            kept = [(name, value) for name, value in self.start["headers"] if name != b"content-length"]
-            kept.append((b"content-length", str(len(page)).encode()))
-            await self.send({**self.start, "headers": kept})
-            self.start = None
-            message = {"type": "http.response.body", "body": page}
-        await self.send(message)
-
-
 async def _answer(send: Send, status: int, text: str) -> None:
-    content = text.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(content)).encode())]
+    content = json.dumps({"message": text}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()),
+               (b"connection", b"close")]  # fmt: skip
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -5,26 +5,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import json
-import secrets
-import shutil
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import final
 
-from styletryon._files import write_text
 from styletryon.app.room import Fitting
 from styletryon.app.wardrobe import Choice
-from styletryon.photo import save_image
 
 
 @dataclass
 class _Visit:
-    folder: Path
     seen: float
     uploads: dict[str, Choice] = field(default_factory=dict)
     fitting: Fitting | None = None
@@ -35,10 +28,9 @@ class _Visit:
 class Visits:
     """What each visitor uploaded, and the last try-on.
 
-    Sessions are what the server calls its visitors by: any text. Files are kept under names that cannot be guessed.
+    Sessions are what the server calls its visitors by: any text that cannot be guessed.
 
     Args:
-        folder: Where files to download are written; each visit has a folder of its own in it.
         capacity: How many visits are kept; the one that was used longest ago goes first.
         seconds: How long one is kept after it was used last.
         grace: How long one is kept after the visitor has left, who may come back: a telephone that sleeps leaves too.
@@ -47,14 +39,13 @@ class Visits:
 
     def __init__(
         self,
-        folder: Path,
         *,
         capacity: int = 32,
         seconds: float = 1800.0,
         grace: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder, self.capacity, self.seconds, self.grace, self.clock = folder, capacity, seconds, grace, clock
+        self.capacity, self.seconds, self.grace, self.clock = capacity, seconds, grace, clock
         self._visits: OrderedDict[str, _Visit] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -84,22 +75,6 @@ class Visits:
             visit = self._meet(session)
             return None if visit is None else visit.fitting
 
-    def write(self, session: str, fitting: Fitting) -> tuple[Path, Path]:
-        """Write the picture and the report of a try-on for download.
-
-        Returns:
-            The paths of the PNG and of the JSON file.
-
-        Raises:
-            SaveError: If they cannot be written.
-        """
-        with self._lock:
-            folder = self._enter(session).folder
-        picture, report = folder / "tryon.png", folder / "report.json"
-        save_image(fitting.result.image, picture)
-        write_text(report, json.dumps(fitting.report, indent=2) + "\n")
-        return picture, report
-
     def leave(self, session: str) -> None:
         """Note that a visitor has closed the page."""
         with self._lock:
@@ -117,7 +92,7 @@ class Visits:
                 if now - visit.seen > (self.grace if visit.left else self.seconds)
             ]
             for session in over:
-                self._drop(session)
+                del self._visits[session]
         if over:
             _give_back()
         return len(over)
@@ -132,13 +107,10 @@ class Visits:
     def _enter(self, session: str) -> _Visit:
         visit = self._meet(session)
         if visit is None:
-            visit = self._visits[session] = _Visit(self.folder / secrets.token_urlsafe(16), self.clock())
+            visit = self._visits[session] = _Visit(self.clock())
             while len(self._visits) > self.capacity:
-                self._drop(next(iter(self._visits)))
+                self._visits.popitem(last=False)
         return visit
-
-    def _drop(self, session: str) -> None:
-        shutil.rmtree(self._visits.pop(session).folder, ignore_errors=True)
 
 
 def _give_back() -> None:
