@@ -8,17 +8,18 @@ are there, and when they have been gone for `--wait` seconds. Fails if a try-on 
 from __future__ import annotations
 
 import argparse
+import io
 import resource
 import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from styletryon.data import paperdoll
+from tests.app.test_server import Visitor
 from tests.benchmarks.app_browser import free_port, start
 
 VISITORS = 10
@@ -31,31 +32,22 @@ def memory(process: int) -> float:
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 
 
-def picture(seed: int, folder: Path) -> Path:
+def picture(seed: int) -> bytes:
     """The file of a rendered person's picture."""
-    path = folder / f"{seed}.png"
-    Image.fromarray(paperdoll.render(paperdoll.sample_figure(seed), SIZE).image).save(path)
-    return path
+    file = io.BytesIO()
+    Image.fromarray(paperdoll.render(paperdoll.sample_figure(seed), SIZE).image).save(file, "png")
+    return file.getvalue()
 
 
-def come(url: str) -> Any:
-    from gradio_client import Client
-
-    return Client(url, verbose=False, analytics_enabled=False)
-
-
-def visit(url: str, pictures: Sequence[Path]) -> Any:
+def visit(port: int, pictures: Sequence[bytes]) -> Visitor:
     """Dress one person in two garments; return the visitor, who stays."""
-    from gradio_client import handle_file
-
+    visitor = Visitor(port)
     person, *garments = pictures
-    client = come(url)
-    client.predict(handle_file(str(person)), api_name="/upload_person")
+    key = visitor.upload("person", person)
     for garment in garments:
-        client.predict(handle_file(str(garment)), api_name="/upload_garment")
-        client.predict("full", "fast", False, False, api_name="/try_on")
-        client.predict(api_name="/files")
-    return client
+        visitor.dress("full", key, visitor.upload("garment", garment))
+        visitor.ask("GET", "/result.png")
+    return visitor
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,23 +57,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--wait", type=float, default=100)
     arguments = parser.parse_args(argv)
     port = free_port()
-    url = f"http://127.0.0.1:{port}/"
     seeds = iter(range(FIRST, FIRST + 1000))
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(VISITORS) as pool:
         folder = Path(name)
         server, _ = start(port, folder / "server.log")
         try:
             print(f"nobody has come yet: {memory(server.pid):.0f} MB")
-            visit(url, [picture(next(seeds), folder) for _ in range(3)]).close()
+            visit(port, [picture(next(seeds)) for _ in range(3)]).leave()
             time.sleep(arguments.wait)
             print(f"one has come and gone: {memory(server.pid):.0f} MB")
             for number in range(arguments.rounds):
-                asked = [[picture(next(seeds), folder) for _ in range(3)] for _ in range(VISITORS)]
+                asked = [[picture(next(seeds)) for _ in range(3)] for _ in range(VISITORS)]
                 began = time.perf_counter()
-                visitors = list(pool.map(lambda pictures: visit(url, pictures), asked))
+                visitors = list(pool.map(lambda pictures: visit(port, pictures), asked))
                 seconds, full = time.perf_counter() - began, memory(server.pid)
                 for client in visitors:
-                    client.close()
+                    client.leave()
                 time.sleep(arguments.wait)
                 print(
                     f"round {number + 1}: {2 * VISITORS} try-ons in {seconds:.0f} s; {full:.0f} MB, and when all have "
