@@ -212,7 +212,13 @@ class Routes:
                     loop.call_soon_threadsafe(news.put_nowait, {"share": share, "text": text})
 
                 work = asyncio.wrap_future(place.start(lambda: self._dress(asked, visit, tell)))
-                work.add_done_callback(lambda done: (done.cancelled() or done.exception(), news.put_nowait(None)))
+
+                def end(done: asyncio.Future[dict[str, Any]]) -> None:
+                    if not done.cancelled():
+                        done.exception()  # looked at, so that nobody is told that nobody did
+                    news.put_nowait(None)
+
+                work.add_done_callback(end)
                 while (told := await news.get()) is not None:
                     yield json.dumps(told) + "\n"
                 if work.cancelled():
