@@ -70,7 +70,9 @@ class Visitor:
         self.page.goto(url)
         self.page.wait_for_selector("#try-on", timeout=120_000)
         self.page.wait_for_selector("#garment-wardrobe img", timeout=120_000)
-        self.page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth)")
+        shown = "[...document.querySelectorAll('.picker img')].every(image => image.complete && image.naturalWidth)"
+        while not self.page.evaluate(shown):  # the page's policy lets nothing be evaluated inside it
+            self.page.wait_for_timeout(50)
 
     def _look(self, url: str) -> None:
         parts = urlsplit(url)
