@@ -10,8 +10,21 @@ from scipy import ndimage
 
 from styletryon.compositing.correspondence import Correspondence, correspond
 from styletryon.compositing.layout import Layout, lay_out
-from styletryon.compositing.sources import colours_of, continued, look_up, recoloured
-from styletryon.compositing.view import Picture, View, blurred, grown, largest, look_at, shrunk
+from styletryon.compositing.sources import colours_of, continued, look_up, meeting, recoloured
+from styletryon.compositing.view import (
+    Mask,
+    Picture,
+    Points,
+    View,
+    apart,
+    blurred,
+    closed,
+    grown,
+    largest,
+    look_at,
+    shrunk,
+    soft,
+)
 from styletryon.labels import GARMENTS, Label, replaced_classes
 from styletryon.photo import Photograph
 from styletryon.tryon.layers import Shows, TryOnLayers
@@ -19,7 +32,9 @@ from styletryon.tryon.layers import Shows, TryOnLayers
 WORK_PIXELS = 700_000
 """The most pixels of a view: of a larger photograph they are made smaller."""
 
-_EDGE = 0.7  # Softness of an edge, in pixels of the view: about that of a photograph's.
+_EDGE = 1.2  # How much an outline's stairs are smoothed, in pixels of the view.
+_SAME_LIMB = 0.06  # How much wider the person's limbs may be than the wearer's, in lengths of the trunk.
+_SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
 _BARE = frozenset({Label.SKIN, Label.FACE})
 
 
@@ -46,6 +61,7 @@ def compose(
     old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
     if not seen.any():
         return None
+    view, other = view.wearing(old, before), other.wearing(seen, worn)
     found = correspond(view, other, old, seen, legs=legs)
     layout = lay_out(view, other, found, old, region)
     return _blended(view, other, found, layout, GARMENTS - before, opacity)
@@ -61,23 +77,25 @@ def _blended(
     view: View, other: View, found: Correspondence, layout: Layout, kept: Collection[Label], opacity: float
 ) -> TryOnLayers:
     picture, unit = view.picture, view.unit
-    hidden = grown(other.shows({Label.HAIR, Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
+    hidden = grown(other.shows({Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
+    hidden |= grown(other.shows({Label.HAIR}), 0.06 * other.unit)
     known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
-    garment = continued(other.picture, known if known.any() else found.seen, other.unit)
+    wanted = _met(found.places[layout.cloth], other.shape)
+    garment = continued(other.picture, known if known.any() else found.seen, wanted, other.unit)
     cloth = look_up(garment, found.places, mode="bicubic", beyond="reflection").clip(0, 1)
     skin = _skin(view, other, found, layout) if layout.skin.any() else picture
-    own = continued(picture, shrunk(view.shows(kept), 0.02 * unit), unit) if layout.own.any() else picture
+    own = continued(picture, shrunk(view.shows(kept), 0.02 * unit), _around(layout.own), unit)
     behind = shrunk(view.shows({Label.BACKGROUND}), max(2.0, 0.02 * unit))
-    background = continued(picture, behind, unit) if layout.background.any() else picture
+    background = continued(picture, behind, _around(layout.background), unit)
     shown = picture
     for source, mask in ((background, layout.background), (own, layout.own), (skin, layout.skin)):
         if mask.any():
             # A layer goes on a little below the one before it, so that no rim of the old picture shows between.
-            alpha = blurred(grown(mask, 1.0) & ~layout.front, _EDGE)[..., None]
+            alpha = soft(grown(mask, 1.0) & ~layout.front, _EDGE)[..., None]
             shown = alpha * source + (1 - alpha) * shown
-    alpha = blurred(layout.cloth, _EDGE)[..., None]
+    alpha = soft(layout.cloth, _EDGE)[..., None]
     shown = np.where(layout.front[..., None], picture, alpha * cloth + (1 - alpha) * shown)
-    changed = np.where(layout.front, 0.0, blurred(grown(layout.changed, 2.0), _EDGE)).astype(np.float32)
+    changed = np.where(layout.front, 0.0, soft(grown(layout.changed, 2.0), _EDGE)).astype(np.float32)
     kinds = np.zeros(view.shape, dtype=np.uint8)
     for what, mask in (
         (Shows.BACKGROUND, layout.background),
@@ -122,11 +140,26 @@ def _labels(
 def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Picture:
     """Show bare skin as the wearer's photograph has it there, in the person's colours; elsewhere the person's own."""
     ours, theirs = view.shows(_BARE), other.shows(_BARE)
-    own = continued(view.picture, shrunk(ours, 1.0), view.unit)
+    own = continued(view.picture, shrunk(ours, 1.0), _around(layout.skin), view.unit)
     if not theirs.any():
         return own
     warped = recoloured(other.picture, colours_of(other.picture, theirs), colours_of(view.picture, ours))
-    warped = continued(warped, shrunk(theirs, 2.0), other.unit)
-    share = look_up(blurred(theirs, 1.0), found.places) * found.inside
-    share = blurred((share > 0.5) & layout.skin, 0.02 * view.unit)[..., None]
-    return np.asarray(share * look_up(warped, found.places, mode="bicubic").clip(0, 1) + (1 - share) * own)
+    warped = continued(warped, shrunk(theirs, 2.0), _met(found.places[layout.skin], other.shape), other.unit)
+    there = (look_up(blurred(theirs, 1.0), found.places) * found.inside > 0.5) & layout.skin
+    share = blurred((apart(there) < _SAME_LIMB * view.unit) & layout.skin, 0.02 * view.unit)[..., None]
+    shown = share * look_up(warped, found.places, mode="bicubic").clip(0, 1) + (1 - share) * own
+    beside = ours & ~layout.skin & (apart(layout.skin) < 0.04 * view.unit)
+    return meeting(shown, view.picture, beside, _SAME_LIGHT * view.unit)
+
+
+def _around(mask: Mask) -> Mask:
+    """Add what an edge is mixed from."""
+    return grown(mask, 4.0) if mask.any() else mask
+
+
+def _met(places: Points, shape: tuple[int, int]) -> Mask:
+    """Say at which pixels places lie."""
+    mask = np.zeros(shape, dtype=bool)
+    columns, rows = places.astype(int).T
+    mask[rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)] = True
+    return grown(closed(mask, 3.0), 4.0) if mask.any() else mask

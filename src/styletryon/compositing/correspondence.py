@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from styletryon.compositing.skeleton import (
     COVERED,
+    LIMBS,
     OTHER_SIDE,
     TRUNK_BONE,
     UPPER,
@@ -37,10 +38,14 @@ _SHOULDERS = 0.08  # The trunk is as wide as its shoulders down to here.
 _STRETCHED_FROM = 0.25  # A garment that ends higher than the old one is drawn longer, from here on.
 _LEAST_STRETCH = 0.25
 _LENGTHENED = 0.95  # What is drawn longer by less than this ends where its own hem does.
+_AT_SHOULDER = 0.3  # So far down the upper arm cloth may be the trunk's.
 _HEM = 0.04  # Cloth this near to its hem is not drawn out: there it is mixed with what lies below.
 
 _HIDES = frozenset({Label.HAIR, Label.SKIN, Label.FACE, Label.ACCESSORY})
 """What may lie before a garment in its own photograph."""
+
+_DRAPES = frozenset({Label.HAIR, Label.ACCESSORY})
+"""What may lie before a garment and beside it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +62,12 @@ class Correspondence:
         nearest: `(h, w)`: how far each pixel lies from its part, in lengths of the trunk.
         inside: `(h, w)`: whether its place is in the garment's view.
         ends: Bone -> how far along it the new garment goes; see `sleeves`.
-        worn: `(h', w')` of the garment's view: what shows the garment, and what hides it.
+        worn: `(h', w')` of the garment's view: what shows the garment, and what certainly hides it.
+        unknown: `(h', w')`: what hides the garment or what lies beside it; nobody knows which.
         seen: `(h', w')`: what shows it.
         same: `(h, w)`: whether the place of each pixel belongs to the same part of the wearer's body, or to the trunk
             beside the shoulder.
+        reach: Bone -> how far from the axis of an arm the new sleeve goes at most, in pixels of the person's view.
         lengthened: Whether the garment is drawn longer than its photograph shows it.
     """
 
@@ -74,8 +81,10 @@ class Correspondence:
     inside: Mask
     ends: Mapping[Bone, float]
     worn: Mask
+    unknown: Mask
     seen: Mask
     same: Mask
+    reach: Mapping[Bone, float]
     lengthened: bool
 
     def owned(self, *, trunk: bool = False, arms: bool = False, legs: bool = False) -> Mask:
@@ -110,7 +119,7 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
     owner = apart.argmin(axis=0)
     worn = _behind_what_hides(garment, theirs, seen, their_owner == 0)
     scale = garment.unit / person.unit
-    maps, stretches = [], []
+    maps, stretches, reach = [], [], {}
     for index, (bone, part) in enumerate(ours.items()):
         other = theirs[bone]
         widths = _widths(part, person, old & (owner == index))
@@ -119,6 +128,8 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
         target = _widths(other, garment, worn & (their_owner == source))
         stretch = _stretch(part, other, person, garment, old & (owner == 0), worn & (their_owner == 0))
         stretches.append(1.0 if legs else stretch)
+        if part.is_arm:
+            reach[bone] = _free_width(target) / scale
         maps.append(_mapped(part, other, person.pixels, widths, target, scale, stretches[-1]))
     weights = np.exp(-apart / _BLEND)
     places = (weights[..., None] * np.stack(maps)).sum(axis=0) / weights.sum(axis=0)[..., None]
@@ -137,8 +148,10 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
         inside=(places >= 0).all(axis=-1) & (places[..., 0] <= width) & (places[..., 1] <= height),
         ends={bone: COVERED if ends[bone] is None else float(ends[bone] or 0.0) for bone in ours if bone in ends},
         worn=worn,
+        unknown=garment.shows(_DRAPES) & ~worn,
         seen=seen,
-        same=_same_part(ours, theirs, person, owner, their_owner, places),
+        same=_same_part(ours, theirs, person, garment, owner, their_owner, places),
+        reach=reach,
         lengthened=stretches[0] < _LENGTHENED,
     )
 
@@ -147,24 +160,36 @@ def _same_part(
     ours: Mapping[Bone, Part],
     theirs: Mapping[Bone, Part],
     person: View,
+    garment: View,
     owner: NDArray[np.int64],
     their_owner: NDArray[np.int64],
     places: Points,
 ) -> Mask:
     columns, rows = places.astype(int).transpose(2, 0, 1)
-    height, width = their_owner.shape
-    there = their_owner[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    rows, columns = rows.clip(0, garment.shape[0] - 1), columns.clip(0, garment.shape[1] - 1)
+    there = their_owner[rows, columns]
     same = np.ones(person.shape, dtype=bool)
     bones = list(ours)
+    at_shoulder = np.zeros(garment.shape, dtype=bool)
+    for index, (bone, part) in enumerate(theirs.items()):
+        if part.is_arm and bone not in UPPER:
+            at_shoulder |= (their_owner == index) & (part.locate(garment.pixels)[0] < _AT_SHOULDER)
     for index, (bone, part) in enumerate(ours.items()):
+        if part.is_trunk:
+            same &= (owner != index) | np.isin(there, [0, *_of(bones, legs=True)]) | at_shoulder[rows, columns]
         if not part.is_arm:
             continue
         side = OTHER_SIDE[bone] if theirs[bone].side < 0 else bone
         limb = {side, UPPER.get(side, side), *(lower for lower, upper in UPPER.items() if upper == side)}
         along, _ = part.locate(person.pixels)
-        fits = np.isin(there, [bones.index(b) for b in limb if b in bones]) | ((bone not in UPPER) & (along < 0.3))
-        same &= (owner != index) | fits
+        fits = np.isin(there, [bones.index(b) for b in limb if b in bones])
+        same &= (owner != index) | fits | ((bone not in UPPER) & (along < _AT_SHOULDER))
     return same
+
+
+def _of(bones: list[Bone], *, legs: bool) -> list[int]:
+    """Return the indices of legs or arms."""
+    return [index for index, bone in enumerate(bones) if bone != TRUNK_BONE and (bone not in LIMBS[:4]) == legs]
 
 
 def _with_other_side(
@@ -182,8 +207,7 @@ def _with_other_side(
 def _behind_what_hides(garment: View, parts: Mapping[Bone, Part], seen: Mask, on_trunk: Mask) -> Mask:
     """Add to a garment what the wearer's hair, arms and bag hide of it."""
     unit, hides = garment.unit, garment.shows(_HIDES) & ~seen
-    worn = seen | (closed(seen, 0.2 * unit) & garment.shows({Label.HAIR, Label.ACCESSORY}))
-    worn |= (closed(seen, 0.05 * unit) | np.asarray(ndimage.binary_fill_holes(seen))) & hides
+    worn = seen | ((closed(seen, 0.05 * unit) | np.asarray(ndimage.binary_fill_holes(seen))) & hides)
     trunk = parts[TRUNK_BONE]
     widths = _widths(trunk, garment, seen & on_trunk)
     if not np.isfinite(widths).any(axis=1).all():
@@ -224,6 +248,13 @@ def _widths(part: Part, view: View, cloth: Mask) -> NDArray[np.float64]:
             low, high = np.percentile(row, (2, 98))
             found[:, index] = max(1e-3, -low), max(1e-3, high)
     return found
+
+
+def _free_width(widths: NDArray[np.float64]) -> float:
+    """Return how wide a sleeve is on the side where it touches nothing: the side on which it is narrower."""
+    within = widths[:, (_CENTRES > 0) & (_CENTRES < 1)]
+    known = within[:, np.isfinite(within).all(axis=0)]
+    return float(np.percentile(known.min(axis=0), 90)) if known.size else np.inf
 
 
 def _mapped(

@@ -10,25 +10,31 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from styletryon.compositing.correspondence import Correspondence
-from styletryon.compositing.skeleton import COVERED
+from styletryon.compositing.skeleton import COVERED, UPPER
 from styletryon.compositing.sources import look_up
 from styletryon.compositing.view import FRONT, LEAST_SCORE, Mask, View, apart, blurred, grown, largest
 from styletryon.labels import GARMENTS, Label, replaced_classes
 
-_OUTLINE = 0.006  # How much the new garment's outline is smoothed, in lengths of the trunk.
+_OUTLINE = 0.02  # How much outlines are smoothed, in lengths of the trunk.
 _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far, is covered by it.
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
-_FLAP = 0.03  # How far below its hem, in most columns, the old top may reach in some, in lengths of the trunk.
+_HEM_SIDE, _HEM_BINS = 0.8, 24  # How far from the trunk's axis hems are measured, in half widths; in how many pieces.
+_HEM_QUANTILE = 0.25
+_FLAP = 0.01  # How far below the line of its hem a garment may reach, in lengths of the trunk.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
+_SLEEVELESS = 0.25  # A garment that ends before this much of the upper arm has no sleeves.
+_LOOSE, _SLACK = 1.3, 0.03  # How much wider than its photograph's a sleeve may be, and in lengths of the trunk.
 _REACH = {"trunk": 0.4, "arm": 0.22, "leg": 0.35}
 """How far from the parts of the body a new garment may reach, in lengths of the trunk."""
 _HAND = 0.4  # How far a hand reaches beyond its wrist.
 _RADII = {True: (0.11, 0.095, 0.08, 0.05), False: (0.16, 0.145, 0.13, 0.1)}
 """Of bare arms (True) and legs: at the start and end of the upper, and of the lower limb, in lengths of the trunk."""
-
-
-_BELOW = frozenset({Label.BOTTOM, Label.LEGWEAR, Label.SKIN})
-"""What shows below a top."""
+_BODY = 0.9  # How wide a body is under clothes at least, in half widths of the shoulders.
+_HOLE = 0.08  # The side of the least hole in cloth, in lengths of the trunk.
+_LEAST_BARE = 0.01  # Of a limb, for its width to be measured, in squares of the trunk's length.
+_WIDER = 0.05  # By how much the wearer's limbs may be wider.
+_WAIST, _BELT = 0.7, 0.25  # Where belts lie down the trunk, and how high they are.
+_SPECK = 0.06  # The side of the least accessory, in lengths of the trunk.
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,44 +75,62 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     columns, rows = found.places.astype(int).transpose(2, 0, 1)
     shown = garment.labels[rows.clip(0, garment.shape[0] - 1), columns.clip(0, garment.shape[1] - 1)]
     shown = np.where(found.inside, shown, Label.BACKGROUND)
-    flaps = _flaps(found, old) if Label.BOTTOM not in region else np.zeros_like(old)
-    new = _new(person, found, flaps, unit)
-    front = _front(person, found, new, region)
-    new &= ~front
+    below = _below_hem(found, old) if Label.BOTTOM not in region else np.zeros_like(old)
     beyond = _beyond_sleeves(person, found)
-    neck = _neck(found, new, unit)
-    bare = beyond & (shown == Label.SKIN)
-    core = old & ~front & ~flaps
-    cloth = new | _covered(found, core & ~new, new, neck, beyond, shown, unit)
-    cloth = (blurred(cloth, 0.008 * unit) > 0.5) & ~front
+    new = _new(person, found, old, below, unit)
+    within = _within_sleeves(person, found) & ~beyond & bool({Label.TOP, Label.DRESS} & set(region))
+    front = _front(person, found, new | within, region)
+    new &= ~front
+    neck, limbs = _neck(person, found, new, unit), _limbs(person, found)
+    core = (old | (within & person.shows({Label.SKIN}))) & ~front & ~below
+    cloth = new | _covered(found, core & ~new, new, neck, beyond, limbs, shown, unit)
+    cloth = _without_holes(cloth, neck, _HOLE * unit)
+    cloth = (blurred(cloth, _OUTLINE * unit) > 0.5) & ~front
     uncovered = grown(old, max(1.0, _HALO * unit)) & ~cloth & ~front
-    skin = neck | bare | (beyond & old & _bare_limbs(person, found)) | person.shows({Label.SKIN, Label.FACE})
-    skin = uncovered & skin
+    skin = neck | _bare(person, found, garment, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
+    skin = uncovered & (blurred(skin, _OUTLINE * unit) > 0.5)
     own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
     return Layout(cloth, skin, own, uncovered & ~skin & ~own, front)
 
 
-def _flaps(found: Correspondence, old: Mask) -> Mask:
-    """Say where the labels of the old top reach below its hem: trousers of its colour that they take for it."""
-    trunk = old & found.owned(trunk=True) & (np.abs(found.across) < 1)
-    columns = trunk.any(axis=0)
-    if int(columns.sum()) < 8:
+def _below_hem(found: Correspondence, old: Mask) -> Mask:
+    """Say what lies below the hem of the old top: a smooth line, though labels take trousers of its colour for it."""
+    trunk = old & found.owned(trunk=True) & (np.abs(found.across) < _HEM_SIDE)
+    at = ((found.across[trunk] / _HEM_SIDE + 1) / 2 * _HEM_BINS).astype(int).clip(0, _HEM_BINS - 1)
+    lowest = np.full(_HEM_BINS, -np.inf)
+    np.maximum.at(lowest, at, found.along[trunk])
+    places, known = (np.arange(_HEM_BINS) + 0.5) / _HEM_BINS * 2 - 1, np.isfinite(lowest)
+    if int(known.sum()) < _HEM_BINS // 2:
         return np.zeros_like(old)
-    lowest = np.where(trunk, found.along, -np.inf).max(axis=0)[columns]
-    return np.asarray(found.owned(trunk=True) & (found.along > float(np.median(lowest)) + _FLAP))
+    line = _robust_curve(places[known], lowest[known])
+    across = (found.across / _HEM_SIDE).clip(-1, 1)
+    return np.asarray(found.owned(trunk=True) & (found.along > line(across) + _FLAP))
 
 
-def _new(person: View, found: Correspondence, flaps: Mask, unit: float) -> Mask:
-    """Say where the new garment lies, as its photograph has its outline."""
+def _robust_curve(x: NDArray[np.float64], y: NDArray[np.float64]) -> np.polynomial.Polynomial:
+    """Fit a parabola to a low quantile of y: labels take trousers for a top more often than the reverse."""
+    weights = np.ones_like(x)
+    for _ in range(8):
+        curve = np.polynomial.Polynomial.fit(x, y, 2, domain=[-1, 1], w=weights**0.5)
+        rest = y - curve(x)
+        weights = np.where(rest > 0, _HEM_QUANTILE, 1 - _HEM_QUANTILE) / np.maximum(np.abs(rest), 0.01)
+    return curve
+
+
+def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: float) -> Mask:
+    """Say where the new garment lies, as its photograph has its outline; where that is hidden, as the old one has."""
     share = look_up(blurred(found.worn, 0.7), found.places) * found.inside
-    new = (blurred(share, _OUTLINE * unit) > 0.5) & found.same
+    hidden = look_up(found.unknown.astype(np.float32), found.places) * found.inside > 0.5
+    new = ((blurred(share, 0.5 * _OUTLINE * unit) > 0.5) | (hidden & old)) & found.same
     if found.lengthened:  # It ends where the old garment does.
-        new &= ~(found.owned(trunk=True) & (found.along > 0.6) & person.shows(_BELOW)) & ~flaps
+        new &= ~below
     for index, bone in enumerate(found.bones):
-        end = found.ends.get(bone, COVERED)
-        if end < COVERED:
-            along, _ = found.person[bone].locate(person.pixels)
-            new &= ~((found.owner == index) & (along > end + _CUFF))
+        along, across = found.person[bone].locate(person.pixels)
+        owned = found.owner == index
+        if found.ends.get(bone, COVERED) < COVERED:
+            new &= ~(owned & (along > found.ends[bone] + _CUFF))
+        if bone in found.reach:
+            new &= ~(owned & ~old & (np.abs(across) > _LOOSE * found.reach[bone] + _SLACK * unit))
     for limit, owned in (
         (_REACH["trunk"], found.owned(trunk=True)),
         (_REACH["arm"], found.owned(arms=True)),
@@ -119,7 +143,7 @@ def _new(person: View, found: Correspondence, flaps: Mask, unit: float) -> Mask:
 def _front(person: View, found: Correspondence, new: Mask, region: Collection[int]) -> Mask:
     """Say what stays before the new garment: face and hair, hands, bare arms, and a top over new trousers."""
     skin, arms = person.shows({Label.SKIN}), found.owned(arms=True)
-    front = person.shows(FRONT)
+    front = person.shows(FRONT - {Label.ACCESSORY}) | _carried(person, found, new)
     for elbow, wrist in ((7, 9), (8, 10)):
         if min(person.points[elbow, 2], person.points[wrist, 2]) > LEAST_SCORE:
             forearm = person.points[wrist, :2] - person.points[elbow, :2]
@@ -130,13 +154,27 @@ def _front(person: View, found: Correspondence, new: Mask, region: Collection[in
     front |= skin & arms & ~new
     if not {Label.TOP, Label.DRESS} & set(region):
         front |= person.shows({Label.TOP, Label.OUTERWEAR})
-    return np.asarray(front)
+    return np.asarray(blurred(front, 0.005 * person.unit) > 0.5)
 
 
-def _neck(found: Correspondence, new: Mask, unit: float) -> Mask:
+def _carried(person: View, found: Correspondence, new: Mask) -> Mask:
+    """Say which accessories stay before the garment: not specks, and no belt that the new garment hangs over."""
+    carried = person.shows({Label.ACCESSORY})
+    pieces, count = ndimage.label(carried)
+    for index in range(1, count + 1):
+        piece = pieces == index
+        low, high = np.percentile(found.along[piece], (5, 95))
+        belt = low > _WAIST and high - low < _BELT and float(new[piece].mean()) > 0.3
+        if belt or int(piece.sum()) < (_SPECK * person.unit) ** 2:
+            carried &= ~piece
+    return carried
+
+
+def _neck(person: View, found: Correspondence, new: Mask, unit: float) -> Mask:
     """Say where a neckline shows skin."""
     worn = look_up(found.worn.astype(np.float32), found.places) > 0.5
     neck = found.owned(trunk=True) & (found.along < 0.5) & (np.abs(found.across) < 0.5) & ~worn & ~new
+    neck &= apart(person.shows({Label.SKIN, Label.FACE})) < apart(person.shows({Label.BACKGROUND}))
     return np.asarray(ndimage.binary_opening(neck, iterations=max(1, round(0.02 * unit))))
 
 
@@ -146,14 +184,16 @@ def _covered(
     new: Mask,
     neck: Mask,
     beyond: Mask,
+    limbs: Mask,
     shown: NDArray[np.uint8],
     unit: float,
 ) -> Mask:
     """Say where the old garment is covered by the new one though the new one's outline does not reach there."""
     hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
-    covered = core & ((apart(new) < _SLIVER * unit) | hidden) & ~neck & ~beyond
-    covered |= core & found.owned(arms=True) & ~beyond
-    covered |= core & found.owned(trunk=True) & (found.along > 0.3) & ~neck
+    reach = np.where(found.owned(arms=True), _SLIVER / 2, _SLIVER) * unit
+    covered = core & ((apart(new) < reach) | hidden) & ~neck & ~beyond
+    covered |= core & limbs & ~beyond
+    covered |= core & found.owned(trunk=True) & (found.along > 0.3) & (np.abs(found.across) < _BODY) & ~neck
     return np.asarray(covered)
 
 
@@ -163,22 +203,59 @@ def _beyond_sleeves(person: View, found: Correspondence) -> Mask:
     for index, bone in enumerate(found.bones):
         if bone in found.ends:
             along, _ = found.person[bone].locate(person.pixels)
-            beyond |= (found.owner == index) & (along > found.ends[bone])
+            sleeveless = found.person[bone].is_arm and found.ends[bone] < _SLEEVELESS
+            beyond |= (found.owner == index) & (along > (-1.0 if sleeveless else found.ends[bone]))
     return beyond
 
 
-def _bare_limbs(person: View, found: Correspondence) -> Mask:
-    """Say where bare arms and legs would be."""
+def _within_sleeves(person: View, found: Correspondence) -> Mask:
+    """Say where arms lie within the new garment's sleeves, which no bare arm can stand out of."""
+    within = np.zeros(person.shape, dtype=bool)
+    for index, bone in enumerate(found.bones):
+        end = found.ends.get(bone, 0.0)
+        if found.person[bone].is_arm and end >= _SLEEVELESS:
+            along, _ = found.person[bone].locate(person.pixels)
+            within |= (found.owner == index) & (along < min(end, 1.0) - 0.02)
+    return within & (found.nearest < _REACH["arm"])
+
+
+def _limbs(person: View, found: Correspondence) -> Mask:
+    """Say where the limbs are: as wide as where the person's are bare, else as limbs are."""
+    skin = person.shows({Label.SKIN})
     limbs = np.zeros(person.shape, dtype=bool)
     for index, bone in enumerate(found.bones):
         part = found.person[bone]
         if part.is_trunk:
             continue
         along, across = part.locate(person.pixels)
-        first, second = _RADII[part.is_arm][2:] if bone[0] in (7, 8, 13, 14) else _RADII[part.is_arm][:2]
+        owned = (found.owner == index) & (along > -0.3) & (along < 1.1)
+        first, second = _RADII[part.is_arm][2:] if bone in UPPER else _RADII[part.is_arm][:2]
         radius = (first + (second - first) * along.clip(0, 1)) * person.unit
-        limbs |= (found.owner == index) & (np.abs(across) < radius) & (along > -0.1) & (along < 1.1)
+        seen = owned & skin & (along > 0.1) & (along < 0.9) & (np.abs(across) < 1.5 * radius)
+        if int(seen.sum()) > _LEAST_BARE * person.unit**2:
+            radius = radius * (float(np.percentile(np.abs(across[seen]) / radius[seen], 90)) + 0.05)
+        limbs |= owned & (np.abs(across) < radius)
     return limbs
+
+
+def _bare(person: View, found: Correspondence, garment: View, uncovered: Mask, limbs: Mask) -> Mask:
+    """Say where uncovered arms and legs lie: as wide as the wearer's where those are bare, else as limbs are."""
+    share = look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside
+    near = uncovered & (apart(limbs) < _WIDER * person.unit)
+    bare = np.zeros(person.shape, dtype=bool)
+    for index, bone in enumerate(found.bones):
+        if not found.person[bone].is_trunk:
+            theirs, limb = (mask & uncovered & (found.owner == index) for mask in (near & (share > 0.5), limbs))
+            bare |= theirs if int((theirs & limb).sum()) > 0.7 * int(limb.sum()) else limb
+    return bare
+
+
+def _without_holes(cloth: Mask, neck: Mask, side: float) -> Mask:
+    """Fill holes that no garment has."""
+    holes, count = ndimage.label(~cloth & ~neck)
+    sizes = np.bincount(holes.ravel(), minlength=count + 1)
+    small = np.flatnonzero(sizes < side**2)
+    return cloth | np.isin(holes, small[small > 0])
 
 
 def _beside_clothes(person: View, taken_off: Collection[int]) -> Mask:

@@ -1,21 +1,38 @@
 """Sources: what the pixels of a try-on are taken from. Each is known somewhere in a photograph and continued beyond.
 
-What is continued keeps its texture: it is reflected at the outline of what is known. Farther from it, its colours are
-those of all that is known around.
+What is continued keeps its texture: piece by piece it is a copy of what is known elsewhere, of that which fits its
+surroundings best, with its colours moved smoothly until they meet those around (in the spirit of seamless cloning,
+Perez et al. 2003).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 from torch.nn import functional
 
 from styletryon.compositing.view import Mask, Picture, Points, shrunk
 
 _GRAIN = 0.05
 """What is finer than this is texture, in lengths of the trunk."""
+
+_PIECE, _SEARCH_UNIT = 0.25, 64
+"""The side of a copied piece in lengths of the trunk, and the length of the trunk where copies are looked for."""
+
+_RING, _MEETS = 2, 12
+"""How wide the surroundings are that a copy must fit, in pixels there; and whose colours it takes, in the picture's."""
+
+_WHOLE = 0.99
+"""A pixel of the smaller picture is known if more than this of it is."""
+
+_UNKNOWN = 1.0
+"""What it costs if all of a copy is unknown; a difference of colours from black to white costs 3."""
 
 _LEAST_SKIN = 200
 """Pixels of skin from which its colours are measured."""
@@ -49,27 +66,159 @@ def look_up(
     return np.asarray(sampled[..., 0] if picture.ndim == 2 else sampled, dtype=np.float32)
 
 
-def continued(picture: Picture, known: Mask, unit: float) -> Picture:
-    """Continue what is known of a picture over all of it.
+def continued(picture: Picture, known: Mask, wanted: Mask, unit: float) -> Picture:
+    """Continue what is known of a picture.
 
     Args:
         picture: The picture.
         known: Which pixels are known; they stay as they are.
-        unit: The length of the trunk in pixels, which says what counts as texture.
+        wanted: Which pixels are needed; others may be anything.
+        unit: The length of the trunk in pixels, which says how large the copied pieces are.
     """
-    if known.all() or not known.any():
+    missing = wanted & ~known
+    if not missing.any() or not known.any():
         return picture
-    sigma = _GRAIN * unit
-    away, (rows, columns) = ndimage.distance_transform_edt(~known, return_indices=True)
-    there = [2 * near - at for near, at in zip((rows, columns), np.indices(known.shape), strict=True)]
-    clipped = [place.clip(0, side - 1) for place, side in zip(there, known.shape, strict=True)]
-    whole = known[clipped[0], clipped[1]] & (clipped[0] == there[0]) & (clipped[1] == there[1])
-    reflected = picture[np.where(whole, clipped[0], rows), np.where(whole, clipped[1], columns)]
-    texture = reflected - _smooth(reflected, sigma)
-    colours = _smooth(_spread(picture, known), sigma / 2)
-    near = np.exp(-((away / (2 * sigma)) ** 2))[..., None]
-    found = (near * reflected + (1 - near) * (colours + texture)).clip(0, 1)
-    return np.where(known[..., None], picture, found).astype(np.float32)
+    found, done = picture.copy(), known.copy()
+    small = _Reduced.of(picture, known, max(1, round(unit / _SEARCH_UNIT)))
+    for piece in _pieces(missing, known, _PIECE * unit):
+        step = small.best_step(found, done, piece)
+        if step is not None:
+            _copy(found, done, picture, known, piece, step)
+    # What no copy reaches has the colours around it alone.
+    rest = missing & ~done
+    return np.where(rest[..., None], _smooth(_spread(found, done), _GRAIN * unit), found) if rest.any() else found
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """A part of what is missing: a mask in a window of the picture, with its upper left corner."""
+
+    top: int
+    left: int
+    mask: Mask
+
+    def window(self, edge: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+        """Return the window, wider by an edge, within a picture."""
+        height, width = self.mask.shape
+        return (
+            slice(max(0, self.top - edge), min(shape[0], self.top + height + edge)),
+            slice(max(0, self.left - edge), min(shape[1], self.left + width + edge)),
+        )
+
+    def within(self, window: tuple[slice, slice]) -> Mask:
+        """Return the mask in a wider window."""
+        whole = np.zeros([side.stop - side.start for side in window], dtype=bool)
+        top, left = self.top - window[0].start, self.left - window[1].start
+        whole[top : top + self.mask.shape[0], left : left + self.mask.shape[1]] = self.mask
+        return whole
+
+
+@dataclass(frozen=True, eq=False)
+class _Reduced:
+    """A picture made smaller, in which the best copy of a piece is looked for.
+
+    Attributes:
+        factor: How much smaller.
+        colours: `(1, 3, h, w)`, 0 where unknown.
+        known: `(1, 1, h, w)`: 1 where all of a pixel is known.
+    """
+
+    factor: int
+    colours: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, picture: Picture, known: Mask, factor: int) -> _Reduced:
+        """Reduce a picture by a whole factor."""
+        colours, share = _reduced(picture, known, factor)
+        return cls(factor, colours, (share > _WHOLE).float())
+
+    def best_step(self, found: Picture, done: Mask, piece: _Piece) -> tuple[int, int] | None:
+        """Return from how far down and to the right the copy of a piece fits best; None where too little is known."""
+        factor = self.factor
+        window = piece.window(_RING * factor, done.shape)
+        # The window starts at a whole pixel of the smaller picture.
+        window = tuple(slice(side.start // factor * factor, side.stop) for side in window)  # type: ignore[assignment]
+        mask = piece.within(window)
+        colours, share = _reduced(found[window], done[window] & ~mask, factor)
+        inside = functional.max_pool2d(_plane(mask), factor, ceil_mode=True)
+        around = (share > _WHOLE).float() * functional.max_pool2d(inside, 2 * _RING + 1, 1, _RING)
+        if not around.any():
+            return None
+        # Sums over the piece and the ring around it, for every place where they could lie.
+        height, width = inside.shape[2:]
+        pad = (width - 1, width - 1, height - 1, height - 1)
+        known, theirs = functional.pad(self.known, pad), functional.pad(self.colours, pad)
+        covered = functional.conv2d(known, inside) / inside.sum()
+        count = functional.conv2d(known, around)
+        ours = colours * around
+        squares = functional.conv2d((theirs**2).sum(1, keepdim=True), around)
+        own = functional.conv2d(known, (ours**2).sum(1, keepdim=True))
+        unlike = (own - 2 * functional.conv2d(theirs, ours) + squares).clamp_min(0) / count.clamp_min(1)
+        cost = unlike + _UNKNOWN * (1 - covered) + _UNKNOWN * (count < 0.5 * around.sum())
+        at = int(cost.argmin())
+        if float(covered.flatten()[at]) < 0.5:
+            return None
+        row, column = divmod(at, cost.shape[3])
+        top, left = window[0].start // factor, window[1].start // factor
+        return (row - height + 1 - top) * factor, (column - width + 1 - left) * factor
+
+
+def _pieces(missing: Mask, known: Mask, side: float) -> Iterator[_Piece]:
+    """Cut what is missing into pieces, those nearest to what is known first."""
+    size = max(8, int(side))
+    rows, columns = np.indices(missing.shape) // size
+    areas, _ = ndimage.label(missing)
+    _, names = np.unique(np.where(missing, (areas * 1000 + rows) * 1000 + columns, -1), return_inverse=True)
+    names = names.reshape(missing.shape)  # 0 is what is not missing, unless all is.
+    first = int(missing.all())
+    places = ndimage.find_objects(names + first)
+    away = ndimage.mean(ndimage.distance_transform_edt(~known), names + first, np.arange(1, len(places) + 1))
+    for index in np.argsort(away):
+        window = places[index]
+        yield _Piece(window[0].start, window[1].start, (names + first)[window] == index + 1)
+
+
+def _copy(found: Picture, done: Mask, picture: Picture, known: Mask, piece: _Piece, step: tuple[int, int]) -> None:
+    """Copy a piece from where a step leads, with the colours around it."""
+    window = piece.window(_MEETS, done.shape)
+    mask = piece.within(window)
+    places = [np.arange(side.start, side.stop) + by for side, by in zip(window, step, strict=True)]
+    clipped = [line.clip(0, size - 1) for line, size in zip(places, done.shape, strict=True)]
+    source = picture[np.ix_(*clipped)]
+    usable = known[np.ix_(*clipped)] & np.outer(*(line == kept for line, kept in zip(places, clipped, strict=True)))
+    meets, target = done[window] & usable & ~mask, mask & usable
+    offset = _smooth(_spread(found[window] - source, meets), _MEETS / 3) if meets.any() else np.zeros_like(source)
+    found[window][target] = (source + offset).clip(0, 1)[target]
+    done[window] |= target
+
+
+def _plane(mask: Mask) -> Tensor:
+    return torch.from_numpy(mask.astype(np.float32))[None, None]
+
+
+def _reduced(picture: Picture, known: Mask, factor: int) -> tuple[Tensor, Tensor]:
+    """Average what is known of each square of pixels, and say how much of it is known."""
+    share = functional.avg_pool2d(_plane(known), factor, ceil_mode=True, count_include_pad=False)
+    planes = torch.from_numpy(np.ascontiguousarray((picture * known[..., None]).transpose(2, 0, 1)))[None]
+    colours = functional.avg_pool2d(planes, factor, ceil_mode=True, count_include_pad=False) / share.clamp_min(1e-6)
+    return colours * (share > _WHOLE), share
+
+
+def meeting(source: Picture, picture: Picture, beside: Mask, reach: float) -> Picture:
+    """Move the colours of a source smoothly until they meet a picture's.
+
+    Args:
+        source: What is moved.
+        picture: What it meets.
+        beside: Where both are known: the rim along which they meet.
+        reach: How far from it the change fades, in pixels.
+    """
+    if int(beside.sum()) < _LEAST_SKIN // 4:
+        return source
+    offset = _smooth(_spread(picture - source, beside), reach / 4)
+    near = np.exp(-((ndimage.distance_transform_edt(~beside) / reach) ** 2))[..., None]
+    return np.asarray((source + near * offset).clip(0, 1), dtype=np.float32)
 
 
 def recoloured(picture: Picture, theirs: Picture, ours: Picture) -> Picture:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,16 @@ _AROUND = (0.35, 0.35, 0.25)
 
 _RIM = 0.03
 """How far labels may miss the true outline of clothes, in lengths of the trunk."""
+
+_SMOOTH = 0.015
+"""How much the outline of clothes is smoothed, in lengths of the trunk."""
+
+_ISLAND = 0.2
+"""The side of the least piece of skin that clothes surround, in lengths of the trunk."""
+
+_STRAY, _STRANGE = 0.25, -1.5
+"""Up to this far from the outline, in lengths of the trunk, labels take for clothes what lies beside them: where the
+logarithm of how much more frequent the colour is in clothes lies below the second number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +88,19 @@ class View:
         """Say which pixels belong to some label classes."""
         return np.isin(self.labels, [int(label) for label in classes])
 
+    def wearing(self, cloth: Mask, classes: Collection[int]) -> View:
+        """Return the view with the skin among some pixels labelled as the clothes of some classes beside it."""
+        taken, worn = cloth & self.shows({Label.SKIN}), self.shows(classes)
+        if not taken.any() or not worn.any():
+            return self
+        rows, columns = ndimage.distance_transform_edt(~worn, return_distances=False, return_indices=True)
+        return replace(self, labels=np.where(taken, self.labels[rows, columns], self.labels))
+
     def garment(self, classes: Collection[int]) -> Mask:
         """Say which pixels show a garment: the labels' say, with its rim where the colours change."""
-        return _along_colours(self.picture, largest(self.shows(classes)), self.unit)
+        mask = largest(self.shows(classes))
+        mask |= _taken_for_skin(self.picture, mask, self.shows({Label.SKIN}), self.unit)
+        return _along_colours(self.picture, mask, self.unit)
 
 
 def look_at(photograph: Photograph, classes: Collection[int], *, legs: bool, pixels: int) -> View | None:
@@ -165,6 +185,12 @@ def blurred(mask: Mask | Plane, sigma: float) -> Plane:
     return np.asarray(ndimage.gaussian_filter(mask.astype(np.float32), sigma))
 
 
+def soft(mask: Mask, sigma: float) -> Plane:
+    """Return how much of each pixel lies within the smoothed outline of a mask; the edge is a pixel wide."""
+    steep = sigma * (2 * np.pi) ** 0.5
+    return np.asarray((0.5 + (blurred(mask, sigma) - 0.5) * steep).clip(0, 1))
+
+
 def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
     """Let the rim of a mask follow the colours: a pixel of it belongs where its colour is more frequent."""
     reach = _RIM * unit
@@ -172,9 +198,34 @@ def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
     inner, outer = inwards > reach, (outwards > 0.5 * reach) & (outwards < 6 * reach)
     if min(int(inner.sum()), int(outer.sum())) < 200:
         return mask
-    rim = (inwards <= reach) & (outwards <= 0.6 * reach)
+    rim = (inwards <= reach) & (outwards <= 0.3 * reach)
     odds = np.asarray(ndimage.gaussian_filter(_odds(picture, inner, outer), 1.0))
-    return largest(np.asarray(ndimage.binary_opening(np.where(rim, odds > 0, mask))))
+    strange = blurred(odds < _STRANGE, reach / 2) > 0.5
+    stray = strange & (inwards < _STRAY * unit) & _reached(strange | ~mask, ~mask)
+    return largest(np.asarray(blurred(np.where(rim, odds > 0, mask) & ~stray, _SMOOTH * unit) > 0.5))
+
+
+def _taken_for_skin(picture: Picture, cloth: Mask, skin: Mask, unit: float) -> Mask:
+    """Say what labels call skin though it is of the clothes beside it: by its colours, or as an island in them."""
+    found = np.zeros_like(cloth)
+    inner, outer = shrunk(cloth, _RIM * unit), shrunk(skin, _RIM * unit)
+    if min(int(inner.sum()), int(outer.sum())) >= 200:
+        like = skin & (apart(cloth) < _STRAY * unit) & (blurred(_odds(picture, inner, outer) > -_STRANGE, 1.5) > 0.5)
+        found |= _reached(like | cloth, cloth) & like
+    islands, count = ndimage.label(skin & ~found)
+    sizes = np.bincount(islands.ravel(), minlength=count + 1)
+    ring = grown(cloth, 2.0)
+    for index in range(1, count + 1):
+        if sizes[index] < (_ISLAND * unit) ** 2:
+            island = islands == index
+            edge = ndimage.binary_dilation(island) & ~island
+            found |= island & bool(ring[edge].mean() > 0.6)
+    return np.asarray(found)
+
+
+def _reached(within: Mask, start: Mask) -> Mask:
+    """Say which pixels of a mask hang together with a part of it."""
+    return np.asarray(ndimage.binary_propagation(start, mask=within))
 
 
 def _odds(picture: Picture, inner: Mask, outer: Mask, bins: int = 12) -> NDArray[np.float64]:
