@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from styletryon.compositing import blending
+from styletryon.compositing import blending, layout
 from styletryon.compositing.blending import compose
 from styletryon.compositing.skeleton import COVERED, LIMBS, Part, parts_of, sleeves
-from styletryon.compositing.sources import continued, look_up, recoloured
-from styletryon.compositing.view import largest, look_at
+from styletryon.compositing.sources import continued, look_up, meeting, recoloured
+from styletryon.compositing.view import View, largest, look_at, soft
 from styletryon.data.paperdoll import Rendering
 from styletryon.labels import REGIONS, Label, replaced_classes
 from styletryon.metrics import measures
@@ -171,10 +171,10 @@ def test_sleeves_are_found_where_skin_begins() -> None:
 @given(st.integers(0, 2**32 - 1))
 def test_what_is_known_stays_and_the_rest_is_continued(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    picture = rng.random((24, 18, 3)).astype(np.float32) * 0.5 + 0.2
-    known = rng.random((24, 18)) < 0.3
+    picture = rng.random((40, 32, 3)).astype(np.float32) * 0.5 + 0.2
+    known = ndimage.gaussian_filter(rng.random((40, 32)), 3) > 0.5
     known[0, 0] = True
-    found = continued(picture, known, 40.0)
+    found = continued(picture, known, ~known, 40.0)
     np.testing.assert_array_equal(found[known], picture[known])
     assert np.isfinite(found).all()
     assert found.min() >= 0
@@ -182,12 +182,76 @@ def test_what_is_known_stays_and_the_rest_is_continued(seed: int) -> None:
 
 
 def test_one_colour_goes_on_as_that_colour() -> None:
-    picture = np.random.default_rng(0).random((30, 20, 3)).astype(np.float32)
-    known = np.zeros((30, 20), dtype=bool)
-    known[5:12, 3:9] = True
+    picture = np.random.default_rng(0).random((60, 40, 3)).astype(np.float32)
+    known = np.zeros((60, 40), dtype=bool)
+    known[10:30, 6:26] = True
     picture[known] = [0.2, 0.4, 0.6]
     expected = np.broadcast_to([0.2, 0.4, 0.6], picture.shape)
-    np.testing.assert_allclose(continued(picture, known, 60.0), expected, atol=1e-4)
+    found = continued(picture, known, np.ones_like(known), 60.0)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_what_is_continued_keeps_its_texture_and_meets_the_colours_around() -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:160, :160]
+    plain = np.stack([0.3 + 0.002 * rows, 0.4 + 0.001 * columns, np.full(rows.shape, 0.5)], axis=-1)
+    picture = (plain + 0.05 * rng.standard_normal(rows.shape)[..., None]).astype(np.float32)
+    known = np.hypot(rows - 80, columns - 80) > 25
+    hidden = picture.copy()
+    hidden[~known] = 1.0
+    found = continued(hidden, known, ~known, 100.0)
+    inner = np.hypot(rows - 80, columns - 80) < 20
+    assert float(np.abs(ndimage.gaussian_filter(found - plain, (6, 6, 0)))[inner].mean()) < 0.02
+    grain = [float((p - ndimage.gaussian_filter(p, (2, 2, 0)))[inner].std()) for p in (found, picture)]
+    assert grain[0] == pytest.approx(grain[1], rel=0.15)
+
+
+def test_a_source_meets_the_picture_beside_it() -> None:
+    picture = np.full((60, 60, 3), 0.6, dtype=np.float32)
+    beside = np.zeros((60, 60), dtype=bool)
+    beside[:, :6] = True
+    moved = meeting(picture - 0.2, picture, beside, 10.0)
+    np.testing.assert_allclose(moved[:, :6], 0.6, atol=0.01)
+    np.testing.assert_allclose(moved[:, -6:], 0.4, atol=0.01)
+
+
+def test_an_edge_is_a_pixel_wide_and_a_mask_inside_is_whole() -> None:
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[:, 20:] = True
+    edge = soft(mask, 1.2)[20]
+    assert edge[:18].max() == 0
+    assert edge[22:].min() == 1
+    np.testing.assert_allclose(edge[19] + edge[20], 1, atol=1e-6)
+
+
+def test_skin_of_the_clothes_colours_and_islands_of_skin_are_clothes() -> None:
+    rng = np.random.default_rng(0)
+    picture = np.full((120, 120, 3), 0.9, dtype=np.float32)
+    labels = np.zeros((120, 120), dtype=np.uint8)
+    labels[20:90, 30:90], labels[90:115, 30:90] = Label.TOP, Label.SKIN
+    picture[20:100, 30:90], picture[100:115, 30:90] = (0.8, 0.7, 0.2), (0.5, 0.3, 0.25)  # The cuff is called skin.
+    labels[20:115, :22], picture[20:115, :22] = Label.SKIN, (0.5, 0.3, 0.25)
+    labels[20:115, 98:], picture[20:115, 98:] = Label.SKIN, (0.5, 0.3, 0.25)
+    labels[50:56, 50:56] = Label.SKIN
+    picture += 0.02 * rng.standard_normal(picture.shape).astype(np.float32)
+    points = np.zeros((17, 3), dtype=np.float32)
+    points[[5, 6, 11, 12]] = (80, 25, 1), (40, 25, 1), (80, 105, 1), (40, 105, 1)
+    view = View(picture.clip(0, 1), labels, points, (0, 0, 120, 120))
+    found = view.garment({Label.TOP})
+    assert found[91:98, 34:86].all()
+    assert found[50:56, 50:56].all()
+    assert not found[104:].any()
+    assert (view.wearing(found, {Label.TOP}).labels[92:98, 34:86] == Label.TOP).all()
+
+
+def test_hems_are_smooth_lines() -> None:
+    x = np.linspace(-1, 1, 24)
+    true = 1 + 0.05 * x - 0.1 * x**2
+    wrong = true.copy()
+    wrong[:5] += 0.2
+    np.testing.assert_allclose(layout._hem_curve(x, wrong)(x), true, atol=0.03)
+    flared = 1 + 0.2 * x**2
+    assert float(np.ptp(layout._hem_curve(x, flared)(x))) < 0.05
 
 
 def test_skin_gets_the_median_colour_of_the_other() -> None:

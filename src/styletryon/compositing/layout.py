@@ -102,16 +102,24 @@ def _below_hem(found: Correspondence, old: Mask) -> Mask:
     places, known = (np.arange(_HEM_BINS) + 0.5) / _HEM_BINS * 2 - 1, np.isfinite(lowest)
     if int(known.sum()) < _HEM_BINS // 2:
         return np.zeros_like(old)
-    line = _robust_curve(places[known], lowest[known])
+    line = _hem_curve(places[known], lowest[known])
     across = (found.across / _HEM_SIDE).clip(-1, 1)
     return np.asarray(found.owned(trunk=True) & (found.along > line(across) + _FLAP))
 
 
-def _robust_curve(x: NDArray[np.float64], y: NDArray[np.float64]) -> np.polynomial.Polynomial:
-    """Fit a parabola to a low quantile of y: labels take trousers for a top more often than the reverse."""
+def _hem_curve(x: NDArray[np.float64], y: NDArray[np.float64]) -> np.polynomial.Polynomial:
+    """Fit a parabola to a low quantile of y: labels take trousers for a top more often than the reverse.
+
+    Hems hang lower in the middle than at the sides, or are straight.
+    """
+    curve = _quantile_curve(x, y, 2)
+    return curve if curve.coef[2] <= 0 else _quantile_curve(x, y, 1)
+
+
+def _quantile_curve(x: NDArray[np.float64], y: NDArray[np.float64], degree: int) -> np.polynomial.Polynomial:
     weights = np.ones_like(x)
-    for _ in range(8):
-        curve = np.polynomial.Polynomial.fit(x, y, 2, domain=[-1, 1], w=weights**0.5)
+    for _ in range(12):
+        curve = np.polynomial.Polynomial.fit(x, y, degree, domain=[-1, 1], w=weights**0.5)
         rest = y - curve(x)
         weights = np.where(rest > 0, _HEM_QUANTILE, 1 - _HEM_QUANTILE) / np.maximum(np.abs(rest), 0.01)
     return curve

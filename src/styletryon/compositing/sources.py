@@ -28,6 +28,9 @@ _PIECE, _SEARCH_UNIT = 0.25, 64
 _RING, _MEETS = 2, 12
 """How wide the surroundings are that a copy must fit, in pixels there; and whose colours it takes, in the picture's."""
 
+_FADES, _MOST = 0.12, 0.15
+"""How far the colours around a copy reach into it, in lengths of the trunk, and by how much they change it at most."""
+
 _WHOLE = 0.99
 """A pixel of the smaller picture is known if more than this of it is."""
 
@@ -83,7 +86,7 @@ def continued(picture: Picture, known: Mask, wanted: Mask, unit: float) -> Pictu
     for piece in _pieces(missing, known, _PIECE * unit):
         step = small.best_step(found, done, piece)
         if step is not None:
-            _copy(found, done, picture, known, piece, step)
+            _copy(found, done, picture, known, piece, step, _FADES * unit)
     # What no copy reaches has the colours around it alone.
     rest = missing & ~done
     return np.where(rest[..., None], _smooth(_spread(found, done), _GRAIN * unit), found) if rest.any() else found
@@ -167,19 +170,22 @@ class _Reduced:
 def _pieces(missing: Mask, known: Mask, side: float) -> Iterator[_Piece]:
     """Cut what is missing into pieces, those nearest to what is known first."""
     size = max(8, int(side))
-    rows, columns = np.indices(missing.shape) // size
     areas, _ = ndimage.label(missing)
-    _, names = np.unique(np.where(missing, (areas * 1000 + rows) * 1000 + columns, -1), return_inverse=True)
-    names = names.reshape(missing.shape)  # 0 is what is not missing, unless all is.
-    first = int(missing.all())
-    places = ndimage.find_objects(names + first)
-    away = ndimage.mean(ndimage.distance_transform_edt(~known), names + first, np.arange(1, len(places) + 1))
+    rows, columns = np.nonzero(missing)
+    cells = (areas[missing] * 1000 + rows // size) * 1000 + columns // size
+    _, numbers = np.unique(cells, return_inverse=True)
+    names = np.zeros(missing.shape, dtype=np.int64)
+    names[missing] = 1 + numbers
+    away = ndimage.mean(ndimage.distance_transform_edt(~known), names, np.arange(1, names.max() + 1))
+    places = ndimage.find_objects(names)
     for index in np.argsort(away):
         window = places[index]
-        yield _Piece(window[0].start, window[1].start, (names + first)[window] == index + 1)
+        yield _Piece(window[0].start, window[1].start, names[window] == index + 1)
 
 
-def _copy(found: Picture, done: Mask, picture: Picture, known: Mask, piece: _Piece, step: tuple[int, int]) -> None:
+def _copy(
+    found: Picture, done: Mask, picture: Picture, known: Mask, piece: _Piece, step: tuple[int, int], fades: float
+) -> None:
     """Copy a piece from where a step leads, with the colours around it."""
     window = piece.window(_MEETS, done.shape)
     mask = piece.within(window)
@@ -188,7 +194,12 @@ def _copy(found: Picture, done: Mask, picture: Picture, known: Mask, piece: _Pie
     source = picture[np.ix_(*clipped)]
     usable = known[np.ix_(*clipped)] & np.outer(*(line == kept for line, kept in zip(places, clipped, strict=True)))
     meets, target = done[window] & usable & ~mask, mask & usable
-    offset = _smooth(_spread(found[window] - source, meets), _MEETS / 3) if meets.any() else np.zeros_like(source)
+    offset = np.zeros_like(source)
+    if meets.any():
+        # The colours around fade into the copy's own, so that a shadow at the rim stays there.
+        near = np.exp(-((ndimage.distance_transform_edt(~meets) / fades) ** 2))[..., None]
+        unlike = (found[window] - source).clip(-_MOST, _MOST)
+        offset = near * _smooth(_spread(unlike, meets), _MEETS / 3)
     found[window][target] = (source + offset).clip(0, 1)[target]
     done[window] |= target
 

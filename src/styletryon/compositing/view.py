@@ -42,8 +42,12 @@ _RIM = 0.03
 _SMOOTH = 0.015
 """How much the outline of clothes is smoothed, in lengths of the trunk."""
 
-_ISLAND = 0.2
-"""The side of the least piece of skin that clothes surround, in lengths of the trunk."""
+_CUFF, _ALIKE = 0.15, 2.0
+"""Up to this far from clothes, in lengths of the trunk, labels take them for skin: where the logarithm of how much
+more frequent the colour is in them than in skin lies above the second number."""
+
+_ISLAND, _HAND = 0.2, 0.4
+"""The side of the least skin that clothes surround, and how far hands reach from wrists, in lengths of the trunk."""
 
 _STRAY, _STRANGE = 0.25, -1.5
 """Up to this far from the outline, in lengths of the trunk, labels take for clothes what lies beside them: where the
@@ -99,7 +103,7 @@ class View:
     def garment(self, classes: Collection[int]) -> Mask:
         """Say which pixels show a garment: the labels' say, with its rim where the colours change."""
         mask = largest(self.shows(classes))
-        mask |= _taken_for_skin(self.picture, mask, self.shows({Label.SKIN}), self.unit)
+        mask |= _taken_for_skin(self, mask)
         return _along_colours(self.picture, mask, self.unit)
 
 
@@ -205,27 +209,35 @@ def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
     return largest(np.asarray(blurred(np.where(rim, odds > 0, mask) & ~stray, _SMOOTH * unit) > 0.5))
 
 
-def _taken_for_skin(picture: Picture, cloth: Mask, skin: Mask, unit: float) -> Mask:
-    """Say what labels call skin though it is of the clothes beside it: by its colours, or as an island in them."""
+def _taken_for_skin(view: View, cloth: Mask) -> Mask:
+    """Say what labels call skin though it is of the clothes beside it: by its colours, or an island that is no hand."""
+    picture, skin, unit = view.picture, view.shows({Label.SKIN}), view.unit
     found = np.zeros_like(cloth)
     inner, outer = shrunk(cloth, _RIM * unit), shrunk(skin, _RIM * unit)
     if min(int(inner.sum()), int(outer.sum())) >= 200:
-        like = skin & (apart(cloth) < _STRAY * unit) & (blurred(_odds(picture, inner, outer) > -_STRANGE, 1.5) > 0.5)
+        like = skin & (apart(cloth) < _CUFF * unit) & (blurred(_odds(picture, inner, outer) > _ALIKE, 1.5) > 0.5)
         found |= _reached(like | cloth, cloth) & like
     islands, count = ndimage.label(skin & ~found)
     sizes = np.bincount(islands.ravel(), minlength=count + 1)
-    ring = grown(cloth, 2.0)
-    for index in range(1, count + 1):
+    for index, (rows, columns) in enumerate(ndimage.find_objects(islands), start=1):
         if sizes[index] < (_ISLAND * unit) ** 2:
-            island = islands == index
-            edge = ndimage.binary_dilation(island) & ~island
-            found |= island & bool(ring[edge].mean() > 0.6)
-    return np.asarray(found)
+            window = slice(max(0, rows.start - 2), rows.stop + 2), slice(max(0, columns.start - 2), columns.stop + 2)
+            island = islands[window] == index
+            edge = ndimage.binary_dilation(island, iterations=2) & ~island
+            middle = np.array([0.5 * (columns.start + columns.stop), 0.5 * (rows.start + rows.stop)])
+            is_hand = any(
+                point[2] > LEAST_SCORE and np.linalg.norm(middle - point[:2]) < _HAND * unit
+                for point in view.points[[9, 10]]
+            )
+            if not is_hand and float(cloth[window][edge].mean()) > 0.6:
+                found[window] |= island
+    return found
 
 
 def _reached(within: Mask, start: Mask) -> Mask:
     """Say which pixels of a mask hang together with a part of it."""
-    return np.asarray(ndimage.binary_propagation(start, mask=within))
+    areas, _ = ndimage.label(within)
+    return np.asarray(np.isin(areas, np.unique(areas[start & within])))
 
 
 def _odds(picture: Picture, inner: Mask, outer: Mask, bins: int = 12) -> NDArray[np.float64]:
