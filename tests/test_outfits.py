@@ -165,7 +165,7 @@ def test_the_result_is_of_the_person_as_given(wardrobe: Wardrobe) -> None:
     unchanged = (result.mask <= 0).cpu()
     assert unchanged.float().mean() > 0.2
     assert all(bool((one.mask.cpu()[unchanged] <= 0).all()) for one in result.outfit.values())
-    again = wardrobe.pipeline(result, wardrobe.bottom, region="bottom")
+    again = wardrobe.pipeline(result, wardrobe.coat, region="bottom")
     assert again.person_image is result.image
 
 

@@ -246,6 +246,7 @@ class TryOnPipeline:
         if composite:
             _warn_lost(result, detail=detail)
         _warn_unchanged(result)
+        _warn_doubtful(result)
         return replace(result, report={**result.report, **watch.report()})
 
     def dress(
@@ -710,6 +711,20 @@ def _warn_lost(result: TryOnResult, *, detail: bool) -> None:
             warnings.warn(
                 f"{called}: expected a latent with its photograph, got one without, so {so}; project the photograph "
                 "again, and let Latent.save keep it (photograph=True)",
+                TryOnWarning,
+                stacklevel=4,  # the line that called try_on
+            )
+
+
+def _warn_doubtful(result: TryOnResult) -> None:
+    """Warn of what will look wrong in a try-on between two photographs."""
+    for name, one in (result.outfit or {"": result}).items():
+        layers = one.layers()
+        if layers is not None and layers.doubts:
+            where = f" of the {name}" if name else ""
+            warnings.warn(
+                f"the try-on{where} may look wrong (confidence {layers.confidence:.2f}): {'; '.join(layers.doubts)}. "
+                "Use photographs that show person and garment from the front, with nothing before the garment",
                 TryOnWarning,
                 stacklevel=4,  # the line that called try_on
             )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from styletryon.compositing.confidence import confidence_in
 from styletryon.compositing.correspondence import Correspondence, correspond
 from styletryon.compositing.layout import Layout, lay_out
 from styletryon.compositing.sources import colours_of, continued, look_up, meeting, recoloured
@@ -96,6 +97,9 @@ def _blended(
     alpha = soft(layout.cloth, _EDGE)[..., None]
     shown = np.where(layout.front[..., None], picture, alpha * cloth + (1 - alpha) * shown)
     changed = np.where(layout.front, 0.0, soft(grown(layout.changed, 2.0), _EDGE)).astype(np.float32)
+    seen = float((look_up(found.seen.astype(np.float32), found.places)[layout.cloth] > 0.5).mean())
+    uncovered = 1 - float(layout.cloth.sum()) / max(int(layout.changed.sum()), 1)
+    confidence = confidence_in(view, other, seen=seen, uncovered=uncovered)
     kinds = np.zeros(view.shape, dtype=np.uint8)
     for what, mask in (
         (Shows.BACKGROUND, layout.background),
@@ -115,7 +119,9 @@ def _blended(
         picture=shown.astype(np.float32),
         alpha=changed * np.float32(opacity),
         labels=_labels(view, other, found, layout, kept),
-        seen=float((look_up(found.seen.astype(np.float32), found.places)[layout.cloth] > 0.5).mean()),
+        seen=seen,
+        confidence=confidence.value,
+        doubts=confidence.doubts,
     )
 
 

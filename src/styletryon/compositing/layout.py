@@ -37,6 +37,10 @@ _WAIST, _BELT = 0.7, 0.25  # Where belts lie down the trunk, and how high they a
 _SPECK = 0.06  # The side of the least accessory, in lengths of the trunk.
 
 
+_UPPER = frozenset({Label.TOP, Label.OUTERWEAR, Label.DRESS})
+"""What has sleeves."""
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """What each pixel of the person's view shows; every mask is `(h, w)` bool, and no two of them meet.
@@ -78,7 +82,9 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     below = _below_hem(found, old) if Label.BOTTOM not in region else np.zeros_like(old)
     beyond = _beyond_sleeves(person, found)
     new = _new(person, found, old, below, unit)
-    within = _within_sleeves(person, found) & ~beyond & bool({Label.TOP, Label.DRESS} & set(region))
+    if not _UPPER & set(region):
+        new &= old | ~found.owned(arms=True)
+    within = _within_sleeves(person, found, arms=bool(_UPPER & set(region))) & ~beyond
     front = _front(person, found, new | within, region)
     new &= ~front
     neck, limbs = _neck(person, found, new, unit), _limbs(person, found)
@@ -160,7 +166,7 @@ def _front(person: View, found: Correspondence, new: Mask, region: Collection[in
             near = np.hypot(offset[..., 0], offset[..., 1]) < _HAND * person.unit
             front |= skin & arms & near & (beyond > -0.03 * person.unit)
     front |= skin & arms & ~new
-    if not {Label.TOP, Label.DRESS} & set(region):
+    if not _UPPER & set(region):
         front |= person.shows({Label.TOP, Label.OUTERWEAR})
     return np.asarray(blurred(front, 0.005 * person.unit) > 0.5)
 
@@ -216,12 +222,13 @@ def _beyond_sleeves(person: View, found: Correspondence) -> Mask:
     return beyond
 
 
-def _within_sleeves(person: View, found: Correspondence) -> Mask:
-    """Say where arms lie within the new garment's sleeves, which no bare arm can stand out of."""
+def _within_sleeves(person: View, found: Correspondence, *, arms: bool) -> Mask:
+    """Say where limbs lie within the new garment's sleeves or legs, which no bare limb can stand out of."""
     within = np.zeros(person.shape, dtype=bool)
     for index, bone in enumerate(found.bones):
         end = found.ends.get(bone, 0.0)
-        if found.person[bone].is_arm and end >= _SLEEVELESS:
+        part = found.person[bone]
+        if not part.is_trunk and (arms or not part.is_arm) and end >= _SLEEVELESS:
             along, _ = found.person[bone].locate(person.pixels)
             within |= (found.owner == index) & (along < min(end, 1.0) - 0.02)
     return within & (found.nearest < _REACH["arm"])

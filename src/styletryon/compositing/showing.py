@@ -108,6 +108,8 @@ def _show(batch: TryOnBatch, at: int, *, composite: bool, detail: bool, composer
         "changed_share": changed_share(photo, image),
         "coefficient_mean": float(torch.cat([layer[at] for layer in batch.coefficients]).mean()),
     }
+    if layers is not None:
+        report["confidence"] = layers.confidence
     report.update({f"loss_{name}": values[best] for name, values in history.items()})
     for role, latent in (("person", batch.person), ("garment", batch.garment)):
         report.update({f"{role}_{name}": value for name, value in latent.report.items()})
@@ -151,14 +153,14 @@ def _together(batch: TryOnBatch, at: int, worn: Mapping[str, TryOnResult]) -> Tr
                 report.setdefault(key, value)
             elif key != "seconds":
                 report[f"{name}_{key}"] = value
+    if all("confidence" in one.report for one in worn.values()):
+        report["confidence"] = min(float(one.report["confidence"]) for one in worn.values())
     report |= {
         "seconds": sum(stages.values()),
         **stages,
         "status": ", ".join(f"{name}: {one.report['status']}" for name, one in worn.items()),
         "outside_change": _outside(last.drawn, before, allowed),
-        "changed_share": changed_share(
-            _photograph(first.person) or Photograph.whole(first.person_image), last.image
-        ),
+        "changed_share": changed_share(_photograph(first.person) or Photograph.whole(first.person_image), last.image),
     }
     return replace(
         last,

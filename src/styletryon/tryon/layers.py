@@ -50,6 +50,10 @@ class TryOnLayers:
         alpha: `(h, w)` float32 in [0, 1]: how much of the photograph `picture` replaces.
         labels: `(h, w)` uint8: the label class of each pixel of `picture`.
         seen: The share of the cloth, in [0, 1], that its photograph shows; the rest was hidden there, or is drawn out.
+        confidence: How far the try-on can be trusted, in [0, 1]: the product of how much of the cloth is seen, how
+            frontally person and wearer stand, how alike they are turned, and how little of what the old garment hid
+            must be made up; see `styletryon.compositing.confidence`.
+        doubts: What will look wrong, in words.
     """
 
     box: tuple[int, int, int, int]
@@ -62,6 +66,8 @@ class TryOnLayers:
     alpha: NDArray[np.float32]
     labels: NDArray[np.uint8]
     seen: float
+    confidence: float
+    doubts: tuple[str, ...]
 
     __repr__ = one_line
 

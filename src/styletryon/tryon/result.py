@@ -36,9 +36,9 @@ class TryOnResult:
         garment: The latent of the garment's wearer.
         report: Plain numbers: the losses at the end, the reconstruction error of each input, the mean change outside
             the region (of values in [0, 1]), "changed_share" (of the pixels around the person, how many have changed so
-            that one sees it), the best step, the status in words; and "seconds", which is the sum of
-            the stages' "seconds_optimize", "seconds_compose" and, of `try_on`, "seconds_read", "seconds_pose" and
-            "seconds_project".
+            that one sees it), between two photographs "confidence" (in [0, 1]; see `TryOnLayers`), the best step, the
+            status in words; and "seconds", which is the sum of the stages' "seconds_optimize", "seconds_compose" and,
+            of `try_on`, "seconds_read", "seconds_pose" and "seconds_project".
         latent: The result as a latent, which can be dressed again. Its photograph is `image`, so that what the result
             wears stays.
         drawn: `(3, H, W)` float32 in [-1, 1]: what the generator drew, at its own size.
