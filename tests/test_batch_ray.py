@@ -6,9 +6,10 @@ import csv
 import json
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -175,7 +176,18 @@ class TestStages:
         fsspec.filesystem("memory").put(f"{photos}/", "/bucket/photos", recursive=True)
         rows = rows_of("memory://bucket/photos", [("0", "1"), ("1", "0"), ("0", "broken"), ("1", "missing")])
         ticks: list[tuple[str, int, int]] = []
+        fetches: Counter[str] = Counter()
+        store = type(fsspec.filesystem("memory"))
+        get_file = store.get_file
+
+        def counted(self: Any, place: str, *rest: Any, **options: Any) -> Any:
+            fetches[place] += 1
+            return get_file(self, place, *rest, **options)
+
+        monkeypatch.setattr(store, "get_file", counted)
         summary = run(rows, bucket, photos / "model", progress=lambda *tick: ticks.append(tick))
+        # By each worker once for what it is, and once for its picture; one worker a batch, of which there are three.
+        assert max(fetches["/bucket/photos/0.png"], fetches["/bucket/photos/1.png"]) <= 2 * 3
         assert (summary.done, len(summary.failed), summary.waiting) == (2, 2, 0)
         assert [outcome.reason.split(": ")[0] for outcome in summary.failed] == [
             "broken.png", "memory://bucket/photos/missing.png",
@@ -236,9 +248,13 @@ class TestStages:
         self, photos: Path, tmp_path: Path, in_this_process: list[str]
     ) -> None:
         first, second = rows_of(photos, [("0", "1"), ("1", "0")])
+        first = replace(first, out="./a.png")
         run([first], tmp_path, photos / "model")
         assert run([second], tmp_path, photos / "model").done == 1
         assert len(told(tmp_path)) == 2
+        in_this_process.clear()
+        assert run([first], tmp_path, photos / "model").done == 1
+        assert not in_this_process  # whichever way its name is written
 
     def test_an_outfit_names_several_photographs(
         self, photos: Path, tmp_path: Path, in_this_process: list[str]

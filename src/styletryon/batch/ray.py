@@ -19,6 +19,7 @@ import importlib
 import json
 import logging
 import os
+import posixpath
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -143,7 +144,10 @@ def try_on_dataset(
     settings = {"model": pipeline.model.fingerprint, "preset": preset, "seed": seed, "detail": detail}
     claim(folder, {**settings, "engine": "ray"})  # the other engine keeps its records elsewhere
     journal = _Journal(folder, rows)
-    waiting = unfinished(rows, journal.known, folder.names().__contains__, retry_failed=retry_failed)
+    there = folder.names()  # at once: asking an object store for a million names takes a million answers
+    waiting = unfinished(
+        rows, journal.known, lambda name: posixpath.normpath(name) in there, retry_failed=retry_failed
+    )
     try:
         if waiting:
             with _running(ray, pool):

@@ -81,12 +81,16 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Tell whether there is such a file."""
-        return bool(self._system.isfile(self._at(name))) if self._system else Path(self._at(name)).is_file()
+        if self._system is None:
+            return Path(self._at(name)).is_file()
+        self._system.invalidate_cache()  # others write there too
+        return bool(self._system.isfile(self._at(name)))
 
     def names(self) -> set[str]:
         """Return the names of all files, those in folders inside it too, with slashes."""
         if self._system is None:
             return {path.relative_to(self._root).as_posix() for path in Path(self._root).rglob("*") if path.is_file()}
+        self._system.invalidate_cache()
         found = self._system.find(self._root) if self._system.isdir(self._root) else ()
         return {str(name).removeprefix(f"{self._root}/") for name in found}
 

@@ -40,15 +40,16 @@ class Wardrobe:
         self.pipeline = pipeline
         self.settings = f"{pipeline.model.fingerprint} {pipeline.preset} {pipeline.seed}"
         self._held: OrderedDict[str, Latent | StyleTryOnError] = OrderedDict()
+        self._keys: dict[Shot, str] = {}  # so that a file, which may be far away, is read for it once
 
     def fetch(self, wanted: Iterable[Shot]) -> None:
         """Project photographs that are not known yet side by side, which takes less time than one by one."""
         waiting: dict[str, Photograph] = {}
-        for photo, pose, dressed in dict.fromkeys(wanted):
+        for shot in dict.fromkeys(wanted):
             try:
-                key = self._key(photo, pose, dressed)
+                key = self._key(shot)
                 if key not in self._held and key not in waiting and not self._is_kept(key):
-                    waiting[key] = self._prepare(photo, pose, dressed)
+                    waiting[key] = self._prepare(*shot)
             except Exception:  # `get` says why, to each row that asks
                 continue
             if len(waiting) == self.pipeline.batch_size or sum(map(_pixels, waiting.values())) > _HELD_PIXELS:
@@ -63,7 +64,7 @@ class Wardrobe:
 
     def _fault(self, shot: Shot) -> str:
         try:
-            if not self._is_kept(self._key(*shot)):
+            if not self._is_kept(self._key(shot)):
                 self.get(shot)
         except Exception as error:
             return reason_of(error)
@@ -75,13 +76,13 @@ class Wardrobe:
         Raises:
             StyleTryOnError: If it cannot be projected; what failed once fails again at once.
         """
-        photo, pose, dressed = shot
-        key = self._key(photo, pose, dressed)
+        photo, pose, _ = shot
+        key = self._key(shot)
         if key not in self._held:
             try:
                 known = self._load(key, photo)
                 if known is None:
-                    self._project({key: self._prepare(photo, pose, dressed)})
+                    self._project({key: self._prepare(*shot)})
                 else:
                     self._hold(key, known)
             except StyleTryOnError as error:
@@ -98,7 +99,12 @@ class Wardrobe:
         while len(self._held) > 1 and sum(map(_pixels, self._held.values())) > _HELD_PIXELS:
             self._held.popitem(last=False)
 
-    def _key(self, photo: Place, pose: Place | None, dressed: bool) -> str:
+    def _key(self, shot: Shot) -> str:
+        if shot not in self._keys:
+            self._keys[shot] = self._digest(*shot)
+        return self._keys[shot]
+
+    def _digest(self, photo: Place, pose: Place | None, dressed: bool) -> str:
         try:
             contents = [b"" if place is None else _read(place) for place in (photo, pose)]
         except (OSError, ValueError) as error:
