@@ -24,6 +24,7 @@ ORDER = (
     ("metrics", "training"),
     ("data",),
     ("pipeline",),
+    ("unworn",),
     ("_loading",),
     ("interop",),
     ("models",),

@@ -434,7 +434,7 @@ def test_a_garment_that_nobody_wears_is_told_as_such() -> None:
          (65, 115), (45, 140), (15, 120)], fill=(180, 30, 40),
     )  # fmt: skip
     pipeline = TryOnPipeline(tiny_generator())
-    with pytest.raises(PersonNotFoundError, match=r"^garment: .* who wears the garment, .* on a hanger") as told:
+    with pytest.raises(PersonNotFoundError, match=r"^garment: .* who wears the garment, .* garment_worn") as told:
         pipeline.read(shirt, name="garment")
     assert "\n" not in str(told.value)
     with pytest.raises(PersonNotFoundError, match=r"^person: expected a photograph that shows a person"):

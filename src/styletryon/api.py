@@ -53,17 +53,18 @@ def try_on(
     detail: bool = True,
     person_box: Sequence[float] | None = None,
     garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
+    garment_worn: bool | None = None,
 ) -> TryOnResult:
-    """Dress a person in the garment that somebody else wears, or in an outfit of several.
+    """Dress a person in a garment that somebody else wears, or that lies or hangs by itself, or in several.
 
     Args:
         person: The person: a path, a PIL image, an `(H, W, 3)` uint8 array, a `(3, H, W)` tensor in [0, 1], or a
             `Latent` of `project` or `generate`, also as the file that `Latent.save` wrote; or a `TryOnResult`, or its
             `latent`, which keeps what it wears.
-        garment: Somebody who wears the garment, likewise; or an outfit, a mapping of regions, such as `{"top": a,
-            "bottom": b, "outerwear": c}`: the person and each wearer are projected once, and the garments are put on
-            in the order in which they are worn, whatever the order of the keys. What takes the place of another, such
-            as a dress that of a bottom, is refused beside it.
+        garment: Somebody who wears the garment, likewise, or a picture of the garment by itself, spread out; or an
+            outfit, a mapping of regions, such as `{"top": a, "bottom": b, "outerwear": c}`: the person and each wearer
+            are projected once, and the garments are put on in the order in which they are worn, whatever the order of
+            the keys. What takes the place of another, such as a dress that of a bottom, is refused beside it.
         region: What changes, of one garment: "top", "bottom", "dress", "full", or a set of label classes.
         model: The generator: name, folder, or any object that keeps the protocol `styletryon.generator.Generator`. None
             for the bundled one.
@@ -85,6 +86,8 @@ def try_on(
         person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
             pose is given. None for the largest.
         garment_box: The same for the garment's wearer; for those of an outfit, region -> box.
+        garment_worn: Whether somebody wears the garment in its picture, or it lies or hangs by itself. None to tell by
+            the picture.
 
     Returns:
         The picture, in the size of the person's, and how it came about; for an outfit, `outfit` has the try-on of each
@@ -108,6 +111,7 @@ def try_on(
         garment_pose=garment_pose,
         person_box=person_box,
         garment_box=garment_box,
+        garment_worn=garment_worn,
         composite=composite,
         detail=detail,
         progress=progress,

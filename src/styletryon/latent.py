@@ -309,7 +309,7 @@ def is_latent_file(thing: object) -> TypeGuard[str | os.PathLike[str]]:
 
 def _describe(photograph: Photograph) -> dict[str, Any]:
     """What of a photograph is no tensor, as JSON has it."""
-    return {"frame": asdict(photograph.frame), "background": photograph.background}
+    return {"frame": asdict(photograph.frame), "background": photograph.background, "worn": photograph.worn}
 
 
 def _pack(photograph: Photograph, prefix: str) -> dict[str, Tensor]:
@@ -335,6 +335,7 @@ def _unpack(described: Any, tensors: dict[str, Tensor], prefix: str) -> Photogra
         None if keypoints is None else Pose(keypoints, frame.photo_size),
         None if labels is None else np.array(Image.open(io.BytesIO(labels.numpy().tobytes())), dtype=np.uint8),
         None if background is None else tuple(background),
+        bool(described.get("worn", True)),
     )
 
 

@@ -32,11 +32,13 @@ from styletryon.latent import Latent, is_latent_file
 from styletryon.losses import TryOnLoss, TryOnState
 from styletryon.models import storage
 from styletryon.photo import MAX_ASPECT, ImageLike, Photograph, frame_person, read_image
-from styletryon.pose import BodyEstimator, Pose
+from styletryon.pose import BodyEstimator, GarmentEstimator, Pose
 from styletryon.pose._photo import as_box
+from styletryon.pose.garment import GARMENT_CLASSES, SeenGarment
 from styletryon.pose.presence import check_agreement, check_somebody
 from styletryon.projection import LatentProjector, ProjectionProgress
 from styletryon.tryon import TryOnBatch, TryOnOptimizer, TryOnProgress, TryOnResult, find_preset
+from styletryon.unworn import photograph_of, reduced, worn_as, worn_by_model, worn_label
 
 if TYPE_CHECKING:
     from styletryon.compositing import Composer
@@ -153,6 +155,7 @@ class TryOnPipeline:
         self.preset = preset
         self.losses = losses
         self._latents: OrderedDict[str, Latent] = OrderedDict()
+        self._worn: dict[str, bool] = {}
 
     @property
     def device(self) -> torch.device:
@@ -163,6 +166,11 @@ class TryOnPipeline:
     def body(self) -> BodyEstimator:
         """What finds poses and labels: the bundled network, on the pipeline's device."""
         return body_estimator(self.device)
+
+    @cached_property
+    def garments(self) -> GarmentEstimator:
+        """What finds garments that nobody wears: the bundled network, on the pipeline's device."""
+        return garment_estimator(self.device)
 
     @cached_property
     def projector(self) -> LatentProjector:
@@ -210,15 +218,17 @@ class TryOnPipeline:
         garment_pose: Pose | Mapping[Any, Pose] | None = None,
         person_box: Sequence[float] | None = None,
         garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
+        garment_worn: bool | None = None,
         composite: bool = True,
         detail: bool = True,
         progress: Progress = False,
     ) -> TryOnResult:
-        """Dress a person in the garment that somebody else wears; see `styletryon.try_on`.
+        """Dress a person in the garment of another picture; see `styletryon.try_on`.
 
         Args:
             person: The person: a picture, a `Latent`, or a `TryOnResult`, which keeps what it wears.
-            garment: Somebody who wears the garment, likewise; or an outfit, region -> somebody who wears that garment.
+            garment: Somebody who wears the garment, likewise, or a picture of the garment by itself; or an outfit,
+                region -> such a picture of that garment.
             region: What changes, of one garment.
             person_pose: The person's keypoints in the picture's pixels. None to estimate them. Beside a `Latent`: the
                 pose in which to redraw the person.
@@ -226,6 +236,8 @@ class TryOnPipeline:
             person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
                 pose is given. None for the largest.
             garment_box: The same for the garment's wearer; for those of an outfit, region -> box.
+            garment_worn: Whether somebody wears the garment in its picture, or it lies or hangs by itself. None to tell
+                by the picture.
             composite: Whether pixels outside the changed region are the photograph's own.
             detail: Whether cloth is shown as the garment's photograph shows it, where the generator drew it.
             progress: True for a progress bar on stderr, or what is told of the progress.
@@ -238,7 +250,7 @@ class TryOnPipeline:
         """
         with _watched(progress) as watch:
             given = _Given(person, person_pose, person_box, "person")
-            batch = self._dress(given, _garments(garment, region, garment_pose, garment_box), watch)
+            batch = self._dress(given, _garments(garment, region, garment_pose, garment_box, garment_worn), watch)
             watch.tell("compose", 0, 1)
             result = self.show(batch, composite=composite, detail=detail)
             watch.tell("compose", 1, 1)
@@ -259,6 +271,7 @@ class TryOnPipeline:
         garment_pose: Pose | Mapping[Any, Pose] | None = None,
         person_box: Sequence[float] | None = None,
         garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
+        garment_worn: bool | None = None,
         progress: Progress = False,
     ) -> TryOnBatch:
         """Dress a person without showing the result in the photograph, which `show` does.
@@ -271,6 +284,7 @@ class TryOnPipeline:
             garment_pose: As for a call.
             person_box: As for a call.
             garment_box: As for a call.
+            garment_worn: As for a call.
             progress: As for a call.
 
         Returns:
@@ -282,7 +296,7 @@ class TryOnPipeline:
         """
         with _watched(progress) as watch:
             given = _Given(person, person_pose, person_box, "person")
-            return self._dress(given, _garments(garment, region, garment_pose, garment_box), watch)
+            return self._dress(given, _garments(garment, region, garment_pose, garment_box, garment_worn), watch)
 
     def read(
         self,
@@ -291,6 +305,7 @@ class TryOnPipeline:
         pose: Pose | None = None,
         box: Sequence[float] | None = None,
         dressed: bool = False,
+        worn: bool | None = True,
         name: str = "image",
     ) -> Photograph:
         """Read a photograph, find the person's pose and labels, and frame the person for the generator.
@@ -301,6 +316,7 @@ class TryOnPipeline:
             box: Left, top, right and bottom in its pixels of the person, where no pose is given. None for the largest.
             dressed: Whether the person is known to wear a dress, such as one that somebody else shall try on: what the
                 labels take for a top and a bottom is then one.
+            worn: Whether somebody wears what it shows; False for a garment by itself, None to tell by the picture.
             name: What errors call the image; the pose and the box are called after it.
 
         Raises:
@@ -310,9 +326,10 @@ class TryOnPipeline:
             RangeError: If the box is empty or beside the picture.
             ConfigError: If both a pose and a box are given.
         """
-        given = _Given(image, pose, box, name, dressed=dressed)
+        given = _Given(image, pose, box, name, dressed=dressed, worn=worn)
         given.check()
-        return self._frame(given.read(), given)
+        picture = given.read()
+        return self._frame(picture, self._told(picture, given))
 
     def project_photographs(
         self, photographs: Sequence[Photograph], *, progress: Progress = False
@@ -385,9 +402,12 @@ class TryOnPipeline:
 
         Raises:
             StyleTryOnError: As `TryOnOptimizer.optimize` does, or if garments cannot be worn together.
+            RegionError: If a garment that nobody wears belongs elsewhere.
         """
         given = garment if isinstance(garment, Mapping) else {region: garment}
         worn = [(resolve_region(one), given[one]) for one in order_worn(given)]
+        for classes, latent in worn:
+            _check_alone(latent, classes)
         with _watched(progress) as watch:
             return self._optimize(person, worn, watch)
 
@@ -438,6 +458,8 @@ class TryOnPipeline:
     def _dress(self, person: _Given, garments: Mapping[frozenset[Label], _Given], watch: _Watch) -> TryOnBatch:
         _ = self.optimizer  # first, so that losses that are none are told before the projections, not after
         wearer, *wanted = self._find((person, *garments.values()), watch)
+        for classes, latent in zip(garments, wanted, strict=True):
+            _check_alone(latent, classes)
         batch = self._optimize(wearer, list(zip(garments, wanted, strict=True)), watch)
         before = {stage: watch.seconds[stage] for stage in ("read", "pose", "project")}
         watch.lap("optimize")
@@ -470,6 +492,7 @@ class TryOnPipeline:
         waiting = [index for index in range(len(given)) if index not in found]
         for index in watch.steps("read", waiting):
             pictures[index] = given[index].read()
+        given = [self._told(pictures[index], one) if index in pictures else one for index, one in enumerate(given)]
         keys = {index: self._key(picture, given[index]) for index, picture in pictures.items()}
         for index in waiting:
             if keys[index] in self._latents:
@@ -486,6 +509,38 @@ class TryOnPipeline:
             self._latents.popitem(last=False)
         return tuple(found[index] for index in range(len(given)))
 
+    def _told(self, picture: Image.Image, given: _Given) -> _Given:
+        """Tell by a picture whether somebody wears its garment, where the caller did not say."""
+        if given.worn is not None:
+            return given
+        if given.pose is not None:
+            return replace(given, worn=True)
+        key = self._key(picture, given)
+        seen = None
+        if key not in self._worn:
+            with renamed({"image": given.called, "box": given.argument("box")}):
+                seen = self._look(picture, given)
+            self._worn[key] = seen.is_worn
+        return replace(given, worn=self._worn[key], seen=seen)
+
+    def _look(self, picture: Image.Image, given: _Given) -> SeenGarment:
+        expected = given.region or ((Label.DRESS,) if given.dressed else GARMENT_CLASSES)
+        return self.garments(_part(picture, given), expected=expected)
+
+    def is_worn(self, image: ImageLike, *, box: Sequence[float] | None = None) -> bool:
+        """Say whether somebody wears the garment in a picture, or it lies or hangs by itself.
+
+        Args:
+            image: The picture.
+            box: Left, top, right and bottom in its pixels of what is meant. None for all of it.
+
+        Raises:
+            ImageError: If the picture cannot be read.
+            RangeError: If the box is empty or beside the picture.
+        """
+        given = _Given(image, None, box, "image", worn=None)
+        return self._told(given.read(), given).worn is not False
+
     def _key(self, picture: Image.Image, given: _Given) -> str:
         """A text that is equal exactly when the projections are."""
         digest = hashlib.blake2b(digest_size=16)
@@ -493,15 +548,24 @@ class TryOnPipeline:
             digest.update(picture.crop((0, top, picture.width, min(top + _ROWS, picture.height))).tobytes())
         box = None if given.box is None else [float(edge) for edge in given.box]
         pose = None if given.pose is None else (given.pose.size, given.pose.keypoints.tolist())
-        digest.update(json.dumps([picture.size, box, pose, given.dressed, self.preset]).encode())
+        alone = sorted(map(int, given.region or ())) if given.worn is False else None
+        said = [picture.size, box, pose, given.dressed, given.worn, alone, self.preset]
+        digest.update(json.dumps(said).encode())
         return digest.hexdigest()
 
     def _frame(self, picture: Image.Image, given: _Given) -> Photograph:
         size = (picture.height, picture.width)
         pose_name = given.called if given.pose is None else given.argument("pose")
         with renamed({"image": given.called, "box": given.argument("box"), "pose": pose_name}):
+            if given.worn is False:
+                return self._alone(picture, given)
             if given.pose is None:
-                pose, labels = self._find_upright(picture, given)
+                try:
+                    pose, labels = self._find_upright(picture, given)
+                except PersonNotFoundError:
+                    if given.seen is None or given.seen.worn > _SURELY_WORN:
+                        raise
+                    return self._alone(picture, given)  # what was told by the picture was wrong
             else:
                 pose = fit_pose(given.pose, size, "pose")
                 labels = find_labels(self.body, picture, pose)
@@ -524,6 +588,17 @@ class TryOnPipeline:
             check_upright(self.body, picture, given.box)
         return pose, labels
 
+    def _alone(self, picture: Image.Image, given: _Given) -> Photograph:
+        """Return the photograph of a garment that nobody wears."""
+        seen = self._look(picture, given) if given.seen is None else given.seen
+        small = _part(picture, given)
+        if given.pose is None:
+            seen.check()
+        label = worn_as(seen.label, given.region or ({Label.DRESS} if given.dressed else {seen.label}))
+        pose = None if given.pose is None else fit_pose(given.pose, (picture.height, picture.width), "pose")
+        pose = None if pose is None else pose.resized((small.height, small.width))
+        return photograph_of(small, seen, self.model, label=label, pose=pose)
+
     def _helpful_labels(self, photograph: Photograph) -> Tensor | None:
         """Return the labels that help to project a photograph, `(H, W)` int64; None if they are no help.
 
@@ -538,7 +613,9 @@ class TryOnPipeline:
             return None
         return torch.from_numpy(labels).long()
 
-    def _project(self, photographs: Sequence[Photograph], watch: _Watch) -> tuple[Latent, ...]:
+    def _project(self, given: Sequence[Photograph], watch: _Watch) -> tuple[Latent, ...]:
+        # A garment that nobody wears is found on a neutral person.
+        photographs = [one if one.worn else worn_by_model(one, self.model) for one in given]
         labels = [self._helpful_labels(photograph) for photograph in photographs]
         found: dict[int, Latent] = {}
         # Those whose labels help, and those whose do not, are projected apart: the distances differ.
@@ -551,7 +628,7 @@ class TryOnPipeline:
                 known = [one for one in (labels[index] for index in alike) if one is not None]
                 found.update(zip(alike, self._project_alike(part, known, watch), strict=True))
         watch.lap("project")
-        return tuple(found[index] for index in range(len(photographs)))
+        return tuple(replace(found[index], photograph=(one,)) for index, one in enumerate(given))
 
     def _project_alike(
         self, photographs: Sequence[Photograph], labels: Sequence[Tensor], watch: _Watch
@@ -583,6 +660,36 @@ def _load_estimator(device: torch.device) -> BodyEstimator:
         estimator.network.to(device)
     return estimator
 
+
+def _part(picture: Image.Image, given: _Given) -> Image.Image:
+    """Return what is looked at of a picture of a garment by itself."""
+    if given.box is not None:
+        left, top, right, bottom = (round(edge) for edge in as_box(given.box, picture))
+        picture = picture.crop((left, top, right, bottom))
+    return reduced(picture)
+
+
+def _check_alone(garment: Latent, classes: frozenset[Label]) -> None:
+    """Refuse garments that nobody wears for a region that is not theirs."""
+    for photograph in garment.photograph or ():
+        if photograph is not None and not photograph.worn:
+            worn_as(worn_label(photograph), classes)
+
+
+def garment_estimator(device: torch.device) -> GarmentEstimator:
+    """Return the bundled estimator of garments that nobody wears on a device, loaded once."""
+    note_process()
+    return _load_garment_estimator(device)
+
+
+@lru_cache(maxsize=4)
+def _load_garment_estimator(device: torch.device) -> GarmentEstimator:
+    with torch.inference_mode(False):
+        return GarmentEstimator.from_pretrained(device=device)
+
+
+_SURELY_WORN = 0.9
+"""The chance that somebody wears a garment above which it counts, even where nobody is found."""
 
 _ROWS = 256
 """How many rows of a picture are hashed at a time."""
@@ -838,6 +945,9 @@ class _Given:
     name: str
     dressed: bool = False
     key: str = ""
+    worn: bool | None = True
+    region: frozenset[Label] | None = None
+    seen: SeenGarment | None = None
 
     @property
     def called(self) -> str:
@@ -879,11 +989,14 @@ class _Given:
         return latent.with_pose(fit_pose(self.pose, pipeline.model.image_size, self.argument("pose")))
 
 
-def _garments(garment: Any, region: Region, pose: Any, box: Any) -> dict[frozenset[Label], _Given]:
+def _garments(
+    garment: Any, region: Region, pose: Any, box: Any, worn: bool | None
+) -> dict[frozenset[Label], _Given]:
     """Return what was said of each garment by its label classes, in the order in which they are worn."""
     if not isinstance(garment, Mapping):
         classes = resolve_region(region)
-        return {classes: _Given(garment, pose, box, "garment", dressed=wears_dress(classes))}
+        dressed = wears_dress(classes)
+        return {classes: _Given(garment, pose, box, "garment", dressed=dressed, worn=worn, region=classes)}
     if region != "top":
         raise ConfigError(
             f"expected none beside an outfit, whose keys are regions, got {region!r}; leave it out", argument="region"
@@ -893,7 +1006,8 @@ def _garments(garment: Any, region: Region, pose: Any, box: Any) -> dict[frozens
     for one in order_worn(garment):
         classes, name = resolve_region(one), title(one)
         known = poses.get(classes), boxes.get(classes)
-        given[classes] = _Given(garment[one], *known, "garment", dressed=wears_dress(classes), key=name)
+        dressed = wears_dress(classes)
+        given[classes] = _Given(garment[one], *known, "garment", dressed, key=name, worn=worn, region=classes)
     return given
 
 
@@ -925,9 +1039,8 @@ def _worn(given: _Given) -> Iterator[None]:
         if given.name != "garment":
             raise
         raise PersonNotFoundError(
-            "expected a photograph of somebody who wears the garment, found nobody in it: a garment by itself, lying "
-            "flat or on a hanger, cannot be tried on; use a photograph of somebody in it, and where this is one, crop "
-            "it closer to them or pass garment_pose",
+            "expected a photograph of somebody who wears the garment, found nobody in it; leave garment_worn out, or "
+            "pass False, for a garment by itself; where somebody wears it, crop it closer to them or pass garment_pose",
             argument=error.argument,
         ) from error
 

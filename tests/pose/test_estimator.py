@@ -44,7 +44,7 @@ from styletryon.pose import (
 )
 from styletryon.pose._labelling import between, coherent, guided_coefficients, person_box, spread
 from styletryon.pose._photo import cut
-from styletryon.pose.estimator import _peaks
+from styletryon.pose.estimator import peaks
 from styletryon.pose.trunk import TRUNK_WIDTHS, EfficientNetLite, ScaledConv
 from styletryon.training.body.trainer import export
 from tests._support.trunk import published
@@ -200,7 +200,7 @@ def test_peaks_are_found_to_a_tenth_of_a_pixel(place: tuple[float, float]) -> No
     bump = torch.exp(-((columns - place[0]) ** 2)[None, :] / 2 - ((rows - place[1]) ** 2)[:, None] / 2)
     far = torch.zeros_like(bump)
     far[16, 12] = 0.4  # another person must not pull
-    x, y, mass = _peaks(torch.stack([torch.maximum(bump, far)]) / bump.sum())
+    x, y, mass = peaks(torch.stack([torch.maximum(bump, far)]) / bump.sum())
     assert 0.3 < float(mass) < 1
     tolerance = 0.1 if 2 < place[0] < 22 else 1.0  # at the edge half of the bump is missing
     assert abs(float(x) - place[0]) < tolerance

@@ -129,13 +129,15 @@ class Wardrobe:
                 labels = np.array(picture, dtype=np.uint8)
         except (OSError, ValueError, TypeError, KeyError):  # not there, or half of it: it is made anew
             return None
+        if latent.photograph is not None:  # a garment by itself, on a larger ground than in its file
+            return latent
         with fetched(photo) as file:
             return replace(latent, photograph=(Photograph(read_image(file), frame, pose, labels),))
 
     def _prepare(self, photo: Place, pose: Place | None, dressed: bool) -> Photograph:
         with fetched(photo) as file:
             if pose is None:
-                return self.pipeline.read(file, dressed=dressed)
+                return self.pipeline.read(file, dressed=dressed, worn=None)
             with fetched(pose) as points:
                 known = read_pose(points, read_image(file).size[::-1])
             return self.pipeline.read(file, pose=known, dressed=dressed)
@@ -148,7 +150,7 @@ class Wardrobe:
     def _project(self, photographs: Mapping[str, Photograph]) -> None:
         latents = self.pipeline.project_photographs(list(photographs.values()))
         for (key, one), latent in zip(photographs.items(), latents, strict=True):
-            self.folder.write(f"{key}.safetensors", partial(latent.save, photograph=False))
+            self.folder.write(f"{key}.safetensors", partial(latent.save, photograph=not one.worn))
             if one.pose is None or one.labels is None:
                 raise DataError("expected a photograph with pose and labels, got one without", argument=key)
             self.folder.write(f"{key}.png", partial(save_image, Image.fromarray(one.labels)))

@@ -66,6 +66,19 @@ def add_try_on_options(parser: Any) -> None:
     add_model_options(parser)
 
 
+WORN = {"auto": None, "yes": True, "no": False}
+"""What `--garment-worn` takes, and what it stands for."""
+
+
+def add_garment_worn(parser: Any) -> None:
+    parser.add_argument(
+        "--garment-worn",
+        default="auto",
+        choices=list(WORN),
+        help="whether somebody wears the garment, or it lies or hangs by itself (default: tell by the picture)",
+    )
+
+
 class Explain(argparse.Action):
     def __init__(self, option_strings: Sequence[str], dest: str, text: str, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)

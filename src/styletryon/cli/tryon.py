@@ -13,9 +13,11 @@ from styletryon import photo  # its names are imported when they are used
 from styletryon._files import write_bytes
 from styletryon.cli._common import (
     SEED_HELP,
+    WORN,
     Commands,
     Explain,
     add_command,
+    add_garment_worn,
     add_model_options,
     add_try_on_options,
     shown_progress,
@@ -134,7 +136,7 @@ def _add_try_on(commands: Commands) -> None:
         type=Path,
         nargs="?",
         metavar="GARMENT",
-        help="picture of someone who wears the garment, or what project wrote",
+        help="picture of the garment, worn or by itself, or what project wrote",
     )
     outfit = parser.add_argument_group("an outfit, in the place of GARMENT and --region")
     for name in OUTFIT:
@@ -154,6 +156,7 @@ def _add_try_on(commands: Commands) -> None:
         "list; or a JSON object that maps the picture's name without ending to such a list.",
         help="say what a pose file holds",
     )
+    add_garment_worn(parser)
     parser.add_argument("--no-composite", action="store_true", help="keep the whole drawing, changed or not")
     parser.add_argument("--no-detail", action="store_true", help="show cloth as drawn, not as in its photograph")
     add_try_on_options(parser)
@@ -181,6 +184,7 @@ def _try_on(arguments: argparse.Namespace) -> int:
             garment_pose=garment.pose() if garment else None,
             person_box=arguments.person_box,
             garment_box=arguments.garment_box,
+            garment_worn=WORN[arguments.garment_worn],
             preset=arguments.preset,
             seed=arguments.seed,
             device=arguments.device,

@@ -147,7 +147,7 @@ def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Pic
     """Show bare skin as the wearer's photograph has it there, in the person's colours; elsewhere the person's own."""
     ours, theirs = view.shows(_BARE), other.shows(_BARE)
     own = continued(view.picture, shrunk(ours, 1.0), _around(layout.skin), view.unit)
-    if not theirs.any():
+    if not theirs.any() or not other.worn:
         return own
     warped = recoloured(other.picture, colours_of(other.picture, theirs), colours_of(view.picture, ours))
     warped = continued(warped, shrunk(theirs, 2.0), _met(found.places[layout.skin], other.shape), other.unit)

@@ -34,6 +34,7 @@ _BINS, _FROM, _TO = 40, -0.4, 1.6  # Pieces of a part in which widths are measur
 _CENTRES = _FROM + (np.arange(_BINS) + 0.5) * (_TO - _FROM) / _BINS
 _LEAST_PIXELS = 0.01  # Of a row of cloth, in lengths of the trunk, for a width to be measured.
 _LOOSER = 1.6  # A new garment that is wider or narrower than the old one by more than this keeps its own width.
+_FLAT = {True: 1.2, False: 1.4}  # A trunk (True) or limb that lies flat is so many times as wide as it is worn.
 _SHOULDERS = 0.08  # The trunk is as wide as its shoulders down to here.
 _STRETCHED_FROM = 0.25  # A garment that ends higher than the old one is drawn longer, from here on.
 _LEAST_STRETCH = 0.25
@@ -128,9 +129,10 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
         target = _widths(other, garment, worn & (their_owner == source))
         stretch = _stretch(part, other, person, garment, old & (owner == 0), worn & (their_owner == 0))
         stretches.append(1.0 if legs else stretch)
+        full = 1.0 if garment.worn else _FLAT[part.is_trunk]
         if part.is_arm:
-            reach[bone] = _free_width(target) / scale
-        maps.append(_mapped(part, other, person.pixels, widths, target, scale, stretches[-1]))
+            reach[bone] = _free_width(target) / scale / full
+        maps.append(_mapped(part, other, person.pixels, widths, target, scale, stretches[-1], full))
     weights = np.exp(-apart / _BLEND)
     places = (weights[..., None] * np.stack(maps)).sum(axis=0) / weights.sum(axis=0)[..., None]
     height, width = garment.shape
@@ -265,14 +267,15 @@ def _mapped(
     target: NDArray[np.float64],
     scale: float,
     stretch: float,
+    full: float,
 ) -> Points:
-    """Map pixels by one part."""
+    """Map pixels by one part; cloth of the garment is `full` times as wide as a body of its size would show it."""
     along, across = part.locate(pixels)
     beyond = _drawn_out(_CENTRES, stretch)
     wanted = np.stack([np.interp(beyond, _CENTRES, np.where(np.isfinite(row), row, -1.0)) for row in target])
     wanted[wanted < 0] = np.nan
     ratio = wanted / (widths * scale)
-    known = np.isfinite(ratio) & (ratio > 1 / _LOOSER) & (ratio < _LOOSER)
+    known = np.isfinite(ratio) & (ratio > full / _LOOSER) & (ratio < full * _LOOSER)
     value, weight = np.where(known, ratio, 0.0), known.astype(np.float64)
     if part.is_trunk:
         pinned = _CENTRES < 2 * _SHOULDERS
@@ -280,7 +283,7 @@ def _mapped(
         pinned = _CENTRES < _SHOULDERS
         value[:, pinned], weight[:, pinned] = other.radius / part.radius / scale, 1.0
     value, weight = (ndimage.gaussian_filter1d(row, 1.5, axis=1) for row in (value, weight))
-    smooth = np.where(weight > 0.02, value / weight.clip(1e-6), 1.0)
+    smooth = np.where(weight > 0.02, value / weight.clip(1e-6), full)
     moved = across * scale * _looked_up(smooth, along, across)
     if part.is_trunk:
         return other.place(_drawn_out(along, stretch), moved)

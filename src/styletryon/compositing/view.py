@@ -63,12 +63,14 @@ class View:
         labels: `(h, w)` uint8: the label class of each pixel.
         points: `(17, 3)` float32: the keypoints in the view's pixels, with their scores.
         box: Left, top, right and bottom in the photograph's pixels, whole numbers.
+        worn: Whether somebody is there; otherwise skin is where that of an invisible wearer would be.
     """
 
     picture: Picture
     labels: NDArray[np.uint8]
     points: NDArray[np.float32]
     box: tuple[int, int, int, int]
+    worn: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -137,7 +139,8 @@ def look_at(photograph: Photograph, classes: Collection[int], *, legs: bool, pix
     scale = np.array([size[0] / (right - left), size[1] / (bottom - top)])
     moved = (points[:, :2] - [left, top]) * scale
     placed = np.concatenate([moved, points[:, 2:]], axis=1).astype(np.float32)
-    return View(np.asarray(picture, dtype=np.float32) / np.float32(255), np.asarray(reduced), placed, box)
+    colours = np.asarray(picture, dtype=np.float32) / np.float32(255)
+    return View(colours, np.asarray(reduced), placed, box, photograph.worn)
 
 
 def _box(

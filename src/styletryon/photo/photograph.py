@@ -26,7 +26,7 @@ _BAND = 0.006
 class Photograph:
     """A photograph of a person, and what is known of it before it is projected: an immutable value.
 
-    What follows from the five fields is computed when it is first asked for, and kept.
+    What follows from the fields is computed when it is first asked for, and kept.
 
     Attributes:
         picture: The photograph, mode "RGB".
@@ -35,6 +35,8 @@ class Photograph:
         labels: `(H, W)` uint8, the label class of each of the photograph's pixels. None if they are unknown.
         background: The colour that stands behind people in what the generator was trained on. None if photographs keep
             their own background.
+        worn: Whether somebody wears what it shows. Of a garment by itself, the pose is that of an invisible wearer, and
+            bare skin in the labels is where theirs would be.
 
     Raises:
         ImageError: If the frame belongs to a photograph of another size.
@@ -52,6 +54,7 @@ class Photograph:
     pose: Pose | None = None
     labels: NDArray[np.uint8] | None = None
     background: Colour | None = None
+    worn: bool = True
 
     def __post_init__(self) -> None:
         check_photo(self.picture, self.frame)

@@ -16,6 +16,7 @@ from styletryon.pose._pose import (
 )
 from styletryon.pose._weights import load_body_network
 from styletryon.pose.estimator import BodyEstimator, PoseEstimator
+from styletryon.pose.garment import GarmentEstimator, SeenGarment
 from styletryon.pose.network import BodyConfig, BodyMaps, BodyNetwork
 from styletryon.pose.rcnn import KeypointRCNNEstimator
 from styletryon.pose.reading import read_pose
@@ -31,9 +32,11 @@ __all__ = [
     "BodyEstimator",
     "BodyMaps",
     "BodyNetwork",
+    "GarmentEstimator",
     "KeypointRCNNEstimator",
     "Pose",
     "PoseEstimator",
+    "SeenGarment",
     "body_maps",
     "keypoint_heatmaps",
     "load_body_network",

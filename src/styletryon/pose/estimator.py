@@ -284,7 +284,7 @@ class BodyEstimator:
         step_x, step_y = (right - left) / maps.shape[-1], (bottom - top) / maps.shape[-2]
         if limits is not None:
             maps, scores = _limit(maps, scores, frame, limits)
-        x, y, mass = _peaks(maps)
+        x, y, mass = peaks(maps)
         points = torch.stack([left + x * step_x, top + y * step_y, scores], dim=-1).cpu()
         clear = float((mass * scores).sum() / scores.sum().clamp(min=1e-6))
         sure = float(scores.topk(_SHOWN).values.mean())
@@ -369,7 +369,7 @@ def _limit(maps: Tensor, scores: Tensor, frame: Box, limits: Box) -> tuple[Tenso
     return left_over + 1e-12 * inside, scores * left_over.sum((1, 2))
 
 
-def _peaks(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def peaks(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Find the peaks of `(P, h, w)` maps to a fraction of a pixel.
 
     Returns:

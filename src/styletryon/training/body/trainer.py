@@ -148,6 +148,8 @@ class BodyTrainer(BaseTrainer):
         folder: Where checkpoints and log go, and what is exported.
         held: Name -> examples that are measured, not trained on.
         trunk: The published weights of the trunk, of `EfficientNetLite.load_imagenet`. None starts from nothing.
+        start: A trained network of the same shape from which to go on, whose trunk stays as it is; in the place of
+            `trunk`.
 
     Raises:
         CheckpointError: If `trunk` is of another network.
@@ -162,13 +164,18 @@ class BodyTrainer(BaseTrainer):
         *,
         held: Mapping[str, Sequence[Example]] | None = None,
         trunk: Mapping[str, Tensor] | None = None,
+        start: BodyNetwork | None = None,
     ) -> None:
         super().__init__(folder, settings.steps * settings.batch)
         self.settings = settings
         self.pools = pools
         self.held = dict(held or {})
         network = BodyNetwork(config)
-        _initialise(network, torch.Generator().manual_seed(settings.seed))
+        if start is not None:
+            network.load_state_dict(start.state_dict())
+            network.trunk.requires_grad_(False)
+        else:
+            _initialise(network, torch.Generator().manual_seed(settings.seed))
         if trunk is not None:
             network.trunk.load_imagenet(trunk)
             for layer in network.trunk.early():
