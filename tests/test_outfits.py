@@ -237,7 +237,7 @@ def test_several_people_are_dressed_side_by_side(wardrobe: Wardrobe) -> None:
 
 
 def test_drawn_people_wear_outfits_too(wardrobe: Wardrobe) -> None:
-    person, garment = (replace(latent, photograph=None) for latent in (wardrobe.person, wardrobe.top))
+    person, garment = (replace(latent, photograph=None, report={}) for latent in (wardrobe.person, wardrobe.top))
     result = wardrobe.pipeline(person, {"top": garment, "bottom": wardrobe.bottom})
     assert result.layers() is None
     assert result.image.size == result.person_image.size
