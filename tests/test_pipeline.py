@@ -235,6 +235,23 @@ def test_progress_covers_all_stages(figure: paperdoll.Rendering, other: paperdol
         assert last.step == last.steps
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_callback_that_raises_ends_the_work(
+    figure: paperdoll.Rendering, other: paperdoll.Rendering, stage: str
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def tell(news: PipelineProgress) -> None:
+        if news.stage == stage:
+            raise Enough
+
+    road = TryOnPipeline(tiny_generator(), preset="fast")
+    with pytest.raises(Enough):
+        dress(road, figure, other, progress=tell)
+    assert dress(road, figure, other).image.size == (figure.image.shape[1], figure.image.shape[0])  # and hurts nothing
+
+
 def test_a_bar_shows_every_stage(
     figure: paperdoll.Rendering, other: paperdoll.Rendering, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -774,7 +774,10 @@ def check_upright(estimator: BodyEstimator, picture: Image.Image, box: Sequence[
     Raises:
         PersonNotFoundError: If a person is seen in it who would stand upright if it were turned.
     """
-    small, _ = _reduced(picture if box is None else picture.crop([round(edge) for edge in as_box(box, picture)]))
+    if box is not None:
+        left, top, right, bottom = (round(edge) for edge in as_box(box, picture))
+        picture = picture.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    small, _ = _reduced(picture)
     degrees = estimator.turn(small)
     if degrees:
         how = "stands on its head" if degrees == 180 else "lies on its side"
