@@ -117,18 +117,18 @@ class GarmentEstimator:
         self.network = network.eval().to(memory_format=torch.channels_last)
 
     @classmethod
-    def from_pretrained(cls, folder: Path = WEIGHTS, *, device: torch.device | str = "cpu") -> GarmentEstimator:
+    def from_pretrained(cls, folder: Path | None = None, *, device: torch.device | str = "cpu") -> GarmentEstimator:
         """Load the bundled network, or that of a folder.
 
         Args:
-            folder: Holds `garment.safetensors`.
+            folder: Holds `garment.safetensors`. None for the bundled one.
             device: Where the network runs.
 
         Raises:
             CheckpointNotFoundError: If the file is missing.
             CheckpointError: If it does not fit this version.
         """
-        return cls(load_garment_network(folder).to(device))
+        return cls(load_garment_network(WEIGHTS if folder is None else folder).to(device))
 
     @torch.inference_mode()
     def __call__(self, image: Image.Image, *, expected: Collection[int] = GARMENT_CLASSES) -> SeenGarment:
