@@ -39,8 +39,11 @@ _INFERRED = 0.6
 _CHEST, _LEAST_SLEEVE = (0.55, 0.75), 0.008
 """Where the trunk is as wide as under its sleeves, in its lengths; the share of the cloth that is a sleeve at least."""
 
-_ARM, _TURNED = 0.3, 0.45
+_ARM, _TURNED = 0.3, 0.6
 """How far from the trunk an arm without a sleeve points, and how far an elbow may lie beside its sleeve, in radians."""
+
+_SURE_WRIST = 0.3
+"""The score from which a wrist, and with it a long sleeve, is not doubted."""
 
 _LEAST_ARM, _BENT = 0.72, 0.75
 """How far at least a wrist is from its shoulder, in lengths of the trunk; the score from which an elbow is sure."""
@@ -208,7 +211,7 @@ def complete(points: Array, cloth: NDArray[np.bool_], label: Label) -> Array:
     """Complete the keypoints of an invisible wearer by the proportions of a body.
 
     Args:
-        points: `(17, 3)` as they were found, with scores; those under `SHOWN` are not shown.
+        points: `(17, 3)` as they were found, with scores; `SHOWN` says which are shown.
         cloth: `(H, W)`: which pixels show the garment.
         label: What it is.
 
@@ -218,7 +221,7 @@ def complete(points: Array, cloth: NDArray[np.bool_], label: Label) -> Array:
     whole = points.astype(np.float64).copy()
     whole[:5, 2] = 0
     _forget_unlikely(whole)
-    shown = whole[:, 2] >= SHOWN
+    shown = _shown(whole)
     if label == Label.BOTTOM:
         _trunk_above(whole, cloth, shown)
     else:
@@ -229,9 +232,11 @@ def complete(points: Array, cloth: NDArray[np.bool_], label: Label) -> Array:
     right = np.array([down[1], -down[0]])  # Towards the wearer's left, which is to the right in the picture.
     if label != Label.BOTTOM:
         for elbow, wrist, side in ((7, 9, 1.0), (8, 10, -1.0)):
-            if shown[elbow] and not shown[wrist]:  # or the edge of a wide trunk passes for a sleeve
+            if shown[elbow] and whole[wrist, 2] < _SURE_WRIST:  # or the edge of a wide trunk passes for a sleeve
                 sleeve = _sleeve(whole[elbow - 2, :2], down, side * right, unit, cloth)
-                shown[elbow] = sleeve is not None and _angle(sleeve, whole[elbow, :2] - whole[elbow - 2, :2]) < _TURNED
+                way = whole[elbow, :2] - whole[elbow - 2, :2]
+                likely = shown[wrist] if sleeve is None else _angle(sleeve, way) < _TURNED
+                shown[elbow], shown[wrist] = likely, likely and shown[wrist]
     for index, side in ((0, 1.0), (1, -1.0)):
         for (first, second), length in _LIMBS.items():
             start, end = first + index, second + index
@@ -262,10 +267,20 @@ def _forget_unlikely(points: Array) -> None:
     unit = float(np.linalg.norm(points[[5, 6], :2].mean(axis=0) - points[[11, 12], :2].mean(axis=0)))
     for shoulder, elbow, wrist in ((5, 7, 9), (6, 8, 10)):
         reach = float(np.linalg.norm(points[wrist, :2] - points[shoulder, :2]))
-        if points[wrist, 2] >= SHOWN and reach < _LEAST_ARM * unit and points[elbow, 2] < _BENT:
-            points[elbow] = points[wrist]
-        if points[wrist, 2] >= SHOWN and reach < _LEAST_ARM * unit:
+        if reach < _LEAST_ARM * unit and points[elbow, 2] < _BENT:
             points[wrist, 2] = 0.0
+
+
+def _shown(points: Array) -> NDArray[np.bool_]:
+    """Say which keypoints a garment shows: both sides of it alike, and none beyond one that it does not show."""
+    shown = np.zeros(17, dtype=bool)
+    for left, least in SHOWN.items():
+        shown[[left, left + 1]] = points[[left, left + 1], 2].mean() >= least and points[[left, left + 1], 2].min() > 0
+        one_side = points[[left, left + 1], 2] >= 2 * least
+        shown[[left, left + 1]] |= one_side & (points[[left, left + 1], 2].min() <= 0)
+    for before, after in ((7, 9), (13, 15)):
+        shown[[after, after + 1]] &= shown[[before, before + 1]]
+    return shown
 
 
 def _trunk_below(points: Array) -> None:
