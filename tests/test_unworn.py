@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import styletryon
+from styletryon.compositing.blending import _own_skin
+from styletryon.compositing.layout import Layout
+from styletryon.compositing.view import View
 from styletryon.data import paperdoll
 from styletryon.errors import ImageError, PersonNotFoundError, RegionError, StyleTryOnError
 from styletryon.labels import Label
@@ -219,3 +222,16 @@ def test_a_picture_of_nothing_is_neither_worn_nor_a_garment() -> None:
     grey = np.full((256, 256, 3), 128, np.uint8)
     with pytest.raises(StyleTryOnError, match="garment: "):
         styletryon.try_on(styletryon.generate(seed=1), grey, preset="fast")
+
+
+def test_a_face_is_no_skin_to_copy() -> None:
+    """Where no other skin of the person is seen, limbs get the tone of the face, and no piece of it."""
+    labels = np.zeros((80, 60), np.uint8)
+    labels[5:35, 15:45] = Label.FACE
+    picture = np.random.default_rng(0).random((80, 60, 3)).astype(np.float32)
+    view = View(picture, labels, np.ones((17, 3), np.float32), (0, 0, 60, 80))
+    none = np.zeros((80, 60), bool)
+    limb = none.copy()
+    limb[50:75, 20:40] = True
+    shown = _own_skin(view, labels == Label.FACE, Layout(none, limb, none, none, none))
+    assert np.ptp(shown[limb], axis=0).max() == 0

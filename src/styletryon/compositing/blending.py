@@ -37,6 +37,7 @@ _EDGE = 1.2  # How much an outline's stairs are smoothed, in pixels of the view.
 _SAME_LIMB = 0.06  # How much wider the person's limbs may be than the wearer's, in lengths of the trunk.
 _SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
 _BARE = frozenset({Label.SKIN, Label.FACE})
+_LEAST_SKIN = 400  # Pixels of skin from which pieces of it are copied.
 
 
 def compose(
@@ -146,7 +147,7 @@ def _labels(
 def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Picture:
     """Show bare skin as the wearer's photograph has it there, in the person's colours; elsewhere the person's own."""
     ours, theirs = view.shows(_BARE), other.shows(_BARE)
-    own = continued(view.picture, shrunk(ours, 1.0), _around(layout.skin), view.unit)
+    own = _own_skin(view, ours, layout)
     if not theirs.any() or not other.worn:
         return own
     warped = recoloured(other.picture, colours_of(other.picture, theirs), colours_of(view.picture, ours))
@@ -156,6 +157,17 @@ def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Pic
     shown = share * look_up(warped, found.places, mode="bicubic").clip(0, 1) + (1 - share) * own
     beside = ours & ~layout.skin & (apart(layout.skin) < 0.04 * view.unit)
     return meeting(shown, view.picture, beside, _SAME_LIGHT * view.unit)
+
+
+def _own_skin(view: View, ours: Mask, layout: Layout) -> Picture:
+    """Continue the person's own skin; a face is no piece to copy, and gives its colour alone."""
+    skin = shrunk(view.shows({Label.SKIN}), 1.0)
+    if int(skin.sum()) >= _LEAST_SKIN:
+        return continued(view.picture, skin, _around(layout.skin), view.unit)
+    if not ours.any():
+        return view.picture
+    tone = np.median(view.picture[ours], axis=0)
+    return np.where(ours[..., None], view.picture, tone).astype(np.float32)
 
 
 def _around(mask: Mask) -> Mask:
