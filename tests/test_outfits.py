@@ -14,14 +14,15 @@ from torch import Tensor
 
 import styletryon
 from styletryon import TryOnPipeline, TryOnResult
-from styletryon.compositing import showing
+from styletryon.compositing.blending import compose
 from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, ImageNotFoundError, RegionError, ShapeError, TryOnWarning
-from styletryon.labels import Label, order_worn, title
+from styletryon.labels import REGIONS, Label, order_worn, title
 from styletryon.latent import Latent, stack
 from styletryon.pipeline import PipelineProgress
 from styletryon.pose import Pose
 from styletryon.projection import LatentProjector
+from styletryon.tryon.layers import Shows
 
 SIZE = (256, 192)
 
@@ -370,10 +371,20 @@ def test_what_a_top_brings_stays_under_outerwear(wardrobe: Wardrobe, monkeypatch
     assert same(result, wardrobe.result)
 
 
-def test_a_top_stays_before_new_trousers() -> None:
-    assert showing._goes_over_tops({Label.OUTERWEAR})
-    assert not showing._goes_over_tops({Label.BOTTOM})
-    assert not showing._goes_over_tops({Label.TOP, Label.OUTERWEAR})
+@pytest.mark.parametrize(("region", "shown"), [("bottom", Shows.FRONT), ("outerwear", Shows.CLOTH)])
+def test_a_top_stays_before_new_trousers_and_under_a_new_coat(wardrobe: Wardrobe, region: str, shown: Shows) -> None:
+    garment = {"bottom": wardrobe.bottom, "outerwear": wardrobe.coat}[region]
+    (person,), (theirs,) = wardrobe.person.photograph or (), garment.photograph or ()
+    assert person is not None
+    assert person.labels is not None
+    assert theirs is not None
+    layers = compose(person, theirs, REGIONS[region] if region in REGIONS else {Label.OUTERWEAR})
+    assert layers is not None
+    left, up, right, down = layers.box
+    top = person.labels[up:down, left:right] == Label.TOP
+    share = (layers.layout[top] == shown).mean()
+    assert share > (0.9 if shown is Shows.FRONT else 0.1)
+    assert (layers.layout[top] == Shows.FRONT).mean() < 0.05 or shown is Shows.FRONT
 
 
 def test_pictures_may_be_whatever_a_picture_is(wardrobe: Wardrobe) -> None:

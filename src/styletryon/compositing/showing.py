@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from styletryon.compositing.blending import compose
 from styletryon.compositing.drawn.composer import Composer
 from styletryon.compositing.drawn.layout import covered_share
 from styletryon.generator import GeneratorOutput
-from styletryon.labels import Label, title
+from styletryon.labels import title
 from styletryon.latent import Latent
 from styletryon.photo import Frame, Photograph, paste_back, to_pil
 from styletryon.tryon import TryOnBatch, TryOnResult, change_mask
@@ -243,19 +243,7 @@ def _layers(batch: TryOnBatch, index: int, person: Photograph, garment: Photogra
     )
     went = _share_of_change(before, wanted, after)
     opacity = min(1.0, max(0.0, (went - _UNCHANGED) / _FADES_IN))
-    if not _goes_over_tops(targets.region) or person.labels is None or Label.TOP not in person.labels:
-        return compose(person, garment, targets.region, opacity=opacity)
-    # A top lies before what is new, which is right for trousers. As a dress it lies below a new coat.
-    covered = replace(person, labels=np.where(person.labels == Label.TOP, np.uint8(Label.DRESS), person.labels))
-    layers = compose(covered, garment, targets.region, opacity=opacity)
-    if layers is None:
-        return None
-    return replace(layers, labels=np.where(layers.labels == Label.DRESS, np.uint8(Label.TOP), layers.labels))
-
-
-def _goes_over_tops(region: Collection[Label]) -> bool:
-    """Say whether a region is outerwear that is worn over a top, which stays."""
-    return Label.OUTERWEAR in region and not {Label.TOP, Label.DRESS} & set(region)
+    return compose(person, garment, targets.region, opacity=opacity)
 
 
 def _share_of_change(before: Tensor, wanted: Tensor, after: Tensor) -> float:
