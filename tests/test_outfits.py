@@ -378,7 +378,7 @@ def test_a_top_stays_before_new_trousers_and_under_a_new_coat(wardrobe: Wardrobe
     assert person is not None
     assert person.labels is not None
     assert theirs is not None
-    layers = compose(person, theirs, REGIONS[region] if region in REGIONS else {Label.OUTERWEAR})
+    layers = compose(person, theirs, REGIONS.get(region, {Label.OUTERWEAR}))
     assert layers is not None
     left, up, right, down = layers.box
     top = person.labels[up:down, left:right] == Label.TOP
