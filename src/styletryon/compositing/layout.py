@@ -20,6 +20,7 @@ _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far,
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _HEM_SIDE, _HEM_BINS = 0.8, 24  # How far from the trunk's axis hems are measured, in half widths; in how many pieces.
 _HEM_QUANTILE = 0.25
+_MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _FLAP = 0.01  # How far below the line of its hem a garment may reach, in lengths of the trunk.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
 _SLEEVELESS = 0.25  # A garment that ends before this much of the upper arm has no sleeves.
@@ -85,7 +86,7 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     if not _UPPER & set(region):
         new &= old | ~found.owned(arms=True)
     within = _within_sleeves(person, found, arms=bool(_UPPER & set(region))) & ~beyond
-    front = _front(person, found, new | within, region)
+    front = _front(person, found, old, new | within, region)
     new &= ~front
     neck, limbs = _neck(person, found, new, unit), _limbs(person, found)
     core = (old | (within & person.shows({Label.SKIN}))) & ~front & ~below
@@ -154,9 +155,10 @@ def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: floa
     return largest(np.asarray(new))
 
 
-def _front(person: View, found: Correspondence, new: Mask, region: Collection[int]) -> Mask:
+def _front(person: View, found: Correspondence, old: Mask, new: Mask, region: Collection[int]) -> Mask:
     """Say what stays before the new garment: face and hair, hands, bare arms, and a top over new trousers."""
-    skin, arms = person.shows({Label.SKIN}), found.owned(arms=True)
+    # A rim of the skin has colours of the old garment in it.
+    skin, arms = person.shows({Label.SKIN}) & ~grown(old, _MIXED * person.unit), found.owned(arms=True)
     front = person.shows(FRONT - {Label.ACCESSORY}) | _carried(person, found, new)
     for elbow, wrist in ((7, 9), (8, 10)):
         if min(person.points[elbow, 2], person.points[wrist, 2]) > LEAST_SCORE:
@@ -205,7 +207,7 @@ def _covered(
     """Say where the old garment is covered by the new one though the new one's outline does not reach there."""
     hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
     reach = np.where(found.owned(arms=True), _SLIVER / 2, _SLIVER) * unit
-    covered = core & ((apart(new) < reach) | hidden) & ~neck & ~beyond
+    covered = core & ((apart(new) < reach) | (hidden & ~beyond)) & ~neck
     covered |= core & limbs & ~beyond
     covered |= core & found.owned(trunk=True) & (found.along > 0.3) & (np.abs(found.across) < _BODY) & ~neck
     return np.asarray(covered)
@@ -262,7 +264,10 @@ def _bare(person: View, found: Correspondence, garment: View, uncovered: Mask, l
         if not found.person[bone].is_trunk:
             theirs, limb = (mask & uncovered & (found.owner == index) for mask in (near & (share > 0.5), limbs))
             bare |= theirs if int((theirs & limb).sum()) > 0.7 * int(limb.sum()) else limb
-    return bare
+    # Next to where the limb shows, it goes on as wide as it is there.
+    away = apart(person.shows({Label.SKIN}))
+    goes_on = (away < _WIDER * person.unit) & (away < apart(person.shows({Label.BACKGROUND})))
+    return bare | (uncovered & found.owned(arms=True, legs=True) & goes_on)
 
 
 def _without_holes(cloth: Mask, neck: Mask, side: float) -> Mask:
