@@ -20,6 +20,7 @@ _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far,
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _HEM_SIDE, _HEM_BINS = 0.8, 24  # How far from the trunk's axis hems are measured, in half widths; in how many pieces.
 _HEM_QUANTILE = 0.25
+_SHOULDERS = 0.4  # How far down the trunk shoulders may be bare.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _FLAP = 0.01  # How far below the line of its hem a garment may reach, in lengths of the trunk.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
@@ -95,6 +96,7 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     cloth = (blurred(cloth, _OUTLINE * unit) > 0.5) & ~front
     uncovered = grown(old, max(1.0, _HALO * unit)) & ~cloth & ~front
     skin = neck | _bare(person, found, garment, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
+    skin |= old & (found.along < _SHOULDERS) & (_skin_of_wearer(garment, found) > 0.5)
     skin = uncovered & (blurred(skin, _OUTLINE * unit) > 0.5)
     own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
     return Layout(cloth, skin, own, uncovered & ~skin & ~own, front)
@@ -257,7 +259,7 @@ def _limbs(person: View, found: Correspondence) -> Mask:
 
 def _bare(person: View, found: Correspondence, garment: View, uncovered: Mask, limbs: Mask) -> Mask:
     """Say where uncovered arms and legs lie: as wide as the wearer's where those are bare, else as limbs are."""
-    share = look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside
+    share = _skin_of_wearer(garment, found)
     near = uncovered & (apart(limbs) < _WIDER * person.unit)
     bare = np.zeros(person.shape, dtype=bool)
     for index, bone in enumerate(found.bones):
@@ -268,6 +270,11 @@ def _bare(person: View, found: Correspondence, garment: View, uncovered: Mask, l
     away = apart(person.shows({Label.SKIN}))
     goes_on = (away < _WIDER * person.unit) & (away < apart(person.shows({Label.BACKGROUND})))
     return bare | (uncovered & found.owned(arms=True, legs=True) & goes_on)
+
+
+def _skin_of_wearer(garment: View, found: Correspondence) -> NDArray[np.float32]:
+    """Return how much of each pixel shows skin of the garment's wearer."""
+    return look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside
 
 
 def _without_holes(cloth: Mask, neck: Mask, side: float) -> Mask:
