@@ -28,6 +28,9 @@ class Command:
         variables = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
         command = [sys.executable, "-m", "styletryon", "app", "--model", str(model), "--port", str(port)]
         self.port = port
+        # Jobs in the background ignore it, and so would their children.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def __enter__(self) -> Visitor:

@@ -20,7 +20,7 @@ def some_layers(box: tuple[int, int, int, int], rows: int, columns: int) -> TryO
     cloth = rng.random((rows, columns, 3), dtype=np.float32)
     alpha = (rng.random((rows, columns)) * 1.4 - 0.2).clip(0, 1).astype(np.float32)
     kinds = rng.integers(0, 6, (rows, columns), np.uint8)
-    return TryOnLayers(box, kinds, cloth, cloth, cloth, cloth, cloth, alpha, 2 * kinds, 1.0)
+    return TryOnLayers(box, kinds, cloth, cloth, cloth, cloth, cloth, alpha, 2 * kinds, 1.0, 1.0, ())
 
 
 @given(
