@@ -104,7 +104,7 @@ def _train(
     chosen.augmenter.strips = [*patches, *chosen.augmenter.strips[::4]]
     out = options.out / ("first", "second")[turn]
     trainer = BodyTrainer(settings, network.config, chosen, out, start=network)
-    trainer.begin(resume=False)
+    trainer.begin(resume=bool(trainer.checkpoints.steps()))  # A round that was stopped goes on.
     trainer.train(progress=True, sample_every=10**9)
     write_bytes(out / "garment.safetensors", to_bytes(head_of(trainer.average), {"format": "pt"}))
     return trainer.average
