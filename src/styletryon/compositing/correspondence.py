@@ -63,6 +63,7 @@ class Correspondence:
         nearest: `(h, w)`: how far each pixel lies from its part, in lengths of the trunk.
         inside: `(h, w)`: whether its place is in the garment's view.
         ends: Bone -> how far along it the new garment goes; see `sleeves`.
+        longer: The limbs along which the new garment goes farther than the old one.
         worn: `(h', w')` of the garment's view: what shows the garment, and what certainly hides it.
         unknown: `(h', w')`: what hides the garment or what lies beside it; nobody knows which.
         seen: `(h', w')`: what shows it.
@@ -81,6 +82,7 @@ class Correspondence:
     nearest: NDArray[np.float64]
     inside: Mask
     ends: Mapping[Bone, float]
+    longer: frozenset[Bone]
     worn: Mask
     unknown: Mask
     seen: Mask
@@ -149,6 +151,7 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
         nearest=apart.min(axis=0),
         inside=(places >= 0).all(axis=-1) & (places[..., 0] <= width) & (places[..., 1] <= height),
         ends={bone: COVERED if ends[bone] is None else float(ends[bone] or 0.0) for bone in ours if bone in ends},
+        longer=frozenset(bone for bone in ours if _goes(ends.get(bone)) > _goes(our_ends.get(bone)) + 0.1),
         worn=worn,
         unknown=garment.shows(_DRAPES) & ~worn,
         seen=seen,
@@ -156,6 +159,11 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
         reach=reach,
         lengthened=stretches[0] < _LENGTHENED,
     )
+
+
+def _goes(end: float | None) -> float:
+    """Return how far along a limb a garment goes that ends there, in [0, 1]; one that is not seen goes on."""
+    return 1.0 if end is None else min(max(end, 0.0), 1.0)
 
 
 def _same_part(

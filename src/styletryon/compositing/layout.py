@@ -144,8 +144,11 @@ def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: floa
     for index, bone in enumerate(found.bones):
         along, across = found.person[bone].locate(person.pixels)
         owned = found.owner == index
-        if found.ends.get(bone, COVERED) < COVERED:
-            new &= ~(owned & (along > found.ends[bone] + _CUFF))
+        end = found.ends.get(bone, COVERED)
+        if found.person[bone].is_arm and bone in UPPER:
+            end = min(end, 1.0)  # No sleeve goes beyond the wrist.
+        if end < COVERED:
+            new &= ~(owned & (along > end + _CUFF))
         if bone in found.reach:
             new &= ~(owned & ~old & (np.abs(across) > _LOOSE * found.reach[bone] + _SLACK * unit))
     for limit, owned in (
@@ -209,6 +212,8 @@ def _covered(
     """Say where the old garment is covered by the new one though the new one's outline does not reach there."""
     hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
     reach = np.where(found.owned(arms=True), _SLIVER / 2, _SLIVER) * unit
+    # Of a shorter sleeve that flares, nothing is left beside a longer one.
+    reach[np.isin(found.owner, [index for index, bone in enumerate(found.bones) if bone in found.longer])] = 0
     covered = core & ((apart(new) < reach) | (hidden & ~beyond)) & ~neck
     covered |= core & limbs & ~beyond
     covered |= core & found.owned(trunk=True) & (found.along > 0.3) & (np.abs(found.across) < _BODY) & ~neck
