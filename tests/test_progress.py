@@ -6,8 +6,15 @@ import io
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from styletryon._progress import Stages
+
+
+@pytest.fixture(autouse=True)
+def no_other_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars that are open elsewhere in the process would move those of these tests down a line."""
+    monkeypatch.setattr(tqdm, "_instances", type(tqdm._instances)())
 
 
 class Terminal(io.StringIO):

@@ -39,7 +39,8 @@ def test_strips_change_nothing(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_STRIP", strip)
         apart = np.abs(np.asarray(layers.laid_over(photograph), int) - np.asarray(whole, int))
-        assert apart.max() <= 2  # the filter's weights are rounded, of the change and of how much it covers
+        # Pillow rounds in both passes of its filter: up to 2 of 255 in the change, and as much in how much it covers.
+        assert apart.max() <= 4
         assert np.array_equal(layers.labels_over(labels), over)
     nearest = [[math.floor(Fraction(2 * n + 1, 2) * parts / size) for n in range(size)]
                for size, parts in ((height, rows), (width, columns))]  # fmt: skip
