@@ -21,6 +21,7 @@ from PIL import Image
 
 import styletryon
 from styletryon.compositing import show
+from styletryon.errors import RegionError
 from styletryon.labels import REGIONS
 from styletryon.metrics import measures
 from styletryon.metrics.rendered_pairs import Pair, sample_pairs
@@ -43,7 +44,11 @@ def main() -> None:
     rows: dict[str, list[Mapping[str, float]]] = defaultdict(list)
     seconds = []
     for index, pair in enumerate(sample_pairs(arguments.pairs, arguments.seed, (height, width), arguments.region)):
-        shown = try_on_both(pair, arguments.preset, estimate=arguments.estimate)
+        try:
+            shown = try_on_both(pair, arguments.preset, estimate=arguments.estimate)
+        except RegionError as error:  # estimated labels may call a top a dress
+            print(f"pair {index} is left out: {error}", flush=True)
+            continue
         for name, (result, took) in shown.items():
             rows[name].append(score(pair, np.asarray(result.image)))
             seconds += [took] if name == "with detail" else []

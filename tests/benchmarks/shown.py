@@ -31,6 +31,7 @@ from scipy import ndimage
 from styletryon.compositing.blending import compose
 from styletryon.errors import StyleTryOnError
 from styletryon.labels import replaced_classes, resolve_region
+from styletryon.metrics.measures import to_lab
 from styletryon.photo import Frame, Photograph, read_image
 from styletryon.pose.estimator import BodyEstimator
 from styletryon.tryon.layers import Shows, TryOnLayers
@@ -150,19 +151,10 @@ def colour(shown: NDArray[np.uint8], true: NDArray[np.uint8], steps: int = 64) -
         return float("nan")
     sorted_ = []
     for colours in (shown, true):
-        lab = to_lab(colours.astype(np.float64) / 255)
+        lab = to_lab(colours)
         lab = lab[np.argsort(lab[:, 0])]
         sorted_.append(np.stack([part.mean(axis=0) for part in np.array_split(lab, steps)]))
     return float(np.median(ciede2000(*sorted_)))
-
-
-def to_lab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take sRGB in [0, 1] to CIELAB (D65)."""
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    matrix = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
-    xyz = linear @ np.array(matrix).T / [0.95047, 1.0, 1.08883]
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=-1)
 
 
 def ciede2000(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ from tests.benchmarks import (
     ops,
     peers,
     projection,
+    shown,
     training_step,
     tryon_step,
     tuning,
@@ -166,3 +167,31 @@ def test_the_table_of_the_tuning_states_mean_and_standard_error():
     assert lines[4].split()[:4] == ["tuned", "31.00", "±", "1.15"]  # 2 / sqrt(3)
     assert lines[5] == "at least 30 dB when tuned: 2"
     assert tuning.table([{"name": "x", "error": "nobody"}]) == "0 photographs, 1 that could not be projected"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
+        ((50.0, -1.3802, -84.2814), (50.0, 0.0, -82.7485), 1.0),
+        ((50.0, 2.5, 0.0), (73.0, 25.0, -18.0), 27.1492),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((22.7233, 20.0904, -46.694), (23.0331, 14.973, -42.5619), 2.0373),
+    ],
+)
+def test_colour_differences_are_those_of_sharma_wu_and_dalal(one, other, expected):
+    found = shown.ciede2000(np.array([one]), np.array([other]))
+    assert found[0] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_same_colours_do_not_differ_and_a_smeared_change_is_a_blot():
+    rng = np.random.default_rng(0)
+    cloth = rng.integers(0, 256, (80, 80, 3), np.uint8)
+    assert shown.colour(cloth.reshape(-1, 3), cloth.reshape(-1, 3)) == 0
+    kinds = np.zeros((80, 80), np.uint8)
+    kinds[20:60, 20:60] = 4  # Shows.CLOTH
+    smeared = cloth.copy()
+    smeared[kinds == 4] = 127
+    worn = np.ones((80, 80), bool)
+    assert shown.blot(cloth, cloth, cloth, kinds, kinds == 4, worn) == 0
+    assert shown.blot(cloth, smeared, cloth, kinds, kinds == 4, worn) > 0.4

@@ -186,7 +186,7 @@ def _same_part(
             at_shoulder |= (their_owner == index) & (part.locate(garment.pixels)[0] < _AT_SHOULDER)
     for index, (bone, part) in enumerate(ours.items()):
         if part.is_trunk:
-            same &= (owner != index) | np.isin(there, [0, *_of(bones, legs=True)]) | at_shoulder[rows, columns]
+            same &= (owner != index) | np.isin(there, [0, *_legs(bones)]) | at_shoulder[rows, columns]
         if not part.is_arm:
             continue
         side = OTHER_SIDE[bone] if theirs[bone].side < 0 else bone
@@ -197,9 +197,9 @@ def _same_part(
     return same
 
 
-def _of(bones: list[Bone], *, legs: bool) -> list[int]:
-    """Return the indices of legs or arms."""
-    return [index for index, bone in enumerate(bones) if bone != TRUNK_BONE and (bone not in LIMBS[:4]) == legs]
+def _legs(bones: list[Bone]) -> list[int]:
+    """Return the indices of the legs."""
+    return [index for index, bone in enumerate(bones) if bone != TRUNK_BONE and bone not in LIMBS[:4]]
 
 
 def _with_other_side(

@@ -19,7 +19,7 @@ _OUTLINE = 0.02  # How much outlines are smoothed, in lengths of the trunk.
 _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far, is covered by it.
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _HEM_SIDE, _HEM_BINS = 0.8, 24  # How far from the trunk's axis hems are measured, in half widths; in how many pieces.
-_HEM_QUANTILE = 0.25
+_HEM_QUANTILE = 0.25  # Of how far down a garment reaches in each piece: labels reach too far more often than not.
 _SHOULDERS = 0.4  # How far down the trunk shoulders may be bare.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _FLAP = 0.01  # How far below the line of its hem a garment may reach, in lengths of the trunk.
@@ -37,7 +37,6 @@ _LEAST_BARE = 0.01  # Of a limb, for its width to be measured, in squares of the
 _WIDER = 0.05  # By how much the wearer's limbs may be wider.
 _WAIST, _BELT = 0.7, 0.25  # Where belts lie down the trunk, and how high they are.
 _SPECK = 0.06  # The side of the least accessory, in lengths of the trunk.
-
 
 _UPPER = frozenset({Label.TOP, Label.OUTERWEAR, Label.DRESS})
 """What has sleeves."""
@@ -95,8 +94,9 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     cloth = _without_holes(cloth, neck, _HOLE * unit)
     cloth = (blurred(cloth, _OUTLINE * unit) > 0.5) & ~front
     uncovered = grown(old, max(1.0, _HALO * unit)) & ~cloth & ~front
-    skin = neck | _bare(person, found, garment, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
-    skin |= old & (found.along < _SHOULDERS) & (_skin_of_wearer(garment, found) > 0.5)
+    theirs = look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside > 0.5
+    skin = neck | _bare(person, found, theirs, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
+    skin |= old & (found.along < _SHOULDERS) & theirs
     skin = uncovered & (blurred(skin, _OUTLINE * unit) > 0.5)
     own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
     return Layout(cloth, skin, own, uncovered & ~skin & ~own, front)
@@ -262,24 +262,18 @@ def _limbs(person: View, found: Correspondence) -> Mask:
     return limbs
 
 
-def _bare(person: View, found: Correspondence, garment: View, uncovered: Mask, limbs: Mask) -> Mask:
+def _bare(person: View, found: Correspondence, wearer: Mask, uncovered: Mask, limbs: Mask) -> Mask:
     """Say where uncovered arms and legs lie: as wide as the wearer's where those are bare, else as limbs are."""
-    share = _skin_of_wearer(garment, found)
     near = uncovered & (apart(limbs) < _WIDER * person.unit)
     bare = np.zeros(person.shape, dtype=bool)
     for index, bone in enumerate(found.bones):
         if not found.person[bone].is_trunk:
-            theirs, limb = (mask & uncovered & (found.owner == index) for mask in (near & (share > 0.5), limbs))
+            theirs, limb = (mask & uncovered & (found.owner == index) for mask in (near & wearer, limbs))
             bare |= theirs if int((theirs & limb).sum()) > 0.7 * int(limb.sum()) else limb
     # Next to where the limb shows, it goes on as wide as it is there.
     away = apart(person.shows({Label.SKIN}))
     goes_on = (away < _WIDER * person.unit) & (away < apart(person.shows({Label.BACKGROUND})))
     return bare | (uncovered & found.owned(arms=True, legs=True) & goes_on)
-
-
-def _skin_of_wearer(garment: View, found: Correspondence) -> NDArray[np.float32]:
-    """Return how much of each pixel shows skin of the garment's wearer."""
-    return look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside
 
 
 def _without_holes(cloth: Mask, neck: Mask, side: float) -> Mask:
