@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import final
@@ -84,12 +84,15 @@ class TryOnLayers:
         Returns:
             A new picture, equal to the photograph bit for bit where `alpha` is 0.
         """
-        opacity = Image.fromarray((self.alpha.clip(0, 1) * 255).round().astype(np.uint8))
-        change = Image.fromarray((self.picture.clip(0, 1) * 255).round().astype(np.uint8))
+        width = self.box[2] - self.box[0]
+        opacity, change = (
+            np.asarray(Image.fromarray((part.clip(0, 1) * 255).round().astype(np.uint8)).resize((width, len(part)), by))
+            for part, by in ((self.alpha, Image.Resampling.BILINEAR), (self.picture, Image.Resampling.BICUBIC))
+        )
         whole = photograph.copy()
-        for place, size, part in self._strips():
-            over = change.resize(size, Image.Resampling.BICUBIC, box=part)
-            whole.paste(over, place, opacity.resize(size, Image.Resampling.BILINEAR, box=part))
+        for place, rows in self._strips():
+            over = _resampled(change, rows, _cubic)
+            whole.paste(Image.fromarray(over), place, Image.fromarray(_resampled(opacity, rows, _linear)))
         return whole
 
     def labels_over(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -100,17 +103,47 @@ class TryOnLayers:
             for size, count in zip((bottom - top, right - left), self.labels.shape, strict=True)
         )
         after = labels.copy()
-        for (_, first), (_, height), _ in self._strips():
-            where = np.ix_(rows[first - top : first - top + height], columns)
-            np.copyto(after[first : first + height, left:right], self.labels[where], where=self.alpha[where] > 0.5)
+        for (_, first), middles in self._strips():
+            where = np.ix_(rows[first - top : first - top + len(middles)], columns)
+            strip = after[first : first + len(middles), left:right]
+            np.copyto(strip, self.labels[where], where=self.alpha[where] > 0.5)
         return after
 
-    def _strips(self) -> Iterator[tuple[tuple[int, int], tuple[int, int], tuple[float, float, float, float]]]:
-        """Yield strips of the photograph's part: left and top, width and height, and the same part of the layers."""
+    def _strips(self) -> Iterator[tuple[tuple[int, int], NDArray[np.float64]]]:
+        """Yield strips of the photograph's part: left and top, and the middles of its rows in rows of the layers."""
         left, top, right, bottom = self.box
-        width, height = right - left, bottom - top
-        rows = max(1, _STRIP // width)
-        step = self.layout.shape[0] / height
-        for first in range(0, height, rows):
-            last = min(first + rows, height)
-            yield (left, top + first), (width, last - first), (0.0, first * step, self.layout.shape[1], last * step)
+        middles = (np.arange(bottom - top) + 0.5) * (len(self.layout) / (bottom - top))
+        rows = max(1, _STRIP // (right - left))
+        for first in range(0, bottom - top, rows):
+            yield (left, top + first), middles[first : first + rows]
+
+
+def _linear(rest: NDArray[np.float32]) -> list[tuple[int, NDArray[np.float32]]]:
+    """Weigh the rows around places that lie `rest` of a row below one: offset and weight of each."""
+    return [(0, 1 - rest), (1, rest)]
+
+
+def _cubic(rest: NDArray[np.float32]) -> list[tuple[int, NDArray[np.float32]]]:
+    """Weigh four rows (Keys, *Cubic convolution interpolation*, 1981), as `_linear` weighs two."""
+    square, cube = rest**2, rest**3
+    return [
+        (-1, -0.5 * rest + square - 0.5 * cube),
+        (0, 1 - 2.5 * square + 1.5 * cube),
+        (1, 0.5 * rest + 2 * square - 1.5 * cube),
+        (2, 0.5 * cube - 0.5 * square),
+    ]
+
+
+def _resampled(
+    picture: NDArray[np.uint8],  # (h, w) or (h, w, 3)
+    middles: NDArray[np.float64],  # (n,)
+    weigh: Callable[[NDArray[np.float32]], list[tuple[int, NDArray[np.float32]]]],
+) -> NDArray[np.uint8]:
+    """Interpolate between rows. What a row becomes rests on its own place alone, so strips meet without a seam."""
+    above = np.floor(middles - 0.5)
+    rest = (middles - 0.5 - above).astype(np.float32)
+    found: NDArray[np.float32] = np.zeros((len(middles), *picture.shape[1:]), np.float32)
+    for offset, weight in weigh(rest):
+        rows = picture[(above.astype(int) + offset).clip(0, len(picture) - 1)]
+        found += weight.reshape(-1, *[1] * (picture.ndim - 1)) * rows
+    return found.round().clip(0, 255).astype(np.uint8)
