@@ -31,8 +31,8 @@ from scipy import ndimage
 from styletryon.compositing.blending import compose
 from styletryon.errors import StyleTryOnError
 from styletryon.labels import replaced_classes, resolve_region
-from styletryon.metrics.measures import to_lab
 from styletryon.photo import Frame, Photograph, read_image
+from styletryon.photo.colours import to_lab
 from styletryon.pose.estimator import BodyEstimator
 from styletryon.tryon.layers import Shows, TryOnLayers
 

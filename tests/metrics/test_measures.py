@@ -213,20 +213,6 @@ def test_detail_ignores_what_lies_outside_the_mask(rng: np.random.Generator) -> 
 
 
 # ------------------------------------------------------------------------------------------- without a truth
-@pytest.mark.parametrize(
-    ("rgb", "lab"),
-    [
-        ((255, 255, 255), (100.0, 0.0, 0.0)),
-        ((0, 0, 0), (0.0, 0.0, 0.0)),
-        ((255, 0, 0), (53.24, 80.09, 67.20)),
-        ((0, 0, 255), (32.30, 79.19, -107.86)),
-        ((119, 119, 119), (50.03, 0.0, 0.0)),
-    ],
-)
-def test_lab_of_known_colours(rgb: tuple[int, ...], lab: tuple[float, ...]) -> None:
-    assert measures.to_lab(np.array(rgb, dtype=np.uint8)) == pytest.approx(np.array(lab), abs=0.02)
-
-
 def test_colour_distance_of_flat_garments_of_different_shapes() -> None:
     red = np.zeros((12, 10, 3), dtype=np.uint8)
     red[_mask()] = (255, 0, 0)

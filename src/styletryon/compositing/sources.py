@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.compositing.view import Mask, Picture, Points, shrunk
+from styletryon.photo.colours import from_lab, to_lab
 
 _GRAIN = 0.05
 """What is finer than this is texture, in lengths of the trunk."""
@@ -40,13 +41,11 @@ _UNKNOWN = 1.0
 _LEAST_SKIN = 200
 """Pixels of skin from which its colours are measured."""
 
+_LEAST_RIM = 50
+"""Pixels of a rim from which what is beside it is brought to its colours."""
+
 _SPREAD = (0.8, 1.25)
 """Bounds of how much more or less skin of one person varies than another's."""
-
-_TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
-_WHITE = np.array([0.95047, 1.0, 1.08883])
 
 
 def look_up(
@@ -225,7 +224,7 @@ def meeting(source: Picture, picture: Picture, beside: Mask, reach: float) -> Pi
         beside: Where both are known: the rim along which they meet.
         reach: How far from it the change fades, in pixels.
     """
-    if int(beside.sum()) < _LEAST_SKIN // 4:
+    if int(beside.sum()) < _LEAST_RIM:
         return source
     offset = _smooth(_spread(picture - source, beside), reach / 4)
     near = np.exp(-((ndimage.distance_transform_edt(~beside) / reach) ** 2))[..., None]
@@ -242,10 +241,10 @@ def recoloured(picture: Picture, theirs: Picture, ours: Picture) -> Picture:
     """
     if min(len(theirs), len(ours)) < _LEAST_SKIN:
         return picture
-    before, after = _lab(theirs), _lab(ours)
+    before, after = to_lab(theirs), to_lab(ours)
     spread = (after.std(axis=0) / before.std(axis=0).clip(1.0)).clip(*_SPREAD)
-    moved = (_lab(picture) - np.median(before, axis=0)) * spread + np.median(after, axis=0)
-    return np.asarray(_rgb(moved), dtype=np.float32)
+    moved = (to_lab(picture) - np.median(before, axis=0)) * spread + np.median(after, axis=0)
+    return np.asarray(from_lab(moved), dtype=np.float32)
 
 
 def colours_of(picture: Picture, mask: Mask) -> Picture:
@@ -276,21 +275,3 @@ def _spread(picture: Picture, known: Mask) -> Picture:
         trust = share.clamp(0, 1)
         found = trust * (sums / share.clamp_min(1e-6)) + (1 - trust) * coarse
     return np.asarray(found[0].permute(1, 2, 0).numpy(), dtype=np.float32)
-
-
-def _lab(colours: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Take sRGB in [0, 1] to CIELAB (D65), `(..., 3)`."""
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _TO_XYZ.T / _WHITE
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    light, red, blue = 116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])
-    return np.stack([light, red, blue], axis=-1)
-
-
-def _rgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take CIELAB (D65) to sRGB, clipped to [0, 1]."""
-    y = (lab[..., 0] + 16) / 116
-    f = np.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], axis=-1)
-    xyz = np.where(f > 0.20689, f**3, (f - 16 / 116) / 7.787) * _WHITE
-    linear = (xyz @ np.linalg.inv(_TO_XYZ).T).clip(0, 1)
-    return np.asarray(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))

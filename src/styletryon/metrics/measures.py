@@ -19,6 +19,7 @@ from scipy import ndimage
 from styletryon.errors import RangeError, ShapeError
 from styletryon.labels import Label
 from styletryon.photo import to_unit_array
+from styletryon.photo.colours import to_lab
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -388,30 +389,6 @@ def texture(
 
 
 # ------------------------------------------------------------------------------------------- without a truth
-def to_lab(colours: Array) -> Array:
-    """Convert sRGB colours to CIELAB (D65), where distances are roughly those that people see.
-
-    Args:
-        colours: `(..., 3)` sRGB, uint8 or [0, 1].
-
-    Returns:
-        `(..., 3)` float64: lightness in [0, 100], and two opponent colours.
-    """
-    rgb = _unit(colours)
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
-        ]
-    )
-    xyz = linear @ (matrix / matrix.sum(axis=1, keepdims=True)).T
-    bent = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = np.moveaxis(bent, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
-
-
 def colour_distance(image: Array, mask: Array, other: Array, other_mask: Array) -> float:
     """Compute the CIELAB distance (delta E 1976) of the mean colours of two garments.
 
