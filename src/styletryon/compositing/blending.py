@@ -37,7 +37,7 @@ _EDGE = 1.2  # How much an outline's stairs are smoothed, in pixels of the view.
 _SAME_LIMB = 0.06  # How much wider the person's limbs may be than the wearer's, in lengths of the trunk.
 _SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
 _BARE = frozenset({Label.SKIN, Label.FACE})
-_LEAST_SKIN = 400  # Pixels of skin from which pieces of it are copied.
+_LEAST_COPIED = 400  # Pixels of skin from which pieces of it are copied.
 
 
 def compose(
@@ -162,7 +162,7 @@ def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Pic
 def _own_skin(view: View, ours: Mask, layout: Layout) -> Picture:
     """Continue the person's own skin; a face is no piece to copy, and gives its colour alone."""
     skin = shrunk(view.shows({Label.SKIN}), 1.0)
-    if int(skin.sum()) >= _LEAST_SKIN:
+    if int(skin.sum()) >= _LEAST_COPIED:
         return continued(view.picture, skin, _around(layout.skin), view.unit)
     if not ours.any():
         return view.picture

@@ -90,7 +90,11 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     new &= ~front
     neck, limbs = _neck(person, found, new, unit), _limbs(person, found)
     core = (old | (within & person.shows({Label.SKIN}))) & ~front & ~below
-    cloth = new | _covered(found, core & ~new, new, neck, beyond, limbs, shown, unit)
+    # What the new outline does not reach is covered all the same where no skin can be, or the garment's photograph
+    # does not show how far it reaches.
+    hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
+    covered = (_beside(found, new, unit) | _trunk(found) | (hidden & ~beyond)) & ~neck | (limbs & ~beyond)
+    cloth = new | (core & covered)
     cloth = _without_holes(cloth, neck, _HOLE * unit)
     cloth = (blurred(cloth, _OUTLINE * unit) > 0.5) & ~front
     uncovered = grown(old, max(1.0, _HALO * unit)) & ~cloth & ~front
@@ -199,25 +203,17 @@ def _neck(person: View, found: Correspondence, new: Mask, unit: float) -> Mask:
     return np.asarray(ndimage.binary_opening(neck, iterations=max(1, round(0.02 * unit))))
 
 
-def _covered(
-    found: Correspondence,
-    core: Mask,
-    new: Mask,
-    neck: Mask,
-    beyond: Mask,
-    limbs: Mask,
-    shown: NDArray[np.uint8],
-    unit: float,
-) -> Mask:
-    """Say where the old garment is covered by the new one though the new one's outline does not reach there."""
-    hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
+def _beside(found: Correspondence, new: Mask, unit: float) -> Mask:
+    """Say where only a sliver of the old garment would show beside the new one."""
     reach = np.where(found.owned(arms=True), _SLIVER / 2, _SLIVER) * unit
     # Of a shorter sleeve that flares, nothing is left beside a longer one.
     reach[np.isin(found.owner, [index for index, bone in enumerate(found.bones) if bone in found.longer])] = 0
-    covered = core & ((apart(new) < reach) | (hidden & ~beyond)) & ~neck
-    covered |= core & limbs & ~beyond
-    covered |= core & found.owned(trunk=True) & (found.along > 0.3) & (np.abs(found.across) < _BODY) & ~neck
-    return np.asarray(covered)
+    return np.asarray(apart(new) < reach)
+
+
+def _trunk(found: Correspondence) -> Mask:
+    """Say where the trunk is covered whatever the garment's outline."""
+    return np.asarray(found.owned(trunk=True) & (found.along > 0.3) & (np.abs(found.across) < _BODY))
 
 
 def _beyond_sleeves(person: View, found: Correspondence) -> Mask:
