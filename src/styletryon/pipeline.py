@@ -650,15 +650,21 @@ class TryOnPipeline:
 def body_estimator(device: torch.device) -> BodyEstimator:
     """Return the bundled estimator of poses and labels on a device, loaded once."""
     note_process()
-    return _load_estimator(device)
-
-
-@lru_cache(maxsize=4)
-def _load_estimator(device: torch.device) -> BodyEstimator:
-    with torch.inference_mode(False):
-        estimator = BodyEstimator.from_pretrained()
-        estimator.network.to(device)
+    estimator: BodyEstimator = _load_estimator(BodyEstimator, device)
     return estimator
+
+
+def garment_estimator(device: torch.device) -> GarmentEstimator:
+    """Return the bundled estimator of garments that nobody wears on a device, loaded once."""
+    note_process()
+    estimator: GarmentEstimator = _load_estimator(GarmentEstimator, device)
+    return estimator
+
+
+@lru_cache(maxsize=8)
+def _load_estimator(kind: type[BodyEstimator] | type[GarmentEstimator], device: torch.device) -> Any:
+    with torch.inference_mode(False):
+        return kind.from_pretrained(device=device)
 
 
 def _part(picture: Image.Image, given: _Given) -> Image.Image:
@@ -674,18 +680,6 @@ def _check_alone(garment: Latent, classes: frozenset[Label]) -> None:
     for photograph in garment.photograph or ():
         if photograph is not None and not photograph.worn:
             worn_as(worn_label(photograph), classes)
-
-
-def garment_estimator(device: torch.device) -> GarmentEstimator:
-    """Return the bundled estimator of garments that nobody wears on a device, loaded once."""
-    note_process()
-    return _load_garment_estimator(device)
-
-
-@lru_cache(maxsize=4)
-def _load_garment_estimator(device: torch.device) -> GarmentEstimator:
-    with torch.inference_mode(False):
-        return GarmentEstimator.from_pretrained(device=device)
 
 
 _SURELY_WORN = 0.9

@@ -112,7 +112,7 @@ class TryOnLayers:
     def _strips(self) -> Iterator[tuple[tuple[int, int], NDArray[np.float64]]]:
         """Yield strips of the photograph's part: left and top, and the middles of its rows in rows of the layers."""
         left, top, right, bottom = self.box
-        middles = (np.arange(bottom - top) + 0.5) * (len(self.layout) / (bottom - top))
+        middles = (np.arange(bottom - top, dtype=np.float64) + 0.5) * (len(self.layout) / (bottom - top))
         rows = max(1, _STRIP // (right - left))
         for first in range(0, bottom - top, rows):
             yield (left, top + first), middles[first : first + rows]
