@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+from styletryon import Latent, LatentProjector
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,6 +65,20 @@ def global_randomness_stays() -> Iterator[None]:
     if not torch.equal(before, torch.random.get_rng_state()):
         torch.random.set_rng_state(before)
         pytest.fail("the global random state changed; pass a torch.Generator instead")
+
+
+@pytest.fixture
+def projected(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each projection holds."""
+    seen: list[int] = []
+    plain = LatentProjector.project_each
+
+    def spy(projector: LatentProjector, images: torch.Tensor, *given: Any, **how: Any) -> tuple[Latent, ...]:
+        seen.append(len(images))
+        return plain(projector, images, *given, **how)
+
+    monkeypatch.setattr(LatentProjector, "project_each", spy)
+    return seen
 
 
 @pytest.fixture(autouse=True, scope="session")

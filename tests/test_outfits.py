@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 import styletryon
 from styletryon import TryOnPipeline, TryOnResult
@@ -18,10 +17,9 @@ from styletryon.compositing.blending import compose
 from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, ImageNotFoundError, RegionError, ShapeError, TryOnWarning
 from styletryon.labels import REGIONS, Label, order_worn, title
-from styletryon.latent import Latent, stack
+from styletryon.latent import stack
 from styletryon.pipeline import PipelineProgress
 from styletryon.pose import Pose
-from styletryon.projection import LatentProjector
 from styletryon.tryon.layers import Shows
 
 SIZE = (256, 192)
@@ -246,20 +244,6 @@ def test_drawn_people_wear_outfits_too(wardrobe: Wardrobe) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- photographs
-
-
-@pytest.fixture
-def projected(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures each projection holds."""
-    seen: list[int] = []
-    plain = LatentProjector.project_each
-
-    def spy(projector: LatentProjector, images: Tensor, *given: Any, **how: Any) -> tuple[Latent, ...]:
-        seen.append(len(images))
-        return plain(projector, images, *given, **how)
-
-    monkeypatch.setattr(LatentProjector, "project_each", spy)
-    return seen
 
 
 def test_each_picture_is_looked_at_and_projected_once(

@@ -24,7 +24,6 @@ from styletryon.models import GeneratorConfig, PoseStyleGAN2
 from styletryon.photo import Frame, Photograph
 from styletryon.pipeline import STAGES, PipelineProgress, wears_dress
 from styletryon.pose import Pose
-from styletryon.projection import LatentProjector
 from tests._support.fake_generator import FakeGenerator
 from tests._support.process import ROOT
 from tests._support.tiny import tiny_generator
@@ -135,20 +134,6 @@ def test_the_network_of_poses_and_labels_is_where_the_generator_is() -> None:
 # -------------------------------------------------------------------------------------------------------- projecting
 
 
-@pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures each projection holds."""
-    seen: list[int] = []
-    plain = LatentProjector.project_each
-
-    def spy(projector: LatentProjector, images: Tensor, *given: Any, **how: Any) -> tuple[Latent, ...]:
-        seen.append(len(images))
-        return plain(projector, images, *given, **how)
-
-    monkeypatch.setattr(LatentProjector, "project_each", spy)
-    return seen
-
-
 def test_side_by_side_is_as_one_by_one(figure: paperdoll.Rendering, other: paperdoll.Rendering) -> None:
     """Up to the last bits at the start, which the steps enlarge; neither is nearer to the picture."""
     pipeline = TryOnPipeline()
@@ -166,42 +151,42 @@ def test_side_by_side_is_as_one_by_one(figure: paperdoll.Rendering, other: paper
 
 
 def test_both_pictures_are_projected_at_once(
-    figure: paperdoll.Rendering, other: paperdoll.Rendering, batches: list[int]
+    figure: paperdoll.Rendering, other: paperdoll.Rendering, projected: list[int]
 ) -> None:
     dress(TryOnPipeline(tiny_generator(), preset="fast"), figure, other)
-    assert batches == [2]
+    assert projected == [2]
 
 
 def test_those_without_helpful_labels_are_projected_apart(
-    figure: paperdoll.Rendering, other: paperdoll.Rendering, batches: list[int]
+    figure: paperdoll.Rendering, other: paperdoll.Rendering, projected: list[int]
 ) -> None:
     pipeline = TryOnPipeline(tiny_generator(), preset="fast")
     photographs = [pipeline.read(each.image, pose=pose_of(each)) for each in (figure, other, figure)]
     photographs[1] = replace(photographs[1], labels=None)
     latents = pipeline.project_photographs(photographs)
-    assert batches == [2, 1]
+    assert projected == [2, 1]
     assert [latent.photograph for latent in latents] == [(photograph,) for photograph in photographs]
 
 
 def test_a_picture_is_projected_once(
-    figure: paperdoll.Rendering, other: paperdoll.Rendering, batches: list[int]
+    figure: paperdoll.Rendering, other: paperdoll.Rendering, projected: list[int]
 ) -> None:
     pipeline = TryOnPipeline(tiny_generator(), preset="fast", remember=2)
     first = dress(pipeline, figure, other)
     again = dress(pipeline, figure, other)
-    assert batches == [2]
+    assert projected == [2]
     assert np.array_equal(np.asarray(first.image), np.asarray(again.image))
     assert again.report["seconds_project"] < first.report["seconds_project"]
     quick = pipeline.with_preset("balanced")
     assert quick.model is pipeline.model
     dress(quick, figure, other)
-    assert batches == [2, 2]
+    assert projected == [2, 2]
     dress(pipeline, figure, other)  # the two of the other preset have taken their place
-    assert batches == [2, 2, 2]
+    assert projected == [2, 2, 2]
     nothing = TryOnPipeline(tiny_generator(), preset="fast", remember=0)
     for _ in range(2):
         dress(nothing, figure, other)
-    assert batches == [2, 2, 2, 2, 2]
+    assert projected == [2, 2, 2, 2, 2]
     with pytest.raises(RangeError, match="remember: expected a whole number of at least 0, got -1"):
         TryOnPipeline(tiny_generator(), remember=-1)
     with pytest.raises(ConfigError, match="preset: expected one of 'fast'"):

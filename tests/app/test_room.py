@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from styletryon.app import FittingRoom
 from styletryon.app import room as rooms
@@ -18,8 +16,6 @@ from styletryon.app.room import Fitting
 from styletryon.app.visits import Visits
 from styletryon.app.wardrobe import MAX_SIDE, SEEDS, THUMBNAIL, rendered, thumbnails, uploaded
 from styletryon.errors import ImageError, RangeError, RegionError, ShapeError
-from styletryon.latent import Latent
-from styletryon.projection import LatentProjector
 from styletryon.tryon import blend
 from tests._support.tiny import tiny_generator
 from tests.app.conftest import choice, png
@@ -54,25 +50,19 @@ def test_what_is_told_may_end_the_work(room: FittingRoom, region: str) -> None:
     assert room.dress(choice(33), choice(34), region=region, preset="fast", tell=silent).result.image.size == (24, 32)
 
 
-def test_a_picture_is_projected_once_per_preset(region: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_is_projected_once_per_preset(
+    region: str, projected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rooms, "MAX_LATENTS", 2)
     room = FittingRoom(tiny_generator())
-    seen: list[int] = []
-    project = LatentProjector.project_each
-
-    def spy(projector: LatentProjector, images: Tensor, *given: Any, **how: Any) -> tuple[Latent, ...]:
-        seen.append(len(images))
-        return project(projector, images, *given, **how)
-
-    monkeypatch.setattr(LatentProjector, "project_each", spy)
     for _ in range(2):
         room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
-    assert seen == [2]
+    assert projected == [2]
     room.dress(choice(3), choice(2), region=region, preset="fast", tell=silent)
     room.dress(choice(1), choice(2), region=region, preset="fast", tell=silent)
-    assert seen == [2, 1, 1]
+    assert projected == [2, 1, 1]
     room.dress(choice(1), choice(2), region=region, preset="balanced", tell=silent)
-    assert seen == [2, 1, 1, 2]
+    assert projected == [2, 1, 1, 2]
 
 
 def test_an_unknown_region_is_told_first(room: FittingRoom) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from styletryon._weights import read_state, unfilled
-from styletryon.errors import ConfigError
+from styletryon.features._networks import bounded, chosen_layers
 from styletryon.features._weights import load_state
 from styletryon.pose.trunk import EfficientNetLite
 
@@ -52,10 +52,7 @@ class EfficientNetFeatures(nn.Module):
         largest: int = 256,
     ) -> None:
         super().__init__()
-        unknown = [layer for layer in layers if layer not in _LAYERS]
-        if unknown or not layers:
-            raise ConfigError(f"expected some of {', '.join(_LAYERS)}, got {unknown or 'none'}", argument="layers")
-        self.layers = tuple(sorted(layers, key=_LAYERS.__getitem__))
+        self.layers = chosen_layers(layers, _LAYERS)
         self.largest = largest
         with unfilled():
             self.network = EfficientNetLite(folded=True)
@@ -81,11 +78,7 @@ class EfficientNetFeatures(nn.Module):
         """Map `images` `(B, 3, H, W)` in [-1, 1] to one `(B, C, h, w)` float32 per layer."""
         if self.network.stem.weight.device != images.device:
             self.to(images.device)
-        x = images.float()
-        scale = self.largest / max(x.shape[2:])
-        if scale < 1:
-            height, width = (max(1, round(side * scale)) for side in x.shape[2:])
-            x = functional.interpolate(x, (height, width), mode="area")
+        x = bounded(images, self.largest)
         height, width = x.shape[2:]
         x = functional.pad(x, (0, -width % _STRIDE, 0, -height % _STRIDE))
         maps = self.network(x)

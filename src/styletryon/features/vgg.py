@@ -9,10 +9,10 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from styletryon._weights import read_state, unfilled
-from styletryon.errors import ConfigError, WeightsUnavailableError
+from styletryon.errors import WeightsUnavailableError
+from styletryon.features._networks import bounded, chosen_layers
 from styletryon.features._weights import load_state
 
 _BLOCKS = (2, 2, 3, 3, 3)
@@ -64,10 +64,7 @@ class VGG16Features(nn.Module):
         largest: int = 256,
     ) -> None:
         super().__init__()
-        unknown = [layer for layer in layers if layer not in _LAYERS]
-        if unknown or not layers:
-            raise ConfigError(f"expected some of {', '.join(_LAYERS)}, got {unknown or 'none'}", argument="layers")
-        self.layers = tuple(sorted(layers, key=_LAYERS.__getitem__))
+        self.layers = chosen_layers(layers, _LAYERS)
         self.largest = largest
         self._taps = frozenset(_LAYERS[layer] for layer in self.layers)
         self.network = _build(_LAYERS[self.layers[-1]] + 1)
@@ -88,12 +85,7 @@ class VGG16Features(nn.Module):
         mean, deviation = self.get_buffer("_mean"), self.get_buffer("_deviation")
         if mean.device != images.device:
             mean, deviation = self.to(images.device).get_buffer("_mean"), self.get_buffer("_deviation")
-        height, width = images.shape[2:]
-        scale = self.largest / max(height, width)
-        x = images.float()
-        if scale < 1:
-            x = functional.interpolate(x, (max(1, round(height * scale)), max(1, round(width * scale))), mode="area")
-        x = ((x + 1) / 2 - mean) / deviation
+        x = ((bounded(images, self.largest) + 1) / 2 - mean) / deviation
         features = []
         for index, layer in enumerate(self.network):
             x = layer(x)
