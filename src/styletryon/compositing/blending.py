@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from styletryon.compositing.confidence import confidence_in
-from styletryon.compositing.correspondence import Correspondence, correspond
+from styletryon.compositing.correspondence import Correspondence, bare_places, correspond
 from styletryon.compositing.layout import Layout, lay_out
 from styletryon.compositing.sources import colours_of, continued, look_up, meeting, recoloured
 from styletryon.compositing.view import (
@@ -35,6 +35,8 @@ WORK_PIXELS = 700_000
 
 _EDGE = 1.2  # How much an outline's stairs are smoothed, in pixels of the view.
 _SAME_LIMB = 0.06  # How much wider the person's limbs may be than the wearer's, in lengths of the trunk.
+_SKIN_RIM = 0.012  # How far labels take for skin what lies beside it.
+_BESIDE = 0.04  # Beside uncovered skin, up to here, its colours are those of the person's own.
 _SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
 _BARE = frozenset({Label.SKIN, Label.FACE})
 _LEAST_COPIED = 400  # Pixels of skin from which pieces of it are copied.
@@ -93,7 +95,8 @@ def _blended(
     for source, mask in ((background, layout.background), (own, layout.own), (skin, layout.skin)):
         if mask.any():
             # A layer goes on a little below the one before it, so that no rim of the old picture shows between.
-            alpha = soft(grown(mask, 1.0) & ~layout.front, _EDGE)[..., None]
+            below = grown(mask, 1.0) & ~layout.front
+            alpha = (soft(below, _EDGE) * _fading(view, below))[..., None]
             shown = alpha * source + (1 - alpha) * shown
     alpha = soft(layout.cloth, _EDGE)[..., None]
     shown = np.where(layout.front[..., None], picture, alpha * cloth + (1 - alpha) * shown)
@@ -151,17 +154,31 @@ def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Pic
     if not theirs.any() or not other.worn:
         return own
     warped = recoloured(other.picture, colours_of(other.picture, theirs), colours_of(view.picture, ours))
-    warped = continued(warped, shrunk(theirs, 2.0), _met(found.places[layout.skin], other.shape), other.unit)
-    there = (look_up(blurred(theirs, 1.0), found.places) * found.inside > 0.5) & layout.skin
-    share = blurred((apart(there) < _SAME_LIMB * view.unit) & layout.skin, 0.02 * view.unit)[..., None]
-    shown = share * look_up(warped, found.places, mode="bicubic").clip(0, 1) + (1 - share) * own
-    beside = ours & ~layout.skin & (apart(layout.skin) < 0.04 * view.unit)
-    return meeting(shown, view.picture, beside, _SAME_LIGHT * view.unit)
+    beside = ours & ~layout.skin & (apart(layout.skin) < _BESIDE * view.unit)
+    bare = shrunk(other.shows({Label.SKIN}), max(2.0, _SKIN_RIM * other.unit))  # A face is no piece to copy.
+    known = bare if int(bare.sum()) >= _LEAST_COPIED else shrunk(theirs, 2.0)
+    places = bare_places(found, view, other, layout.skin | ours, known)
+    warped = continued(warped, known, _met(places[layout.skin | beside], other.shape), other.unit)
+    laid = look_up(warped, places, mode="bicubic").clip(0, 1)
+    laid = meeting(laid, view.picture, beside, _SAME_LIGHT * view.unit)
+    there = (look_up(blurred(theirs, 1.0), places) > 0.5) & found.inside & layout.skin
+    share = blurred((apart(there) < _SAME_LIMB * view.unit) & (layout.skin | beside), 0.02 * view.unit)[..., None]
+    return share * laid + (1 - share) * own
+
+
+def _fading(view: View, mask: Mask) -> NDArray[np.float32]:
+    """Let bared skin pass gradually into the skin beside it, on which the old garment's shadow lay."""
+    skin = view.shows(_BARE)
+    shaded = mask & skin
+    if not shaded.any():
+        return np.ones(mask.shape, dtype=np.float32)
+    bared, kept = apart(mask & ~skin), apart(skin & ~mask)
+    return np.where(skin, (1.5 * kept / (kept + bared).clip(1e-6)).clip(0, 1), 1.0).astype(np.float32)
 
 
 def _own_skin(view: View, ours: Mask, layout: Layout) -> Picture:
     """Continue the person's own skin; a face is no piece to copy, and gives its colour alone."""
-    skin = shrunk(view.shows({Label.SKIN}), 1.0)
+    skin = shrunk(view.shows({Label.SKIN}), max(1.0, _SKIN_RIM * view.unit))
     if int(skin.sum()) >= _LEAST_COPIED:
         return continued(view.picture, skin, _around(layout.skin), view.unit)
     if not ours.any():

@@ -71,6 +71,9 @@ class Correspondence:
             beside the shoulder.
         reach: Bone -> how far from the axis of an arm the new sleeve goes at most, in pixels of the person's view.
         lengthened: Whether the garment is drawn longer than its photograph shows it.
+        wearer: The parts of the garment's wearer.
+        their_owner: `(h', w')`: which part each pixel of the garment's view belongs to.
+        weights: `(parts, h, w)`: how much say the map of each part has.
     """
 
     places: Points
@@ -89,6 +92,9 @@ class Correspondence:
     same: Mask
     reach: Mapping[Bone, float]
     lengthened: bool
+    wearer: Mapping[Bone, Part]
+    their_owner: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
     def owned(self, *, trunk: bool = False, arms: bool = False, legs: bool = False) -> Mask:
         """Say which pixels belong to the trunk, the arms or the legs."""
@@ -126,9 +132,7 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
     for index, (bone, part) in enumerate(ours.items()):
         other = theirs[bone]
         widths = _widths(part, person, old & (owner == index))
-        # A limb that stands in for the one of the other side has that one's widths.
-        source = list(theirs).index(OTHER_SIDE[bone]) if other.side < 0 and OTHER_SIDE[bone] in theirs else index
-        target = _widths(other, garment, worn & (their_owner == source))
+        target = _widths(other, garment, worn & (their_owner == _stands_in(theirs, bone)))
         stretch = _stretch(part, other, person, garment, old & (owner == 0), worn & (their_owner == 0))
         stretches.append(1.0 if legs else stretch)
         full = 1.0 if garment.worn else _FLAT[part.is_trunk]
@@ -158,7 +162,42 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
         same=_same_part(ours, theirs, person, garment, owner, their_owner, places),
         reach=reach,
         lengthened=stretches[0] < _LENGTHENED,
+        wearer=theirs,
+        their_owner=their_owner,
+        weights=weights,
     )
+
+
+def bare_places(found: Correspondence, person: View, garment: View, ours: Mask, theirs: Mask) -> Points:
+    """Find where bare skin lies in the garment's view: across limbs, lengths are those of their own widths.
+
+    Args:
+        found: The correspondence of the clothes, whose lengths across are those of sleeves.
+        person: The person.
+        garment: The garment's wearer.
+        ours: `(h, w)`: what shows bare skin of the person.
+        theirs: `(h', w')`: what shows the wearer's.
+
+    Returns:
+        `(h, w, 2)` in pixels of the garment's view.
+    """
+    scale = garment.unit / person.unit
+    places = np.zeros_like(found.places)
+    for index, (bone, weight) in enumerate(zip(found.bones, found.weights, strict=True)):
+        part, other = found.person[bone], found.wearer[bone]
+        if part.is_trunk:
+            places += weight[..., None] * found.places
+            continue
+        widths = _widths(part, person, ours & (found.owner == index))
+        target = _widths(other, garment, theirs & (found.their_owner == _stands_in(found.wearer, bone)))
+        places += weight[..., None] * _mapped(part, other, person.pixels, widths, target, scale, 1.0, 1.0)
+    return np.asarray(places / found.weights.sum(axis=0)[..., None])
+
+
+def _stands_in(wearer: Mapping[Bone, Part], bone: Bone) -> int:
+    """Return the index of the part whose widths a part has: a limb in the place of the other side's has that one's."""
+    mirrored = wearer[bone].side < 0 and OTHER_SIDE[bone] in wearer
+    return list(wearer).index(OTHER_SIDE[bone] if mirrored else bone)
 
 
 def _goes(end: float | None) -> float:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from styletryon.compositing.correspondence import Correspondence
 from styletryon.compositing.skeleton import COVERED, UPPER
 from styletryon.compositing.sources import look_up
-from styletryon.compositing.view import FRONT, LEAST_SCORE, Mask, View, apart, blurred, grown, largest
+from styletryon.compositing.view import FRONT, LEAST_SCORE, Mask, View, apart, blurred, grown, largest, shrunk
 from styletryon.labels import GARMENTS, Label, replaced_classes
 
 _OUTLINE = 0.02  # How much outlines are smoothed, in lengths of the trunk.
@@ -21,6 +21,7 @@ _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _HEM_SIDE, _HEM_BINS = 0.8, 24  # How far from the trunk's axis hems are measured, in half widths; in how many pieces.
 _HEM_QUANTILE = 0.25  # Of how far down a garment reaches in each piece: labels reach too far more often than not.
 _SHOULDERS = 0.4  # How far down the trunk shoulders may be bare.
+_SHADOW = 0.035  # How far the old garment's shadow falls on the skin beside it, in lengths of the trunk.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _FLAP = 0.01  # How far below the line of its hem a garment may reach, in lengths of the trunk.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
@@ -103,7 +104,10 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     skin |= old & (found.along < _SHOULDERS) & theirs
     skin = uncovered & (blurred(skin, _OUTLINE * unit) > 0.5)
     own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
-    return Layout(cloth, skin, own, uncovered & ~skin & ~own, front)
+    background = uncovered & ~skin & ~own
+    bared = shrunk(skin & old, _SHADOW * unit)  # Not what is narrow: it casts no shadow.
+    skin |= person.shows({Label.SKIN}) & ~cloth & (apart(bared) < 2 * _SHADOW * unit)
+    return Layout(cloth, skin, own & ~skin, background & ~skin, front & ~skin)
 
 
 def _below_hem(found: Correspondence, old: Mask) -> Mask:

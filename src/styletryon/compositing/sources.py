@@ -226,7 +226,7 @@ def meeting(source: Picture, picture: Picture, beside: Mask, reach: float) -> Pi
     """
     if int(beside.sum()) < _LEAST_RIM:
         return source
-    offset = _smooth(_spread(picture - source, beside), reach / 4)
+    offset = _smooth(_spread(picture - source, beside), reach / 12)
     near = np.exp(-((ndimage.distance_transform_edt(~beside) / reach) ** 2))[..., None]
     return np.asarray((source + near * offset).clip(0, 1), dtype=np.float32)
 
