@@ -127,27 +127,12 @@ def try_on_dataset(
     batch_size, seed = whole(batch_size, "batch_size", least=1), check_seed(seed)
     rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else table
     rows = [_absolute_row(row) for row in rows]
-    options = {"preset": preset, "seed": seed, "losses": losses, "batch_size": batch_size}
-    pipeline = TryOnPipeline(model, device="cpu", **options)  # type: ignore[arg-type]
-    _ = pipeline.optimizer  # so that losses that are none are told here, not by a worker
-    here = _absolute(out)
-    folder = Folder(here)
-    setup = {
-        "model": _portable(model, pipeline),
-        "options": options,
-        "fingerprint": pipeline.model.fingerprint,
-        "device": "cuda" if num_gpus else "cpu",
-        "out": here,
-        "detail": detail,
-        "run": uuid.uuid4().hex[:12],
-    }
-    settings = {"model": pipeline.model.fingerprint, "preset": preset, "seed": seed, "detail": detail}
+    folder = Folder(_absolute(out))
+    setup = _setup(model, folder, num_gpus, detail, preset=preset, seed=seed, losses=losses, batch_size=batch_size)
+    settings = {"model": setup["fingerprint"], "preset": preset, "seed": seed, "detail": detail}
     claim(folder, {**settings, "engine": "ray"})  # the other engine keeps its records elsewhere
     journal = _Journal(folder, rows)
-    there = folder.names()  # at once: asking an object store for a million names takes a million answers
-    waiting = unfinished(
-        rows, journal.known, lambda name: posixpath.normpath(name) in there, retry_failed=retry_failed
-    )
+    waiting = _waiting(rows, journal, folder, retry_failed)
     try:
         if waiting:
             with _running(ray, pool):
@@ -155,6 +140,29 @@ def try_on_dataset(
     finally:
         journal.close()
     return summarize(rows, journal.known)
+
+
+def _setup(
+    model: ModelLike | None, folder: Folder, num_gpus: float, detail: bool, **options: Any
+) -> dict[str, Any]:
+    """Return what each worker is made with; settings that make no sense are told here, not by a worker."""
+    pipeline = TryOnPipeline(model, device="cpu", **options)
+    _ = pipeline.optimizer  # so that losses that are none are told
+    return {
+        "model": _portable(model, pipeline),
+        "options": options,
+        "fingerprint": pipeline.model.fingerprint,
+        "device": "cuda" if num_gpus else "cpu",
+        "out": folder.place,
+        "detail": detail,
+        "run": uuid.uuid4().hex[:12],
+    }
+
+
+def _waiting(rows: Sequence[BatchRow], journal: _Journal, folder: Folder, retry_failed: bool) -> list[BatchRow]:
+    """Return the rows that are still to be tried on."""
+    there = folder.names()  # at once: asking an object store for a million names takes a million answers
+    return unfinished(rows, journal.known, lambda name: posixpath.normpath(name) in there, retry_failed=retry_failed)
 
 
 def _work(

@@ -100,12 +100,7 @@ def evaluate(
         projected = _project(bench, batch, estimate_pose, with_truth="oracle" in chosen)
         run.progress("projection", done + len(batch), pairs)
         for name in chosen:
-            before = time.perf_counter()
-            drawn = METHODS[name].draw(bench, projected)
-            seconds = (time.perf_counter() - before) / len(batch)
-            for variant, results in drawn.items():
-                for picture, pair in zip(results, batch, strict=True):
-                    run.add(variant, {**score_pair(picture, pair), "seconds": seconds})
+            _score(run, bench, name, projected, batch)
             run.progress(name, done + len(batch), pairs)
         done += len(batch)
     return run.report(
@@ -122,6 +117,16 @@ def evaluate(
 
 
 # ------------------------------------------------------------------------------------------------------- helpers
+def _score(run: Evaluation, bench: Bench, name: str, projected: ProjectedPairs, batch: Sequence[Pair]) -> None:
+    """Draw pairs by a method, and add how good each is, and the seconds that a pair took."""
+    before = time.perf_counter()
+    drawn = METHODS[name].draw(bench, projected)
+    seconds = (time.perf_counter() - before) / len(batch)
+    for variant, results in drawn.items():
+        for picture, pair in zip(results, batch, strict=True):
+            run.add(variant, {**score_pair(picture, pair), "seconds": seconds})
+
+
 def _tune(
     bench: Bench,
     names: Sequence[str],

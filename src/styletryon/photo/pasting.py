@@ -54,11 +54,8 @@ def paste_back(
     check_photo(photo, frame)
     height, width = frame.size
     mask = mask[0] if mask.ndim == 3 and mask.shape[0] == 1 else mask
-    for argument, tensor, shape in (("drawing", drawing, (3, height, width)), ("mask", mask, (height, width))):
-        if tuple(tensor.shape) != shape:
-            raise ShapeError(f"expected shape {shape} of the frame, got {tuple(tensor.shape)}", argument=argument)
-        if bool(torch.isnan(tensor).any()):
-            raise RangeError("expected numbers, got NaN", argument=argument)
+    _check_numbers("drawing", drawing, (3, height, width))
+    _check_numbers("mask", mask, (height, width))
     if not feather >= 0:
         raise RangeError(f"expected a width of 0 or more, got {feather}", argument="feather")
 
@@ -71,7 +68,6 @@ def paste_back(
     covered = (opacity > 0).astype(np.float32)
     support = _feathered(opacity > 0, frame, feather)
     colours = to_bytes(drawing.detach().cpu().float().clamp(-1, 1)).numpy()
-
     # In strips, because a dozen planes of a large photograph would fill the memory.
     rows = max(1, _STRIP // (x1 - x0))
     for start in range(y0, y1, rows):
@@ -84,16 +80,27 @@ def paste_back(
             alpha = alpha * np.clip(2 * resize_plane(support, size, filter="bilinear", box=part) - 1, 0, 1)
         # Interpolation spreads the mask by half a pixel; the box filter says where it is truly zero.
         alpha = alpha * (resize_plane(covered, size, filter="box", box=part) > 0)
-        changed = alpha > 0
-        if not changed.any():
-            continue
-        strip = result[start:stop, x0:x1]
-        for channel, colour in enumerate(colours):
-            drawn = np.clip(resize_plane(colour, size, filter="lanczos", box=part), 0, 255)
-            below = strip[..., channel]
-            blended = (below + alpha * (drawn - below)).round().astype(np.uint8)
-            strip[..., channel] = np.where(changed, blended, below)
+        _blend(result[start:stop, x0:x1], colours, alpha, part)
     return Image.fromarray(result)
+
+
+def _check_numbers(argument: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ShapeError(f"expected shape {shape} of the frame, got {tuple(tensor.shape)}", argument=argument)
+    if bool(torch.isnan(tensor).any()):
+        raise RangeError("expected numbers, got NaN", argument=argument)
+
+
+def _blend(strip: NDArray[np.uint8], colours: NDArray[Any], alpha: NDArray[Any], part: Box) -> None:
+    """Blend a part of a drawing `(3, H, W)`, in 0..255, into a strip of the photograph, in place."""
+    changed = alpha > 0
+    if not changed.any():
+        return
+    for channel, colour in enumerate(colours):
+        drawn = np.clip(resize_plane(colour, alpha.shape, filter="lanczos", box=part), 0, 255)
+        below = strip[..., channel]
+        blended = (below + alpha * (drawn - below)).round().astype(np.uint8)
+        strip[..., channel] = np.where(changed, blended, below)
 
 
 _STRIP = 1 << 18  # Pixels that are blended at a time.

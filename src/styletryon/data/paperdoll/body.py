@@ -449,88 +449,104 @@ def hair(mannequin: Mannequin) -> list[Cone]:
 
 
 def _falling_hair(mannequin: Mannequin, frame: Frame) -> list[Cone]:
-    figure, skeleton, torso = mannequin
-    style, size = figure.look.hair, figure.look.body.head
+    figure, skeleton, _ = mannequin
+    style = figure.look.hair
+    locks = _Locks(style, figure.look.body.head, skeleton, frame)
+    if style.style == "bob":
+        return _bob(locks)
+    if style.style in ("straight", "wavy"):
+        return _long_hair(locks, mannequin.torso)
+    if style.style == "ponytail":
+        side = 1.0 if style.parting > 0 else -1.0
+        knot = locks.place(0.10 * side, -0.20, -0.42)
+        tail = locks.place(0.34 * side, 0.35, -0.36) + locks.down * 0.5 * style.length
+        return [locks.lock(knot, tail, (0.09, 0.13, 0.13, 0.11, 0.05), 0.9, 0.02)]
+    if style.style == "bun" and not wears_hat(figure):
+        high = locks.place(0.0, -0.56 + 0.12 * style.length, -0.16)
+        return [locks.lock(high - locks.down * 0.02, high + locks.down * 0.05, (0.165, 0.17, 0.16), 0.95)]
+    if style.style in ("afro", "curly"):
+        return [_halo(figure, skeleton, frame)]
+    return []
 
-    def place(x: float, y: float, z: float) -> Array:
-        return np.asarray(skeleton.head_centre + skeleton.head @ (np.array([x, y, z]) * size))
+
+@dataclass(frozen=True, eq=False)
+class _Locks:
+    """Makes locks of hair that hang from a head; lengths are in heights of the head."""
+
+    style: Hair
+    size: float
+    skeleton: Skeleton
+    frame: Frame
+
+    @property
+    def down(self) -> Array:
+        """A head's height down."""
+        return np.array([0.0, self.size, 0.0])
+
+    @property
+    def volume(self) -> float:
+        """By how much full hair is thicker."""
+        return 0.03 * self.style.volume
+
+    def place(self, x: float, y: float, z: float) -> Array:
+        """A place that goes with the head, from its centre."""
+        return np.asarray(self.skeleton.head_centre + self.skeleton.head @ (np.array([x, y, z]) * self.size))
 
     def lock(
-        start: Array, stop: Array, radii: tuple[float, ...], flat: float = 0.6, wave: float = 0.0, turn: float = 0.0
+        self,
+        start: Array,
+        stop: Array,
+        radii: tuple[float, ...],
+        flat: float = 0.6,
+        wave: float = 0.0,
+        turn: float = 0.0,
     ) -> Cone:
+        """A lock from one place to another."""
         places = tuple(float(value) for value in np.linspace(0.0, 1.0, len(radii)))
         count = 9
-        bends = tuple(float(wave * size * np.sin(turn + 2.6 * i)) for i in range(count))
+        bends = tuple(float(wave * self.size * np.sin(turn + 2.6 * i)) for i in range(count))
         steps = tuple(float(value) for value in np.linspace(0.0, 1.0, count))
         return Cone(
             start=start,
             stop=stop,
-            width=Profile(places, tuple(radius * size for radius in radii)),
-            depth=Profile(places, tuple(radius * size * flat for radius in radii)),
+            width=Profile(places, tuple(radius * self.size for radius in radii)),
+            depth=Profile(places, tuple(radius * self.size * flat for radius in radii)),
             sideways=Profile(steps, bends) if wave else None,
-            yaw=_head_yaw(skeleton),
-            frame=frame,
+            yaw=_head_yaw(self.skeleton),
+            frame=self.frame,
             surface=HAIR,
             part=PART_DETAIL,
             blend=0.02,
         )
 
-    down = np.array([0.0, size, 0.0])
-    volume = 0.03 * style.volume
-    if style.style == "bob":
-        low = 0.52 + 0.1 * style.volume
-        cones = [
-            lock(
-                place(0, -0.15, -0.12),
-                place(0, low - 0.10, -0.14),
-                (0.33 + volume, 0.38 + volume, 0.40 + volume, 0.34),
-                0.6,
-            )
-        ]
-        for side in (-1.0, 1.0):
-            cones.append(
-                lock(
-                    place(0.315 * side, -0.10, 0.0),
-                    place(0.325 * side, low - 0.1, 0.06),
-                    (0.05, 0.085, 0.095 + volume, 0.07),
-                    1.4,
-                )
-            )
-        return cones
-    if style.style in ("straight", "wavy"):
-        wave = 0.030 if style.style == "wavy" else 0.0
-        drop = 0.35 + style.length
-        back = lock(
-            place(0, -0.1, -0.14),
-            place(0, 0.30, -0.22) + down * drop,
-            (0.34 + volume, 0.40 + volume, 0.42 + volume, 0.38),
-            0.42,
-            wave,
-        )
-        cones = [back]
-        for side in (-1.0, 1.0):
-            bend = place(0.35 * side, 0.42, 0.30 if style.front else 0.0)
-            cones.append(
-                lock(
-                    place(0.305 * side, -0.16, 0.0), bend, (0.05, 0.080, 0.10 + volume, 0.095 + volume), 1.3, wave, side
-                )
-            )
-            if style.front:
-                chest = torso.at(0.02 + 0.22 * drop) + torso.frame.across * side * 0.62 * torso.width_at(0.1)
-                chest = chest + torso.frame.front * (torso.depth_at(0.18) * 0.82 + 0.048 + 0.02 * torso.bust)
-                cones.append(lock(bend, chest, (0.095 + volume, 0.13 + volume, 0.12, 0.05), 0.45, wave * 1.3, side))
-        return cones
-    if style.style == "ponytail":
-        side = 1.0 if style.parting > 0 else -1.0
-        knot = place(0.10 * side, -0.20, -0.42)
-        tail = place(0.34 * side, 0.35, -0.36) + down * 0.5 * style.length
-        return [lock(knot, tail, (0.09, 0.13, 0.13, 0.11, 0.05), 0.9, 0.02)]
-    if style.style == "bun" and not wears_hat(figure):
-        high = place(0.0, -0.56 + 0.12 * style.length, -0.16)
-        return [lock(high - down * 0.02, high + down * 0.05, (0.165, 0.17, 0.16), 0.95)]
-    if style.style in ("afro", "curly"):
-        return [_halo(figure, skeleton, frame)]
-    return []
+
+def _bob(locks: _Locks) -> list[Cone]:
+    """Hair to the chin."""
+    place, lock, volume = locks.place, locks.lock, locks.volume
+    low = 0.52 + 0.1 * locks.style.volume
+    thick = (0.33 + volume, 0.38 + volume, 0.40 + volume, 0.34)
+    cones = [lock(place(0, -0.15, -0.12), place(0, low - 0.10, -0.14), thick, 0.6)]
+    for side in (-1.0, 1.0):
+        start, stop = place(0.315 * side, -0.10, 0.0), place(0.325 * side, low - 0.1, 0.06)
+        cones.append(lock(start, stop, (0.05, 0.085, 0.095 + volume, 0.07), 1.4))
+    return cones
+
+
+def _long_hair(locks: _Locks, torso: Torso) -> list[Cone]:
+    """Straight or wavy hair, down the back or over the chest."""
+    style, place, lock, volume = locks.style, locks.place, locks.lock, locks.volume
+    wave = 0.030 if style.style == "wavy" else 0.0
+    drop = 0.35 + style.length
+    low = place(0, 0.30, -0.22) + locks.down * drop
+    cones = [lock(place(0, -0.1, -0.14), low, (0.34 + volume, 0.40 + volume, 0.42 + volume, 0.38), 0.42, wave)]
+    for side in (-1.0, 1.0):
+        start, bend = place(0.305 * side, -0.16, 0.0), place(0.35 * side, 0.42, 0.30 if style.front else 0.0)
+        cones.append(lock(start, bend, (0.05, 0.080, 0.10 + volume, 0.095 + volume), 1.3, wave, side))
+        if style.front:
+            chest = torso.at(0.02 + 0.22 * drop) + torso.frame.across * side * 0.62 * torso.width_at(0.1)
+            chest = chest + torso.frame.front * (torso.depth_at(0.18) * 0.82 + 0.048 + 0.02 * torso.bust)
+            cones.append(lock(bend, chest, (0.095 + volume, 0.13 + volume, 0.12, 0.05), 0.45, wave * 1.3, side))
+    return cones
 
 
 def _halo(figure: Figure, skeleton: Skeleton, frame: Frame) -> Cone:

@@ -180,8 +180,7 @@ def write_dataset(
     root = Path(folder)
     styles = -(-count // stances)
     counts = [min(stances, count - style * stances) for style in range(styles)]
-    order = stream(seed, "split").permutation(styles)
-    held_out = {int(style) for style in order[: round(val_fraction * styles)]}
+    held_out = _held_out(seed, styles, val_fraction)
     exchanged = choose_tryons(seed, counts, held_out, tryons)
     keypoints: dict[str, Keypoints] = {}
     draw_style = partial(_draw_style, folder=root, seed=seed, size=size, counts=counts)
@@ -191,6 +190,19 @@ def write_dataset(
             keypoints.update(written)
             if progress is not None:
                 progress(len(keypoints), count + len(exchanged))
+    _write_records(root, keypoints, exchanged, styles, held_out)
+
+
+def _held_out(seed: int, styles: int, share: float) -> set[int]:
+    """Choose the styles that are kept for validation."""
+    order = stream(seed, "split").permutation(styles)
+    return {int(style) for style in order[: round(share * styles)]}
+
+
+def _write_records(
+    root: Path, keypoints: dict[str, Keypoints], exchanged: Sequence[TryOn], styles: int, held_out: Set[int]
+) -> None:
+    """Write what is known of the pictures, when all of them are there."""
     numbers = {name: int(name.split("_")[0]) for name in keypoints}
     split: dict[str, list[str]] = {"train": [], "val": []}
     for name, style in numbers.items():

@@ -401,28 +401,28 @@ def trouser_cones(mannequin: Mannequin, bottom: Bottom) -> list[Cone]:
         )
         cones.append(base)
         if bottom.length > 1.0:
-            length = float(np.linalg.norm(limb.middle - limb.root))
             drape = tuple(
-                r * (0.3 + 0.7 * body.limbs) + wide + 0.030 * bottom.fit + (0.012 * bottom.fit + 0.010) * p
+                r * (0.3 + 0.7 * body.limbs) + wide + flare + (0.012 * bottom.fit + 0.010) * p
                 for r, p in zip(SHIN_RADII[1:], (0.3, 0.8, 1.4, 1.8), strict=True)
             )
-            shin = (thigh[-1], *drape)
-            cones.append(
-                replace(
-                    base,
-                    start=limb.middle,
-                    stop=limb.end,
-                    width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), shin),
-                    cover=None,
-                    texture=(anchor[0] + length / unit, anchor[1]),
-                    caps=(True, False),
-                    blend=0.02,
-                    folds=Folds(
-                        tuple(value * folds for value in (0.18, 0.12, 0.06, 0.08, 0.18)), 1.7, 1.7, bottom.fold_offset
-                    ),
-                )
-            )
+            cones.append(_below_knee(base, limb, (thigh[-1], *drape), folds, bottom.fold_offset))
     return cones
+
+
+def _below_knee(thigh: Cone, limb: Limb, radii: tuple[float, ...], folds: float, offset: float) -> Cone:
+    """The leg of trousers from the knee down, which goes on where its upper part ends."""
+    down, across = thigh.texture
+    return replace(
+        thigh,
+        start=limb.middle,
+        stop=limb.end,
+        width=Profile((0.0, 0.15, 0.4, 0.75, 1.0), radii),
+        cover=None,
+        texture=(down + float(np.linalg.norm(limb.middle - limb.root)) / thigh.unit, across),
+        caps=(True, False),
+        blend=0.02,
+        folds=Folds(tuple(value * folds for value in (0.18, 0.12, 0.06, 0.08, 0.18)), 1.7, 1.7, offset),
+    )
 
 
 def _pleats(cut: SkirtCut, waist: float, depth: float) -> Relief:
