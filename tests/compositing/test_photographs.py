@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from styletryon.compositing import blending, layout
+from styletryon.compositing import blending, hems
 from styletryon.compositing.blending import compose
 from styletryon.compositing.skeleton import COVERED, LIMBS, Part, parts_of, sleeves
 from styletryon.compositing.sources import continued, look_up, meeting, recoloured
@@ -249,9 +249,9 @@ def test_hems_are_smooth_lines() -> None:
     true = 1 + 0.05 * x - 0.1 * x**2
     wrong = true.copy()
     wrong[4:8] += 0.1
-    np.testing.assert_allclose(layout._hem_curve(x, wrong)(x), true, atol=0.03)
+    np.testing.assert_allclose(hems._curve(x, wrong)(x), true, atol=0.03)
     flared = 1 + 0.2 * x**2
-    assert float(np.ptp(layout._hem_curve(x, flared)(x))) < 0.05
+    assert float(np.ptp(hems._curve(x, flared)(x))) < 0.05
 
 
 def test_skin_gets_the_median_colour_of_the_other() -> None:

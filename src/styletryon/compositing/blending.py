@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from scipy import ndimage
 
 from styletryon.compositing.confidence import confidence_in
 from styletryon.compositing.correspondence import Correspondence, bare_places, correspond
+from styletryon.compositing.hems import below_hem
 from styletryon.compositing.layout import Layout, lay_out
+from styletryon.compositing.skeleton import TRUNK_BONE, parts_of
 from styletryon.compositing.sources import colours_of, continued, look_up, meeting, recoloured
 from styletryon.compositing.view import (
     Mask,
@@ -23,6 +26,8 @@ from styletryon.compositing.view import (
     grown,
     largest,
     look_at,
+    odds,
+    reached,
     shrunk,
     soft,
 )
@@ -38,6 +43,8 @@ _SAME_LIMB = 0.06  # How much wider the person's limbs may be than the wearer's,
 _SKIN_RIM = 0.012  # How far labels take for skin what lies beside it.
 _BESIDE = 0.04  # Beside uncovered skin, up to here, its colours are those of the person's own.
 _SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
+_AS_LIKELY = -0.7  # Colours of bottoms: the logarithm of how much more frequent they are there than in the top.
+_TOPS = frozenset({Label.TOP, Label.OUTERWEAR})
 _BARE = frozenset({Label.SKIN, Label.FACE})
 _LEAST_COPIED = 400  # Pixels of skin from which pieces of it are copied.
 
@@ -62,6 +69,8 @@ def compose(
     other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
     if view is None or other is None:
         return None
+    if not _TOPS & set(region):
+        view = _untucked(view, before)
     old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
     if not seen.any():
         return None
@@ -75,6 +84,18 @@ def _worn_classes(region: Collection[Label]) -> frozenset[Label]:
     """Say which classes show the garment of a region in its photograph: labels mix up a dress with its two halves."""
     one_piece = {Label.DRESS} if Label.TOP in region else set()
     return replaced_classes(region) | one_piece
+
+
+def _untucked(view: View, classes: Collection[Label]) -> View:
+    """Return the view with bottoms where labels go on with a top below its hem: white trousers beside a white top."""
+    top, bottoms = view.shows(_TOPS), largest(view.shows(classes))
+    below = below_hem(parts_of(view, legs=False)[TRUNK_BONE], view, top) & top
+    inner, outer = shrunk(bottoms, _SKIN_RIM * view.unit), shrunk(top & ~below, _SKIN_RIM * view.unit)
+    if not below.any() or min(int(inner.sum()), int(outer.sum())) < _LEAST_COPIED:
+        return view
+    alike = below & (blurred(odds(view.picture, inner, outer), 2.0) > _AS_LIKELY)
+    labels = np.where(reached(alike | bottoms, bottoms) & alike, np.uint8(Label.BOTTOM), view.labels)
+    return replace(view, labels=labels)
 
 
 def _blended(

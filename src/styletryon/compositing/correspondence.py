@@ -144,14 +144,13 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
     height, width = garment.shape
     trunk = ours[TRUNK_BONE]
     along, across = trunk.locate(person.pixels)
-    half = 0.5 * float(np.linalg.norm(person.points[5, :2] - person.points[6, :2]))
     return Correspondence(
         places=places,
         owner=owner,
         bones=tuple(ours),
         person=ours,
         along=along,
-        across=across / max(half, 0.25 * person.unit),
+        across=across / person.half_width,
         nearest=apart.min(axis=0),
         inside=(places >= 0).all(axis=-1) & (places[..., 0] <= width) & (places[..., 1] <= height),
         ends={bone: COVERED if ends[bone] is None else float(ends[bone] or 0.0) for bone in ours if bone in ends},

@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from styletryon.compositing.correspondence import Correspondence
-from styletryon.compositing.skeleton import COVERED, UPPER
+from styletryon.compositing.hems import below_hem
+from styletryon.compositing.skeleton import COVERED, TRUNK_BONE, UPPER
 from styletryon.compositing.sources import look_up
 from styletryon.compositing.view import FRONT, LEAST_SCORE, Mask, View, apart, blurred, grown, largest, shrunk
 from styletryon.labels import GARMENTS, Label, replaced_classes
@@ -18,12 +18,9 @@ from styletryon.labels import GARMENTS, Label, replaced_classes
 _OUTLINE = 0.02  # How much outlines are smoothed, in lengths of the trunk.
 _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far, is covered by it.
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
-_HEM_SIDE, _HEM_BINS = 0.8, 24  # How far from the trunk's axis hems are measured, in half widths; in how many pieces.
-_HEM_QUANTILE = 0.25  # Of how far down a garment reaches in each piece: labels reach too far more often than not.
 _SHOULDERS = 0.4  # How far down the trunk shoulders may be bare.
 _SHADOW = 0.035  # How far the old garment's shadow falls on the skin beside it, in lengths of the trunk.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
-_FLAP = 0.01  # How far below the line of its hem a garment may reach, in lengths of the trunk.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
 _SLEEVELESS = 0.25  # A garment that ends before this much of the upper arm has no sleeves.
 _LOOSE, _SLACK = 1.3, 0.03  # How much wider than its photograph's a sleeve may be, and in lengths of the trunk.
@@ -81,12 +78,16 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     columns, rows = found.places.astype(int).transpose(2, 0, 1)
     shown = garment.labels[rows.clip(0, garment.shape[0] - 1), columns.clip(0, garment.shape[1] - 1)]
     shown = np.where(found.inside, shown, Label.BACKGROUND)
-    below = _below_hem(found, old) if Label.BOTTOM not in region else np.zeros_like(old)
+    upper = bool(_UPPER & set(region))
+    trunk = found.owned(trunk=True)
+    hem = old if upper else person.shows({Label.TOP, Label.OUTERWEAR})
+    beneath = below_hem(found.person[TRUNK_BONE], person, hem & trunk) & trunk
+    below = beneath if Label.BOTTOM not in region else np.zeros_like(old)
     beyond = _beyond_sleeves(person, found)
     new = _new(person, found, old, below, unit)
-    if not _UPPER & set(region):
+    if not upper:
         new &= old | ~found.owned(arms=True)
-    within = _within_sleeves(person, found, arms=bool(_UPPER & set(region))) & ~beyond
+    within = _within_sleeves(person, found, arms=upper) & ~beyond
     front = _front(person, found, old, new | within, region)
     new &= ~front
     neck, limbs = _neck(person, found, new, unit), _limbs(person, found)
@@ -104,42 +105,12 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     skin |= old & (found.along < _SHOULDERS) & theirs
     skin = uncovered & (blurred(skin, _OUTLINE * unit) > 0.5)
     own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
+    if not upper:  # Below its hem no top goes on.
+        own &= ~beneath
     background = uncovered & ~skin & ~own
     bared = shrunk(skin & old, _SHADOW * unit)  # Not what is narrow: it casts no shadow.
     skin |= person.shows({Label.SKIN}) & ~cloth & (apart(bared) < 2 * _SHADOW * unit)
     return Layout(cloth, skin, own & ~skin, background & ~skin, front & ~skin)
-
-
-def _below_hem(found: Correspondence, old: Mask) -> Mask:
-    """Say what lies below the hem of the old top: a smooth line, though labels take trousers of its colour for it."""
-    trunk = old & found.owned(trunk=True) & (np.abs(found.across) < _HEM_SIDE)
-    at = ((found.across[trunk] / _HEM_SIDE + 1) / 2 * _HEM_BINS).astype(int).clip(0, _HEM_BINS - 1)
-    lowest = np.full(_HEM_BINS, -np.inf)
-    np.maximum.at(lowest, at, found.along[trunk])
-    places, known = (np.arange(_HEM_BINS) + 0.5) / _HEM_BINS * 2 - 1, np.isfinite(lowest)
-    if int(known.sum()) < _HEM_BINS // 2:
-        return np.zeros_like(old)
-    line = _hem_curve(places[known], lowest[known])
-    across = (found.across / _HEM_SIDE).clip(-1, 1)
-    return np.asarray(found.owned(trunk=True) & (found.along > line(across) + _FLAP))
-
-
-def _hem_curve(x: NDArray[np.float64], y: NDArray[np.float64]) -> np.polynomial.Polynomial:
-    """Fit a parabola to a low quantile of y: labels take trousers for a top more often than the reverse.
-
-    Hems hang lower in the middle than at the sides, or are straight.
-    """
-    curve = _quantile_curve(x, y, 2)
-    return curve if curve.coef[2] <= 0 else _quantile_curve(x, y, 1)
-
-
-def _quantile_curve(x: NDArray[np.float64], y: NDArray[np.float64], degree: int) -> np.polynomial.Polynomial:
-    weights = np.ones_like(x)
-    for _ in range(12):
-        curve = np.polynomial.Polynomial.fit(x, y, degree, domain=[-1, 1], w=weights**0.5)
-        rest = y - curve(x)
-        weights = np.where(rest > 0, _HEM_QUANTILE, 1 - _HEM_QUANTILE) / np.maximum(np.abs(rest), 0.01)
-    return curve
 
 
 def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: float) -> Mask:

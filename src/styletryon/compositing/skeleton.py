@@ -99,8 +99,7 @@ def parts_of(view: View, *, legs: bool) -> dict[Bone, Part]:
     """Return the parts of the body whose keypoints are seen, the trunk first, with legs or without."""
     points, unit = view.points, view.unit
     shoulders, hips = points[[5, 6], :2].mean(axis=0), points[[11, 12], :2].mean(axis=0)
-    half = 0.5 * max(float(np.linalg.norm(points[5, :2] - points[6, :2])), 0.5 * unit)
-    parts = {TRUNK_BONE: Part(TRUNK_BONE, shoulders, hips, _TRUNK_RADIUS * half)}
+    parts = {TRUNK_BONE: Part(TRUNK_BONE, shoulders, hips, _TRUNK_RADIUS * view.half_width)}
     for bone in LIMBS if legs else LIMBS[:4]:
         first, second = points[bone[0]], points[bone[1]]
         if min(first[2], second[2]) > LEAST_SCORE:

@@ -49,7 +49,7 @@ more frequent the colour is in them than in skin lies above the second number.""
 _ISLAND, _HAND = 0.2, 0.4
 """The side of the least skin that clothes surround, and how far hands reach from wrists, in lengths of the trunk."""
 
-_STRAY, _STRANGE = 0.25, -1.5
+_STRAY, _STRANGE = 0.5, -1.5
 """Up to this far from the outline, in lengths of the trunk, labels take for clothes what lies beside them: where the
 logarithm of how much more frequent the colour is in clothes lies below the second number."""
 
@@ -89,6 +89,11 @@ class View:
         """The length of the trunk, from the middle of the shoulders to the middle of the hips, in pixels."""
         shoulders, hips = self.points[[5, 6], :2].mean(axis=0), self.points[[11, 12], :2].mean(axis=0)
         return float(np.linalg.norm(shoulders - hips))
+
+    @cached_property
+    def half_width(self) -> float:
+        """Half the distance between the shoulders in pixels, at least a quarter of the trunk's length."""
+        return max(0.5 * float(np.linalg.norm(self.points[5, :2] - self.points[6, :2])), 0.25 * self.unit)
 
     def shows(self, classes: Collection[int]) -> Mask:
         """Say which pixels belong to some label classes."""
@@ -206,10 +211,10 @@ def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
     if min(int(inner.sum()), int(outer.sum())) < 200:
         return mask
     rim = (inwards <= reach) & (outwards <= 0.3 * reach)
-    odds = np.asarray(ndimage.gaussian_filter(_odds(picture, inner, outer), 1.0))
-    strange = blurred(odds < _STRANGE, reach / 2) > 0.5
-    stray = strange & (inwards < _STRAY * unit) & _reached(strange | ~mask, ~mask)
-    return largest(np.asarray(blurred(np.where(rim, odds > 0, mask) & ~stray, _SMOOTH * unit) > 0.5))
+    likely = np.asarray(ndimage.gaussian_filter(odds(picture, inner, outer), 1.0))
+    strange = blurred(likely < _STRANGE, reach / 2) > 0.5
+    stray = strange & (inwards < _STRAY * unit) & reached(strange | ~mask, ~mask)
+    return largest(np.asarray(blurred(np.where(rim, likely > 0, mask) & ~stray, _SMOOTH * unit) > 0.5))
 
 
 def _taken_for_skin(view: View, cloth: Mask) -> Mask:
@@ -218,8 +223,8 @@ def _taken_for_skin(view: View, cloth: Mask) -> Mask:
     found = np.zeros_like(cloth)
     inner, outer = shrunk(cloth, _RIM * unit), shrunk(skin, _RIM * unit)
     if min(int(inner.sum()), int(outer.sum())) >= 200:
-        like = skin & (apart(cloth) < _CUFF * unit) & (blurred(_odds(picture, inner, outer) > _ALIKE, 1.5) > 0.5)
-        found |= _reached(like | cloth, cloth) & like
+        like = skin & (apart(cloth) < _CUFF * unit) & (blurred(odds(picture, inner, outer) > _ALIKE, 1.5) > 0.5)
+        found |= reached(like | cloth, cloth) & like
     islands, count = ndimage.label(skin & ~found)
     sizes = np.bincount(islands.ravel(), minlength=count + 1)
     for index, (rows, columns) in enumerate(ndimage.find_objects(islands), start=1):
@@ -237,13 +242,13 @@ def _taken_for_skin(view: View, cloth: Mask) -> Mask:
     return found
 
 
-def _reached(within: Mask, start: Mask) -> Mask:
+def reached(within: Mask, start: Mask) -> Mask:
     """Say which pixels of a mask hang together with a part of it."""
     areas, _ = ndimage.label(within)
     return np.asarray(np.isin(areas, np.unique(areas[start & within])))
 
 
-def _odds(picture: Picture, inner: Mask, outer: Mask, bins: int = 12) -> NDArray[np.float64]:
+def odds(picture: Picture, inner: Mask, outer: Mask, bins: int = 12) -> NDArray[np.float64]:
     """Return how much more frequent the colour of each pixel is in one mask than in another, as a logarithm."""
     cells = np.ravel_multi_index(tuple((picture * bins).astype(int).clip(0, bins - 1).transpose(2, 0, 1)), (bins,) * 3)
 
