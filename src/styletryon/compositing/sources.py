@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional
 
@@ -151,12 +152,11 @@ class _Reduced:
         height, width = inside.shape[2:]
         pad = (width - 1, width - 1, height - 1, height - 1)
         known, theirs = functional.pad(self.known, pad), functional.pad(self.colours, pad)
-        covered = functional.conv2d(known, inside) / inside.sum()
-        count = functional.conv2d(known, around)
-        ours = colours * around
-        squares = functional.conv2d((theirs**2).sum(1, keepdim=True), around)
-        own = functional.conv2d(known, (ours**2).sum(1, keepdim=True))
-        unlike = (own - 2 * functional.conv2d(theirs, ours) + squares).clamp_min(0) / count.clamp_min(1)
+        ours, ring = colours * around, (colours**2).sum(1, keepdim=True) * around
+        covered = _slid(known, inside) / inside.sum()
+        count = _slid(known, around).round()
+        planes = torch.cat([known, theirs, (theirs**2).sum(1, keepdim=True)], 1)
+        unlike = _slid(planes, torch.cat([ring, -2 * ours, around], 1)).clamp_min(0) / count.clamp_min(1)
         cost = unlike + _UNKNOWN * (1 - covered) + _UNKNOWN * (count < 0.5 * around.sum())
         at = int(cost.argmin())
         if float(covered.flatten()[at]) < 0.5:
@@ -201,6 +201,15 @@ def _copy(
         offset = near * _smooth(_spread(unlike, meets), _MEETS / 3)
     found[window][target] = (source + offset).clip(0, 1)[target]
     done[window] |= target
+
+
+def _slid(planes: Tensor, kernel: Tensor) -> Tensor:
+    """Return the sums of products of planes `(1, c, h, w)` and a kernel at every place, by Fourier transforms."""
+    height, width = planes.shape[2:]
+    size = [next_fast_len(side, real=True) for side in (height, width)]
+    product = torch.fft.rfft2(planes, s=size) * torch.fft.rfft2(kernel, s=size).conj()
+    sums = torch.fft.irfft2(product.sum(1, keepdim=True), s=size)
+    return sums[:, :, : height - kernel.shape[2] + 1, : width - kernel.shape[3] + 1]
 
 
 def _plane(mask: Mask) -> Tensor:

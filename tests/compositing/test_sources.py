@@ -1,0 +1,25 @@
+"""What is taken from photographs for a try-on."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from styletryon.compositing.sources import _slid
+
+
+@settings(deadline=None)  # the first transform of a process takes long
+@given(
+    planes=st.integers(1, 5), height=st.integers(1, 40), width=st.integers(1, 40),
+    high=st.integers(1, 40), wide=st.integers(1, 40),
+)  # fmt: skip
+def test_sums_by_fourier_transforms_are_sums_of_products(
+    planes: int, height: int, width: int, high: int, wide: int
+) -> None:
+    random = torch.Generator().manual_seed(height * width + high)
+    whole = torch.rand(1, planes, height, width, generator=random)
+    kernel = torch.rand(1, planes, min(high, height), min(wide, width), generator=random)
+    expected = functional.conv2d(whole.double(), kernel.double()).float()
+    torch.testing.assert_close(_slid(whole, kernel), expected, rtol=1e-5, atol=1e-3)
