@@ -20,6 +20,7 @@ from PIL import Image
 import styletryon
 from styletryon import cli
 from styletryon.batch import BatchRow, BatchSummary, read_table, try_on_table
+from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, DataError, RangeError
 from tests._support.people import SIZE, photographed
 from tests._support.process import ROOT, SOURCE
@@ -161,6 +162,34 @@ def test_rows_of_outfits_may_be_made_by_hand(photos: Path, tmp_path: Path) -> No
     clash = replace(row, garment={**worn, "dress": photos / "5.png"}, out="b.png")
     summary = try_on_table([clash], tmp_path, preset="fast")
     assert "expected garments that can be worn together" in summary.failed[0].reason
+
+
+def test_a_table_says_whether_somebody_wears_the_garments(photos: Path, tmp_path: Path) -> None:
+    """A garment by itself has no place in a region of a whole outfit: that is how it shows as what it was taken."""
+    shirt = paperdoll.lay_flat(paperdoll.sample_figure(900), "top", (320, 320)).image
+    Image.fromarray(shirt).save(photos / "shirt.png")
+    said = ["", "no", "Yes", "True", "0", "perhaps"]
+    heading = "person,garment,region,person_pose,garment_worn"
+    (photos / "worn.csv").write_text(
+        "\n".join([heading, *(f"0.png,shirt.png,{ANYTHING},0.json,{one}" for one in said)])
+    )
+    rows = read_table(photos / "worn.csv")
+    assert [row.garment_worn for row in rows] == [None, False, True, True, False, None]
+    assert rows[-1].fault == "garment_worn: expected yes, no or an empty cell, got 'perhaps'"
+    assert rows[0].key != replace(rows[0], garment_worn=False).key != replace(rows[0], garment_worn=True).key
+
+    def reasons(folder: str, **options: Any) -> list[str]:
+        return [outcome.reason for outcome in run(photos / "worn.csv", tmp_path / folder, **options).failed]
+
+    alone, nobody = "got a garment that nobody wears", "expected a photograph that shows a person"
+    for options, expected in (({}, alone), ({"garment_worn": False}, alone), ({"garment_worn": True}, nobody)):
+        found = reasons(str(options.get("garment_worn")), **options)
+        assert [expected in found[0], alone in found[1], nobody in found[2]] == [True] * 3, found
+    assert cli.main(
+        ["try-on-batch", str(photos / "worn.csv"), "-o", str(tmp_path / "True"), "--model", str(photos / "model"),
+         "--preset", "fast", "--garment-worn", "yes", "--quiet"]
+    ) == 1  # fmt: skip
+    assert len((tmp_path / "True" / "rows.jsonl").read_text().splitlines()) == len(said), "the option is the same"
 
 
 def test_bad_rows_say_why_and_stop_nobody(photos: Path, tmp_path: Path) -> None:

@@ -443,6 +443,33 @@ def test_a_garment_that_nobody_wears_is_told_as_such() -> None:
         pipeline.read(shirt, name="person")
 
 
+def test_each_garment_of_an_outfit_may_be_worn_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    class Enough(Exception):
+        """What was given is known."""
+
+    def find(pipeline: TryOnPipeline, given: Any, watch: Any) -> Any:
+        told.extend(one.worn for one in given)
+        raise Enough
+
+    monkeypatch.setattr(TryOnPipeline, "_find", find)
+    pipeline = TryOnPipeline(tiny_generator())
+    outfit = {"bottom": "b.png", "top": "a.png", "outerwear": "c.png"}
+    for said, expected in (
+        ({"outerwear": True, "top": False}, [None, False, True]), (True, [True] * 3), (None, [None] * 3)
+    ):  # fmt: skip
+        told.clear()
+        with pytest.raises(Enough):
+            pipeline("person.png", outfit, garment_worn=said)
+        assert told == [True, *expected]
+    with pytest.raises(ConfigError, match=r"^garment_worn: expected regions of the outfit"):
+        pipeline("person.png", outfit, garment_worn={"dress": True})
+    for garment, wrong in (("a.png", {"top": True}), ("a.png", "no"), (outfit, {"top": "no"})):
+        with pytest.raises(ConfigError, match=r"^garment_worn: expected True, False, or None"):
+            pipeline("person.png", garment, garment_worn=wrong)  # type: ignore[arg-type]
+
+
 def test_in_a_large_photograph_the_person_is_looked_for_at_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pose and labels are those of the small picture, at the large one's size."""
     small = Image.fromarray(paperdoll.render(paperdoll.sample_figure(3), (128, 96)).image)

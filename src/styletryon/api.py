@@ -53,7 +53,7 @@ def try_on(
     detail: bool = True,
     person_box: Sequence[float] | None = None,
     garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
-    garment_worn: bool | None = None,
+    garment_worn: bool | Mapping[Any, bool] | None = None,
 ) -> TryOnResult:
     """Dress a person in a garment that somebody else wears, or that lies or hangs by itself, or in several.
 
@@ -86,8 +86,8 @@ def try_on(
         person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
             pose is given. None for the largest.
         garment_box: The same for the garment's wearer; for those of an outfit, region -> box.
-        garment_worn: Whether somebody wears the garment in its picture, or it lies or hangs by itself. None to tell by
-            the picture.
+        garment_worn: Whether somebody wears the garment in its picture, or it lies or hangs by itself; for those of an
+            outfit that differ, region -> whether. None to tell by the picture.
 
     Returns:
         The picture, in the size of the person's, and how it came about; for an outfit, `outfit` has the try-on of each

@@ -218,7 +218,7 @@ class TryOnPipeline:
         garment_pose: Pose | Mapping[Any, Pose] | None = None,
         person_box: Sequence[float] | None = None,
         garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
-        garment_worn: bool | None = None,
+        garment_worn: bool | Mapping[Any, bool] | None = None,
         composite: bool = True,
         detail: bool = True,
         progress: Progress = False,
@@ -236,8 +236,8 @@ class TryOnPipeline:
             person_box: Left, top, right and bottom in the picture's pixels of the person, where it shows several and no
                 pose is given. None for the largest.
             garment_box: The same for the garment's wearer; for those of an outfit, region -> box.
-            garment_worn: Whether somebody wears the garment in its picture, or it lies or hangs by itself. None to tell
-                by the picture.
+            garment_worn: Whether somebody wears the garment in its picture, or it lies or hangs by itself; for those of
+                an outfit that differ, region -> whether. None to tell by the picture.
             composite: Whether pixels outside the changed region are the photograph's own.
             detail: Whether cloth is shown as the garment's photograph shows it, where the generator drew it.
             progress: True for a progress bar on stderr, or what is told of the progress.
@@ -271,7 +271,7 @@ class TryOnPipeline:
         garment_pose: Pose | Mapping[Any, Pose] | None = None,
         person_box: Sequence[float] | None = None,
         garment_box: Sequence[float] | Mapping[Any, Sequence[float]] | None = None,
-        garment_worn: bool | None = None,
+        garment_worn: bool | Mapping[Any, bool] | None = None,
         progress: Progress = False,
     ) -> TryOnBatch:
         """Dress a person without showing the result in the photograph, which `show` does.
@@ -986,10 +986,10 @@ class _Given:
         return latent.with_pose(fit_pose(self.pose, pipeline.model.image_size, self.argument("pose")))
 
 
-def _garments(
-    garment: Any, region: Region, pose: Any, box: Any, worn: bool | None
-) -> dict[frozenset[Label], _Given]:
+def _garments(garment: Any, region: Region, pose: Any, box: Any, worn: Any) -> dict[frozenset[Label], _Given]:
     """Return what was said of each garment by its label classes, in the order in which they are worn."""
+    for said in worn.values() if isinstance(garment, Mapping) and isinstance(worn, Mapping) else (worn,):
+        _check_worn(said)
     if not isinstance(garment, Mapping):
         classes = resolve_region(region)
         dressed = wears_dress(classes)
@@ -999,13 +999,24 @@ def _garments(
             f"expected none beside an outfit, whose keys are regions, got {region!r}; leave it out", argument="region"
         )
     poses, boxes = _of_each(pose, garment, "garment_pose"), _of_each(box, garment, "garment_box")
+    told = _of_each(worn, garment, "garment_worn") if isinstance(worn, Mapping) else {}
     given = {}
     for one in order_worn(garment):
         classes, name = resolve_region(one), title(one)
         known = poses.get(classes), boxes.get(classes)
+        said = told.get(classes) if isinstance(worn, Mapping) else worn
         dressed = wears_dress(classes)
-        given[classes] = _Given(garment[one], *known, "garment", dressed, key=name, worn=worn, region=classes)
+        given[classes] = _Given(garment[one], *known, "garment", dressed, key=name, worn=said, region=classes)
     return given
+
+
+def _check_worn(said: Any) -> None:
+    if said is not None and not isinstance(said, bool | np.bool_):
+        raise ConfigError(
+            f"expected True, False, or None to tell by the picture, got {said!r:.40}; region -> True or False "
+            "goes with an outfit",
+            argument="garment_worn",
+        )
 
 
 def _of_each(known: Any, garments: Mapping[Region, Any], name: str) -> dict[frozenset[Label], Any]:

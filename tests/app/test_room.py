@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from styletryon.app import room as rooms
 from styletryon.app.figures import label_names, layer_title, show_labels
 from styletryon.app.room import Fitting
 from styletryon.app.visits import Visits
-from styletryon.app.wardrobe import MAX_SIDE, SEEDS, THUMBNAIL, rendered, thumbnails, uploaded
-from styletryon.errors import ImageError, RangeError, RegionError, ShapeError
+from styletryon.app.wardrobe import MAX_SIDE, SEEDS, THUMBNAIL, Choice, rendered, thumbnails, uploaded
+from styletryon.data import paperdoll
+from styletryon.errors import ImageError, PersonNotFoundError, RangeError, RegionError, ShapeError
 from styletryon.tryon import blend
 from tests._support.tiny import tiny_generator
 from tests.app.conftest import choice, png
@@ -63,6 +65,15 @@ def test_a_picture_is_projected_once_per_preset(
     assert projected == [2, 1, 1]
     room.dress(choice(1), choice(2), region=region, preset="balanced", tell=silent)
     assert projected == [2, 1, 1, 2]
+
+
+def test_a_garment_is_worn_or_not_as_the_visitor_says(room: FittingRoom) -> None:
+    """A garment by itself has no place in a region of a whole outfit, and nobody is in its picture."""
+    shirt = Image.fromarray(paperdoll.lay_flat(paperdoll.sample_figure(900), "top", (320, 320)).image)
+    garment = Choice(shirt, "shirt")
+    for worn, kind in ((None, RegionError), (False, RegionError), (True, PersonNotFoundError)):
+        with pytest.raises(kind):
+            room.dress(choice(1), replace(garment, worn=worn), region="full", preset="fast", tell=silent)
 
 
 def test_an_unknown_region_is_told_first(room: FittingRoom) -> None:

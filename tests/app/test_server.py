@@ -29,7 +29,7 @@ from styletryon.app import FittingRoom, serve
 from styletryon.app import room as rooms
 from styletryon.app.room import Fitting
 from styletryon.app.wardrobe import Choice, uploaded
-from styletryon.errors import ConfigError, DependencyError
+from styletryon.errors import ConfigError, DependencyError, RangeError
 from tests._support.process import SOURCE, run_python
 from tests._support.tiny import tiny_generator
 from tests.app.conftest import png, write_png
@@ -291,6 +291,24 @@ def test_what_is_worn_is_kept_where_it_is_asked_for(running: Running, room: Fitt
         visitor.dress("full", keep=keep)
     patch.undo()
     assert asked == [None, fitting]
+
+
+def test_what_the_visitor_says_of_a_garment_is_passed_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Choice] = []
+
+    def dress(room: FittingRoom, person: Choice, garment: Choice, **_: Any) -> Fitting:
+        seen.append(garment)
+        raise RangeError("enough")
+
+    monkeypatch.setattr(FittingRoom, "dress", dress)
+    visitor = running.visitor()
+    key = visitor.upload("garment", png(2))
+    for garment, worn in ((key, True), (key, False), (key, None), (1, False)):
+        with pytest.raises(Refused, match="enough"):
+            visitor.dress("full", garment=garment, worn=worn)
+    assert [choice.worn for choice in seen] == [True, False, None, None], "of the wardrobe it is known"
+    with pytest.raises(Refused, match="worn"):
+        visitor.dress("full", garment=key, worn="perhaps")
 
 
 def test_who_goes_in_the_middle_ends_the_try_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

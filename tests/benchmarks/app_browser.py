@@ -1,9 +1,9 @@
 """Uses the fitting room as a visitor would, in a real browser: `python -m tests.benchmarks.app_browser OUT`.
 
 Starts `styletryon app`, opens it in Chromium (`--chromium`; `pip install playwright`), chooses, tries on, drags a
-coefficient, draws other poses, uploads a file that is no picture, and downloads. Fails if any request leaves this
-machine. Writes screenshots of a desktop and of a phone, and prints how long each step took. OUT/app.png is what
-docs/images/app.png shows.
+coefficient, draws other poses, uploads a file that is no picture and a garment by itself, and downloads. Fails if any
+request leaves this machine. Writes screenshots of a desktop and of a phone, and prints how long each step took.
+OUT/app.png is what docs/images/app.png shows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from styletryon.data import paperdoll
 from tests._support.process import ROOT, SOURCE
 
 WIDTHS = {"desktop": (1440, 1000), "phone": (390, 844)}
@@ -174,6 +175,25 @@ def misuse_and_download(visitor: Visitor, out: Path) -> None:
         raise SystemExit("the report does not say that the coefficients were changed by hand")
 
 
+def garment_by_itself(visitor: Visitor, out: Path) -> float:
+    """Upload a garment that nobody wears, say so, and try it on; return the seconds that this takes."""
+    page, file = visitor.page, out / "shirt.png"
+    Image.fromarray(paperdoll.lay_flat(paperdoll.sample_figure(900), "top", (384, 384)).image).save(file)
+    if page.is_visible("#worn"):
+        raise SystemExit("of somebody in the wardrobe it is known whether they wear their clothes")
+    page.set_input_files("#garment-upload input", file)
+    page.wait_for_selector("#worn", timeout=60_000)
+    page.check("#worn input[value=false]")
+    before = visitor.source("#result")
+    page.click("#try-on")
+    seconds = visitor.until("#result", before)
+    page.wait_for_timeout(1500)
+    visitor.shot(out / "by-itself.png")
+    page.click("#garment-wardrobe button >> nth=1")
+    page.wait_for_selector("#worn", state="hidden", timeout=60_000)
+    return seconds
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print seconds and write screenshots; end with an error where something does not hold."""
     from playwright.sync_api import sync_playwright
@@ -197,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for step, taken in go_through(visitor, folder).items():
                     print(f"{name}: {step} {taken:.2f} s")
                 misuse_and_download(visitor, folder)
+                print(f"{name}: try on a garment by itself {garment_by_itself(visitor, folder):.2f} s")
                 print(f"{name}: {len(visitor.left)} requests left this machine; {visitor.wide()} pixels too wide")
                 if visitor.left or visitor.wide() > 0 or visitor.faults:
                     raise SystemExit(f"{name}: {visitor.left} {visitor.faults}")

@@ -93,11 +93,13 @@ def test_json_holds_the_picture_and_the_report(service: Running) -> None:
 
 def test_a_form_is_answered_as_json_is(service: Running) -> None:
     texts = {"region": "full", "preset": "fast", "person_pose": json.dumps(points(1)), "seed": "0", "detail": "true",
-             "garment_pose": json.dumps(points(2))}  # fmt: skip
+             "garment_pose": json.dumps(points(2)), "garment_worn": "true"}  # fmt: skip
     answer = service.ask_form({"person": png(1), "garment": png(2), **texts})
     assert answer.status == 200, answer.body
     with answer.image() as picture:
         assert np.array_equal(np.asarray(picture), expected())
+    alone = service.ask_form({"person": png(1), "garment": png(2), **texts, "garment_worn": "false"})
+    assert "got a garment that nobody wears" in alone.json()["message"]
 
 
 def test_an_outfit_is_put_on_at_once(service: Running) -> None:
@@ -229,6 +231,9 @@ def tiff(seed: int) -> bytes:
     ({"person_pose": None, "person_box": [5, 5, 5, 5]}, "person_box", "left < right"),
     ({"person_pose": [[0, 0, 1]] * 16}, "person_pose", "17"),
     ({"garment_pose": [[0, 0, "x"]] * 17}, "garment_pose", "number"),
+    ({"garment_worn": False}, "region", "got a garment that nobody wears"),
+    ({"garment_worn": "no"}, "garment_worn", "boolean"),
+    ({"garment_worn": {"top" * 1000: True}}, "garment_worn", "goes with an outfit"),
     ({"model": "/etc"}, "model", "another name"),
     ({"device": "cuda"}, "device", "another name"),
 ])  # fmt: skip
@@ -265,6 +270,7 @@ def test_a_body_that_does_not_say_its_length_is_bounded_all_the_same(service: Ru
     {"person": "/etc/passwd", "garment": b"x"}, {"person": b"x"}, {"person": png(1), "garment": png(2), "hat": b"x"},
     {"person": png(1), "garment": png(2), "region": b"top"}, {"person": png(1), "garment": png(2), "seed": "many"},
     {"person": png(1), "garment": png(2), "person_box": "["},
+    {"person": png(1), "garment": png(2), "garment_worn": "?"},
     {"person": png(1), "garment": png(2), "x" * 5000: "y"},
 ])  # fmt: skip
 def test_forms_that_cannot_be_used_are_refused(service: Running, fields: dict[str, str | bytes]) -> None:

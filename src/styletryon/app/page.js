@@ -78,6 +78,7 @@ function choose(role, choice, source) {
   const picture = find(`${role}-picture`).querySelector("img");
   if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
   picture.src = source;
+  if (role === "garment") find("worn").hidden = typeof choice === "number"; // of the wardrobe it is known
   for (const [index, button] of [...find(`${role}-wardrobe`).children].entries()) {
     button.setAttribute("aria-pressed", String(index === choice));
   }
@@ -115,6 +116,7 @@ const tryOn = told(async () => {
       region: document.querySelector("#region input:checked").value,
       preset: document.querySelector("#preset input:checked").value,
       keep: find("keep").querySelector("input").checked,
+      worn: JSON.parse(document.querySelector("#worn input:checked").value),
       labels: labels(),
     };
     const answer = await ask("POST", "try-on", asked, { signal: running.signal });
@@ -178,6 +180,7 @@ const open = told(async () => {
   room = await (await ask("GET", "room")).json();
   radios("region", room.regions, "top");
   radios("preset", room.presets, "balanced");
+  radios("worn", [["null", "Find out"], ["true", "Who wears it"], ["false", "The garment alone"]], "null");
   for (const role of ["person", "garment"]) {
     find(`${role}-wardrobe`).append(...Array.from({ length: room.people }, (_, index) => {
       const picture = element("img", { src: `people/${index}/small`, alt: `Rendered person ${index + 1}` });

@@ -145,7 +145,7 @@ class FittingRoom:
 
         Args:
             person: Who is dressed.
-            garment: Who wears the garment.
+            garment: Who wears the garment, or the garment by itself.
             region: What changes.
             preset: "fast", "balanced" or "quality".
             worn: A try-on of the same person, who keeps what can be worn beside the new garment. Of somebody else it
@@ -173,6 +173,7 @@ class FittingRoom:
                 {name: one.picture for name, one in outfit.items()},
                 person_pose=person.pose,
                 garment_pose={name: one.pose for name, one in outfit.items() if one.pose is not None},
+                garment_worn={name: one.worn for name, one in outfit.items() if one.worn is not None},
                 progress=step,
             )
         settings = {"region": region, "preset": preset, "outfit": ", ".join(outfit)}

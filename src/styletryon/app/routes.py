@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Annotated, Any, final
 
@@ -70,6 +71,7 @@ class Asked(BaseModel):
     region: str = Field("top", max_length=100)
     preset: str = Field("balanced", max_length=100)
     keep: bool = False
+    worn: bool | None = Field(None, description="Of an uploaded garment; None to tell by the picture.")
     labels: bool = False
 
 
@@ -230,7 +232,7 @@ class Routes:
     def _dress(self, asked: Asked, visit: str, tell: Any) -> dict[str, Any]:
         fitting = self.room.dress(
             self._choice(visit, "person", asked.person),
-            self._choice(visit, "garment", asked.garment),
+            self._choice(visit, "garment", asked.garment, asked.worn),
             region=asked.region,
             preset=asked.preset,
             worn=self.visits.find(visit) if asked.keep else None,
@@ -273,13 +275,13 @@ class Routes:
             raise Told(GONE)
         return fitting
 
-    def _choice(self, visit: str, role: str, choice: int | str) -> Choice:
+    def _choice(self, visit: str, role: str, choice: int | str, worn: bool | None = None) -> Choice:
         if isinstance(choice, int):
             return wardrobe.rendered(choice)
         found = self.visits.uploaded(visit, role)
         if found is None or found.key != choice:
             raise Told(f"The uploaded {role} is not kept any more; upload the picture again.")
-        return found
+        return replace(found, worn=worn)
 
 
 def view(fitting: Fitting, labels: bool) -> dict[str, Any]:

@@ -36,11 +36,13 @@ class Choice:
         picture: The picture, mode "RGB".
         key: Equal exactly when picture and pose are.
         pose: The keypoints where they are known; None where they have to be estimated.
+        worn: Whether somebody wears the garment that it shows. None to tell by the picture.
     """
 
     picture: Image.Image
     key: str
     pose: Pose | None = None
+    worn: bool | None = None
 
     __repr__ = one_line
 

@@ -30,8 +30,8 @@ def parts(rows: Iterable[BatchRow], size: int) -> Iterator[list[BatchRow]]:
 
 def shots(row: BatchRow) -> tuple[Shot, dict[str, Shot]]:
     """Return the photographs that a row names: the person's, and by region the garments'."""
-    worn = row.garments.items()
-    return (row.person, row.person_pose, False), {region: (*named, wears_dress(region)) for region, named in worn}
+    worn = {region: (*named, wears_dress(region), row.garment_worn) for region, named in row.garments.items()}
+    return (row.person, row.person_pose, False, None), worn
 
 
 def try_rows(

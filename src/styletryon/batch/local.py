@@ -17,7 +17,7 @@ from styletryon._loading import ModelLike
 from styletryon.batch.dressing import parts, try_rows
 from styletryon.batch.settings import claim
 from styletryon.batch.storage import Folder, is_url, path_of
-from styletryon.batch.table import BatchRow, BatchSummary, RowOutcome, read_table, summarize, unfinished
+from styletryon.batch.table import BatchRow, BatchSummary, RowOutcome, read_table, summarize, unfinished, with_worn
 from styletryon.batch.wardrobe import Wardrobe
 from styletryon.errors import ConfigError
 from styletryon.losses import TryOnLoss, TryOnState
@@ -40,6 +40,7 @@ def try_on_table(
     batch_size: int = 8,
     detail: bool = True,
     retry_failed: bool = False,
+    garment_worn: bool | None = None,
     progress: Progress | None = None,
 ) -> BatchSummary:
     """Try on every row of a table.
@@ -59,6 +60,8 @@ def try_on_table(
         batch_size: Pairs that are tried on at once.
         detail: As for `try_on`.
         retry_failed: Whether rows that failed before are tried again.
+        garment_worn: Of rows that do not say: whether somebody wears the garment in its picture, or it lies or hangs by
+            itself. None to tell by the picture.
         progress: Called after each batch.
 
     Returns:
@@ -78,6 +81,7 @@ def try_on_table(
             argument="out",
         )
     rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else tuple(table)
+    rows = with_worn(rows, garment_worn)
     pipeline = TryOnPipeline(
         model, preset=preset, device=device, seed=seed, losses=losses, batch_size=batch_size, remember=0
     )

@@ -45,6 +45,7 @@ from styletryon.batch.table import (
     read_table,
     summarize,
     unfinished,
+    with_worn,
 )
 from styletryon.batch.wardrobe import Shot, Wardrobe
 from styletryon.errors import ConfigError, DependencyError, ProcessGroupError
@@ -81,6 +82,7 @@ def try_on_dataset(
     batch_size: int = 8,
     detail: bool = True,
     retry_failed: bool = False,
+    garment_worn: bool | None = None,
     wait_s: float = 0,
     progress: Progress | None = None,
 ) -> BatchSummary:
@@ -107,6 +109,7 @@ def try_on_dataset(
         batch_size: Pairs that are tried on at once.
         detail: As for `styletryon.try_on`.
         retry_failed: Whether rows that failed before are tried again.
+        garment_worn: As for `styletryon.batch.try_on_table`.
         wait_s: Seconds to wait for the least workers, for clusters that start machines when they are asked for. 0 to
             complain at once where there is no room.
         progress: Called after each batch.
@@ -126,7 +129,7 @@ def try_on_dataset(
     pool = _Pool.checked(workers, num_gpus, num_cpus, wait_s)
     batch_size, seed = whole(batch_size, "batch_size", least=1), check_seed(seed)
     rows = read_table(table, region=region) if isinstance(table, str | os.PathLike) else table
-    rows = [_absolute_row(row) for row in rows]
+    rows = [_absolute_row(row) for row in with_worn(rows, garment_worn)]
     folder = Folder(_absolute(out))
     setup = _setup(model, folder, num_gpus, detail, preset=preset, seed=seed, losses=losses, batch_size=batch_size)
     settings = {"model": setup["fingerprint"], "preset": preset, "seed": seed, "detail": detail}
@@ -241,7 +244,7 @@ class _Projecting(_Worker):
     """Projects photographs, and says of each why that failed, if it did."""
 
     def work(self, items: list[Any]) -> Iterable[object]:
-        taken: list[Shot] = [(photo, pose, dressed) for photo, pose, dressed in items]
+        taken: list[Shot] = [(photo, pose, dressed, worn) for photo, pose, dressed, worn in items]
         return zip(map(_text, taken), self.wardrobe.keep(taken), strict=True)
 
     def refuse(self, items: list[Any], reason: str) -> Iterable[object]:

@@ -34,6 +34,8 @@ class BatchRow:
         person_pose: A JSON file with the person's keypoints, or None to estimate them.
         garment_pose: The same for the garment's wearer; for those of an outfit, region -> file.
         fault: Why the row cannot be tried, or empty.
+        garment_worn: Whether somebody wears the row's garments in their pictures, or they lie or hang by themselves.
+            None to tell by the picture.
     """
 
     line: int
@@ -44,6 +46,7 @@ class BatchRow:
     person_pose: Place | None = None
     garment_pose: Place | Mapping[str, Place] | None = None
     fault: str = ""
+    garment_worn: bool | None = None
 
     @property
     def garments(self) -> dict[str, tuple[Place, Place | None]]:
@@ -59,6 +62,7 @@ class BatchRow:
         """A text that is equal for equal rows, wherever they stand in the table."""
         garment, pose = _text(self.garment), _text(self.garment_pose)
         parts = [self.person, garment, self.region, self.out, self.person_pose, pose]
+        parts += [] if self.garment_worn is None else [f"worn={self.garment_worn}"]
         # A second row for the same picture is at fault and fails; that must not count for the first.
         parts += [self.fault] if self.fault else []
         return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
@@ -118,9 +122,9 @@ def read_table(path: Place, *, region: str = "top") -> tuple[BatchRow, ...]:
     """Read a table of try-ons.
 
     The file is CSV with a heading, see `styletryon.data.pairs`, or Parquet with the same columns. Columns `person` and
-    `garment` are needed; `region`, `out`, `person_pose` and `garment_pose` are optional. Columns `top`, `bottom`,
-    `outerwear` and `dress` name the garments of outfits, in the place of `garment` and `region`. A row with a fault is
-    kept, with the reason.
+    `garment` are needed; `region`, `out`, `person_pose`, `garment_pose` and `garment_worn` are optional. Columns `top`,
+    `bottom`, `outerwear` and `dress` name the garments of outfits, in the place of `garment` and `region`. A row with a
+    fault is kept, with the reason.
 
     Args:
         path: The table: a path, or a URL that fsspec knows. What it names is looked for beside it.
@@ -132,7 +136,7 @@ def read_table(path: Place, *, region: str = "top") -> tuple[BatchRow, ...]:
         DependencyError: If a package is missing: pyarrow for Parquet, or the one that knows the URL.
     """
     with _as_csv(path) as file:
-        pairs = read_pairs(file, region=region, out=True, outfits=True)
+        pairs = read_pairs(file, region=region, out=True, outfits=True, worn=True)
     rows = [_batch_row(row, folder_of(path)) for row in pairs]
     if not rows:
         raise DataError(f"expected rows below the heading of {str(path)!r}, got none", argument="table")
@@ -186,7 +190,12 @@ def _batch_row(row: PairRow, folder: Place) -> BatchRow:
     person_pose, garment_pose = (joined(folder, pose) if pose else None for pose in poses)
     worn = {region: joined(folder, garment) for region, garment in row.outfit.items()}
     person, garment, fault = joined(folder, row.person), worn or joined(folder, row.garment), "; ".join(faults)
-    return BatchRow(row.line, person, garment, row.region, out, person_pose, garment_pose, fault)
+    return BatchRow(row.line, person, garment, row.region, out, person_pose, garment_pose, fault, row.garment_worn)
+
+
+def with_worn(rows: Sequence[BatchRow], garment_worn: bool | None) -> tuple[BatchRow, ...]:
+    """Say of the rows that do not whether somebody wears their garments."""
+    return tuple(row if row.garment_worn is not None else replace(row, garment_worn=garment_worn) for row in rows)
 
 
 def _text(named: Place | Mapping[str, Place] | None) -> str:

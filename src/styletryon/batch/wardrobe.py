@@ -28,8 +28,9 @@ from styletryon.pose import Pose, read_pose
 
 _HELD_PIXELS = 100_000_000  # of photographs that are kept in memory
 
-Shot = tuple[Place, Place | None, bool]
-"""A picture's file, its pose's, and whether who is in it is known to wear a dress."""
+Shot = tuple[Place, Place | None, bool, bool | None]
+"""A picture's file, its pose's, whether who is in it is known to wear a dress, and whether somebody wears what it
+shows: None to tell by the picture."""
 
 
 class Wardrobe:
@@ -76,7 +77,7 @@ class Wardrobe:
         Raises:
             StyleTryOnError: If it cannot be projected; what failed once fails again at once.
         """
-        photo, pose, _ = shot
+        photo, pose, *_ = shot
         key = self._key(shot)
         if key not in self._held:
             try:
@@ -104,13 +105,14 @@ class Wardrobe:
             self._keys[shot] = self._digest(*shot)
         return self._keys[shot]
 
-    def _digest(self, photo: Place, pose: Place | None, dressed: bool) -> str:
+    def _digest(self, photo: Place, pose: Place | None, dressed: bool, worn: bool | None) -> str:
         try:
             contents = [b"" if place is None else _read(place) for place in (photo, pose)]
         except (OSError, ValueError) as error:
             name = getattr(error, "filename", None) or photo
             raise DataError(f"{getattr(error, 'strerror', None) or error}", argument=os.fspath(name)) from error
-        digest = hashlib.blake2b(f"{self.settings}{' dress' if dressed else ''}".encode(), digest_size=16)
+        said = f"{' dress' if dressed else ''}{'' if worn is None else f' worn={worn}'}"
+        digest = hashlib.blake2b(f"{self.settings}{said}".encode(), digest_size=16)
         for content in contents:
             digest.update(hashlib.blake2b(content).digest())
         return digest.hexdigest()
@@ -134,13 +136,13 @@ class Wardrobe:
         with fetched(photo) as file:
             return replace(latent, photograph=(Photograph(read_image(file), frame, pose, labels),))
 
-    def _prepare(self, photo: Place, pose: Place | None, dressed: bool) -> Photograph:
+    def _prepare(self, photo: Place, pose: Place | None, dressed: bool, worn: bool | None) -> Photograph:
         with fetched(photo) as file:
-            if pose is None:
-                return self.pipeline.read(file, dressed=dressed, worn=None)
-            with fetched(pose) as points:
-                known = read_pose(points, read_image(file).size[::-1])
-            return self.pipeline.read(file, pose=known, dressed=dressed)
+            known = None
+            if pose is not None:
+                with fetched(pose) as points:
+                    known = read_pose(points, read_image(file).size[::-1])
+            return self.pipeline.read(file, pose=known, dressed=dressed, worn=worn)
 
     def _try_project(self, photographs: Mapping[str, Photograph]) -> None:
         # One of them may spoil it, or they may be too many at once: `get` then projects each alone.

@@ -70,12 +70,12 @@ WORN = {"auto": None, "yes": True, "no": False}
 """What `--garment-worn` takes, and what it stands for."""
 
 
-def add_garment_worn(parser: Any) -> None:
+def add_garment_worn(parser: Any, *, of: str = "") -> None:
     parser.add_argument(
         "--garment-worn",
         default="auto",
         choices=list(WORN),
-        help="whether somebody wears the garment, or it lies or hangs by itself (default: tell by the picture)",
+        help=f"{of}whether somebody wears the garment, or it lies or hangs by itself (default: tell by the picture)",
     )
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from styletryon.cli._common import (
+    WORN,
     Commands,
     add_command,
+    add_garment_worn,
     add_try_on_options,
     shown_stages,
     use_threads,
@@ -34,11 +36,12 @@ def add_commands(commands: Commands) -> None:
         "table",
         type=_place,
         metavar="TABLE",
-        help="CSV or Parquet with person and garment (region, out, person_pose, garment_pose), or a column per "
-        "garment: top, bottom, outerwear, dress",
+        help="CSV or Parquet with person and garment (region, out, person_pose, garment_pose, garment_worn), or a "
+        "column per garment: top, bottom, outerwear, dress",
     )
     parser.add_argument("-o", "--out", type=_place, required=True, metavar="OUT", help="folder to write")
     parser.add_argument("--batch-size", default=8, type=int, help="pairs at once (default: %(default)s)")
+    add_garment_worn(parser, of="of rows that do not say: ")
     parser.add_argument("--retry-failed", action="store_true", help="try rows that failed before again")
     parser.add_argument("--no-detail", action="store_true", help="show cloth as drawn, not as in its photograph")
     add_try_on_options(parser)
@@ -97,7 +100,8 @@ def _on_ray(arguments: argparse.Namespace, stages: Stages) -> BatchSummary:
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what both engines take."""
     names = ("table", "out", "region", "model", "preset", "seed", "batch_size", "retry_failed")
-    return {"detail": not arguments.no_detail, **{name: getattr(arguments, name) for name in names}}
+    given = {name: getattr(arguments, name) for name in names}
+    return {"detail": not arguments.no_detail, "garment_worn": WORN[arguments.garment_worn], **given}
 
 
 def _place(text: str) -> str | Path:

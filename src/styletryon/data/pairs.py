@@ -32,6 +32,7 @@ from styletryon.labels import order_worn, region_name, resolve_region
 
 _NEEDED = ("person", "garment")
 _POSES = ("person_pose", "garment_pose")
+_WORN = {"": None, "yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _EXTRA = "\0"  # no heading is called so
 
 OUTFIT = ("top", "bottom", "outerwear", "dress")
@@ -53,6 +54,7 @@ class PairRow:
         fault: Why the row cannot be used; empty if it can.
         outfit: Of a row that names several garments in columns of their own: region -> the photograph of that one's
             wearer. `garment` and `region` are empty then.
+        garment_worn: Whether somebody wears the row's garments in their pictures; None where the table does not say.
     """
 
     line: int
@@ -64,10 +66,16 @@ class PairRow:
     out: str = ""
     fault: str = ""
     outfit: Mapping[str, str] = field(default_factory=dict)
+    garment_worn: bool | None = None
 
 
 def read_pairs(
-    path: str | os.PathLike[str], *, region: str | None = None, out: bool = False, outfits: bool = False
+    path: str | os.PathLike[str],
+    *,
+    region: str | None = None,
+    out: bool = False,
+    outfits: bool = False,
+    worn: bool = False,
 ) -> list[PairRow]:
     """Read a table of pairs. No photograph is opened.
 
@@ -76,6 +84,7 @@ def read_pairs(
         region: The region of rows that name none; None refuses such rows.
         out: Whether there may be a column `out`.
         outfits: Whether there may be columns of outfits, `OUTFIT`.
+        worn: Whether there may be a column `garment_worn`: yes, no, or empty.
 
     Returns:
         The rows in their order; those that cannot be used say why.
@@ -85,7 +94,7 @@ def read_pairs(
     """
     path = Path(path)
     needed: tuple[str, ...] = _NEEDED if region is not None else (*_NEEDED, "region")
-    extra = (*(["out"] if out else []), *_POSES, *(OUTFIT if outfits else ()))
+    extra = (*(["out"] if out else []), *_POSES, *(["garment_worn"] if worn else []), *(OUTFIT if outfits else ()))
     possible = (*(name for name in ("region",) if name not in needed), *extra)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -111,14 +120,17 @@ def _read_row(line: int, cells: dict[str, Any], needed: tuple[str, ...], region:
     told = f"expected {len(cells)} cells, got {len(cells) + len(extra)}; quote cells that hold commas"
     too_many = [told] if extra else []
     row: dict[str, Any] = {name: str(cell).strip() for name, cell in cells.items()}
+    said = row.pop("garment_worn", "")
+    row["garment_worn"] = _WORN.get(said.lower())
+    unclear = [] if said.lower() in _WORN else [f"garment_worn: expected yes, no or an empty cell, got {said!r}"]
     outfit = {name: row.pop(name) for name in OUTFIT if name in row}
     outfit = {name: cell for name, cell in outfit.items() if cell}
     if outfit:
-        return _read_outfit(line, row, outfit, too_many)
+        return _read_outfit(line, row, outfit, too_many or unclear)
     row.setdefault("garment", "")
     needed = (*needed, "garment") if "garment" not in needed else needed
     faults = [f"{name}: expected a value, got an empty cell" for name in needed if not row[name]]
-    faults = too_many or faults
+    faults = too_many or [*faults, *unclear]
     row["region"] = row.get("region") or region
     try:
         resolve_region(row["region"])
@@ -129,7 +141,7 @@ def _read_row(line: int, cells: dict[str, Any], needed: tuple[str, ...], region:
     return PairRow(line, **row, fault="; ".join(faults))
 
 
-def _read_outfit(line: int, row: dict[str, str], outfit: dict[str, str], too_many: list[str]) -> PairRow:
+def _read_outfit(line: int, row: dict[str, Any], outfit: dict[str, str], found: list[str]) -> PairRow:
     faults = [] if row["person"] else ["person: expected a value, got an empty cell"]
     beside = [name for name in ("garment", "region", "garment_pose") if row.pop(name, "")]
     if beside:
@@ -138,7 +150,7 @@ def _read_outfit(line: int, row: dict[str, str], outfit: dict[str, str], too_man
         outfit = {str(name): outfit[str(name)] for name in order_worn(outfit)}
     except RegionError as error:
         faults.append(str(error))
-    return PairRow(line, garment="", region="", **row, outfit=outfit, fault="; ".join(too_many or faults))
+    return PairRow(line, garment="", region="", **row, outfit=outfit, fault="; ".join(found or faults))
 
 
 def _plain_name(region: str) -> str:

@@ -51,9 +51,14 @@ class Asked(BaseModel):
     garment_pose: Keypoints | dict[str, Keypoints] | None = Field(
         None, description="The same for the garment's wearer; of an outfit, region -> keypoints."
     )
+    garment_worn: bool | dict[str, bool] | None = Field(
+        None,
+        description="Whether somebody wears the garment in its picture, or it lies or hangs by itself; of an outfit, "
+        "region -> whether. Nothing to tell by the picture.",
+    )
 
 
-_STRUCTURED = {"person_box", "garment_box", "person_pose", "garment_pose"}
+_STRUCTURED = {"person_box", "garment_box", "person_pose", "garment_pose", "garment_worn"}
 """Fields that a form holds as JSON."""
 
 

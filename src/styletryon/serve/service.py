@@ -196,6 +196,7 @@ class Service:
             garment_pose=garment_pose,
             person_box=asked.person_box,
             garment_box=asked.garment_box,
+            garment_worn=asked.garment_worn,
             composite=asked.composite,
             detail=asked.detail,
             progress=step,
