@@ -20,7 +20,7 @@ def transfer_weights(generator: PoseStyleGAN2, source: str | os.PathLike[str] | 
     """Give a generator, and its encoder, the weights of another wherever names and shapes fit.
 
     Layers are matched by what they do, not by their number: an affine layer by the styled layer it serves, a block of
-    the encoder by the height of its output, and learnt garment shares by their styled layers. So a generator of larger
+    the encoder by the height of its output, and learnt channel masks by their styled layers. So a generator of larger
     pictures starts from one of smaller pictures, and its new levels alone start at random, their heads at zero: the
     first drawings are those of the smaller generator, doubled.
 
