@@ -121,9 +121,12 @@ def photograph_of(
         ImageError: If the garment is too small.
         PersonNotFoundError: If it is turned upside down.
     """
+    from styletryon.compositing.ground import off_ground  # here, because it brings scipy
+
     label = seen.label if label is None else label
+    shown = off_ground(picture, seen.labels == seen.label)
     known = (seen.pose if pose is None else pose).keypoints[0].double().cpu().numpy()
-    points = complete(known, seen.labels == seen.label, label)
+    points = complete(known, shown, label)
     unit = float(np.linalg.norm(points[[5, 6], :2].mean(axis=0) - points[[11, 12], :2].mean(axis=0)))
     if unit < 24:
         raise ImageError(
@@ -141,7 +144,7 @@ def photograph_of(
     whole.paste(picture.convert("RGB"), (left, top))
     labels = np.zeros((size[1], size[0]), dtype=np.uint8)
     cloth = np.zeros(labels.shape, dtype=bool)
-    cloth[top : top + picture.height, left : left + picture.width] = seen.labels == seen.label
+    cloth[top : top + picture.height, left : left + picture.width] = shown
     points[:, :2] += [left, top]
     labels[_bare(points, cloth, unit, label)] = Label.SKIN
     labels[cloth] = label

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from styletryon.compositing.blending import compose
+from styletryon.compositing.ground import off_ground
 from styletryon.data import paperdoll
 from styletryon.labels import REGIONS, Label
 from styletryon.models import PoseStyleGAN2
@@ -76,7 +77,8 @@ def measure(estimator: GarmentEstimator, truths: Iterable[Truth]) -> dict[str, f
 
     Returns:
         `pck@0.1`: the share of the keypoints in the truth that are within 0.1 of the garment's height; `iou` of the
-        outlines, the mean; `label`: the share of garments called what they are, a top and a jacket being alike.
+        outlines as a try-on takes them, the mean; `label`: the share of garments called what they are, a top and a
+        jacket being alike.
     """
     near: list[bool] = []
     overlaps, right = [], []
@@ -87,7 +89,7 @@ def measure(estimator: GarmentEstimator, truths: Iterable[Truth]) -> dict[str, f
         counts = points[:, 2] > 0
         found = seen.pose.keypoints[0].double().numpy()
         near += (np.hypot(*(found - points)[counts, :2].T) <= 0.1 * height).tolist()
-        cloth = (seen.labels == seen.label) | (seen.labels == Label.SKIN)
+        cloth = off_ground(picture, seen.labels == seen.label) | (seen.labels == Label.SKIN)
         overlaps.append(float((cloth & mask).sum() / (cloth | mask).sum()))
         right.append(_alike(seen.label) == _alike(label))
     numbers = {"pck@0.1": np.mean(near), "iou": np.mean(overlaps), "label": np.mean(right)}

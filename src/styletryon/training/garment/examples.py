@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
+from styletryon.compositing.ground import off_ground
 from styletryon.data import paperdoll
 from styletryon.labels import Label
 from styletryon.pose._labelling import spread
@@ -173,6 +174,8 @@ def flat_names(folder: Path, held: Sequence[str] = ()) -> dict[str, Label]:
 def taught(folder: Path, names: Mapping[str, Label], network: BodyNetwork) -> list[Example]:
     """Let a network label photographs of garments for its own training; what each shows is known.
 
+    Their outlines are brought to where colours tell the garment from the ground.
+
     Args:
         folder: Of the photographs.
         names: File name -> the class of the garment.
@@ -191,6 +194,9 @@ def taught(folder: Path, names: Mapping[str, Label], network: BodyNetwork) -> li
         few[label], few[Label.SKIN] = cloth, chances[Label.SKIN]
         few[Label.BACKGROUND] = 1 - few.sum(0)
         choice = spread(few, box, image, seen)
+        shown = off_ground(image, choice == label)
+        choice[(choice == label) & ~shown] = Label.BACKGROUND
+        choice[shown] = label
         sure = float(torch.maximum(cloth, 1 - cloth).mean())
         share = float((choice == label).mean())
         trunk = [11, 12] if label == Label.BOTTOM else [5, 6, 11, 12]
