@@ -20,6 +20,8 @@ _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far,
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _SHOULDERS = 0.4  # How far down the trunk shoulders may be bare.
 _SHADOW = 0.035  # How far the old garment's shadow falls on the skin beside it, in lengths of the trunk.
+_COLLAR = 0.1  # How high a collar stands above the shoulders, and how far below them it goes around the neck.
+_ARMS = 1.4  # Farther from the trunk's axis than so many half widths of the shoulders there are arms alone.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
 _SLEEVELESS = 0.25  # A garment that ends before this much of the upper arm has no sleeves.
@@ -88,7 +90,11 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     if not upper:
         new &= old | ~found.owned(arms=True)
     within = _within_sleeves(person, found, arms=upper) & ~beyond
+    if not garment.worn:  # What lies above the shoulders is a hood or the inner back, which hang behind a neck.
+        new &= (found.along > -_COLLAR) | (np.abs(found.across) > _ARMS)
     front = _front(person, found, old, new | within, region)
+    if not garment.worn:
+        front |= person.shows({Label.SKIN}) & ~old & trunk & (found.along < _COLLAR)
     new &= ~front
     neck, limbs = _neck(person, found, new, unit), _limbs(person, found)
     core = (old | (within & person.shows({Label.SKIN}))) & ~front & ~below
