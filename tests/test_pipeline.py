@@ -193,6 +193,21 @@ def test_a_picture_is_projected_once(
         pipeline.with_preset("best")
 
 
+@pytest.mark.slow
+def test_a_seed_moves_the_drawing_and_not_what_is_shown_between_photographs() -> None:
+    """So there is no `num_images=`: the pages say it too."""
+    person, garment = (paperdoll.render(paperdoll.sample_figure(seed), SIZE) for seed in (20_000_010, 20_000_008))
+    poses = {"person_pose": pose_of(person), "garment_pose": pose_of(garment)}
+    results = []
+    for seed in (0, 1):
+        pipeline = TryOnPipeline(preset="quality", seed=seed)
+        pipeline.projector.steps = pipeline.optimizer.steps = 5
+        results.append(pipeline(person.image, garment.image, **poses))
+    shown, drawn = ([np.asarray(getattr(one, name)) for one in results] for name in ("image", "drawn"))
+    assert not np.array_equal(*drawn)
+    assert np.array_equal(*shown)
+
+
 # ---------------------------------------------------------------------------------------------- progress and seconds
 
 

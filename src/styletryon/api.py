@@ -75,7 +75,8 @@ def try_on(
             callable from a `TryOnState` to `(B,)`.
         preset: "fast", "balanced" or "quality".
         seed: Of what is random: the noise maps of the preset "quality", and of a projection into Z. The other presets
-            draw nothing at random, so any seed gives the same picture.
+            draw nothing at random, so any seed gives the same picture. Between two photographs noise maps are not seen
+            either, so no number of variants can be asked for.
         device: Where to compute. None for the model's own device, or for a CUDA device where there is one.
         progress: True for a progress bar on stderr, or what is told of the progress; see
             `styletryon.pipeline.PipelineProgress`.
