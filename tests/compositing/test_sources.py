@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from styletryon.compositing.sources import _slid
+from styletryon.compositing.sources import _slid, _spread
 
 
 @settings(deadline=None)  # the first transform of a process takes long
@@ -23,3 +24,11 @@ def test_sums_by_fourier_transforms_are_sums_of_products(
     kernel = torch.rand(1, planes, min(high, height), min(wide, width), generator=random)
     expected = functional.conv2d(whole.double(), kernel.double()).float()
     torch.testing.assert_close(_slid(whole, kernel), expected, rtol=1e-5, atol=1e-3)
+
+
+@given(height=st.integers(8, 90), width=st.integers(8, 90), row=st.floats(0, 0.99), column=st.floats(0, 0.99))
+def test_what_is_known_at_one_place_is_known_everywhere(height: int, width: int, row: float, column: float) -> None:
+    known = np.zeros((height, width), dtype=bool)
+    known[int(row * height), int(column * width)] = True
+    picture = np.where(known[..., None], np.array([0.7, 0.5, 0.4]), 0).astype(np.float32)
+    np.testing.assert_allclose(_spread(picture, known), np.full_like(picture, [0.7, 0.5, 0.4]), atol=1e-4)

@@ -275,7 +275,7 @@ def _spread(picture: Picture, known: Mask) -> Picture:
     colours = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float()
     weight = torch.from_numpy(known)[None, None].float()
     levels = [(colours * weight, weight)]
-    while min(levels[-1][1].shape[2:]) > 1:
+    while max(levels[-1][1].shape[2:]) > 1:
         sums, share = (functional.avg_pool2d(p, 2, ceil_mode=True, count_include_pad=False) for p in levels[-1])
         levels.append((sums, share))
     found = levels[-1][0] / levels[-1][1].clamp_min(1e-6)
