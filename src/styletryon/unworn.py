@@ -39,8 +39,11 @@ _INFERRED = 0.6
 _CHEST, _LEAST_SLEEVE = (0.55, 0.75), 0.008
 """Where the trunk is as wide as under its sleeves, in its lengths; the share of the cloth that is a sleeve at least."""
 
-_ARM, _TURNED = 0.3, 0.6
-"""How far from the trunk an arm without a sleeve points, and how far an elbow may lie beside its sleeve, in radians."""
+_ARM, _ON_CLOTH = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3), 0.25
+"""How far from the trunk an arm without a sleeve points, in radians, the first at which less of it lies on cloth."""
+
+_TURNED = 0.6
+"""How far an elbow may lie beside its sleeve, in radians."""
 
 _SURE_WRIST = 0.3
 """The score from which a wrist, and with it a long sleeve, is not doubted."""
@@ -257,7 +260,7 @@ def complete(points: Array, cloth: NDArray[np.bool_], label: Label) -> Array:
                 way = whole[start, :2] - whole[before, :2]
             elif arm:
                 sleeve = _sleeve(whole[start, :2], down, side * right, unit, cloth)
-                way = np.cos(_ARM) * down + np.sin(_ARM) * side * right if sleeve is None else sleeve
+                way = _beside(whole[start, :2], down, side * right, length * unit, cloth) if sleeve is None else sleeve
             else:
                 way = down + 0.05 * side * right
             whole[end, :2] = whole[start, :2] + way / max(float(np.linalg.norm(way)), 1e-6) * length * unit
@@ -352,6 +355,18 @@ def _sleeve(shoulder: Array, down: Array, out: Array, unit: float, cloth: NDArra
     if sleeve.sum() <= _LEAST_SLEEVE * len(sleeve):
         return None
     return np.asarray(along[sleeve].mean() * down + beside[sleeve].mean() * out)
+
+
+def _beside(shoulder: Array, down: Array, out: Array, length: float, cloth: NDArray[np.bool_]) -> Array:
+    """Return the direction of an arm without a sleeve: as far from the trunk as it takes to lie beside the cloth."""
+    steps = np.linspace(0.3, 1.0, 15)[:, None] * length
+    for angle in (*_ARM, np.pi / 2):
+        way = np.asarray(np.cos(angle) * down + np.sin(angle) * out)
+        columns, rows = (shoulder + steps * way).astype(int).T
+        inside = (rows >= 0) & (rows < cloth.shape[0]) & (columns >= 0) & (columns < cloth.shape[1])
+        if cloth[rows[inside], columns[inside]].sum() < _ON_CLOTH * len(steps):
+            break
+    return way
 
 
 def _angle(one: Array, other: Array) -> float:

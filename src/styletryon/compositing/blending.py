@@ -41,6 +41,7 @@ WORK_PIXELS = 700_000
 _EDGE = 1.2  # How much an outline's stairs are smoothed, in pixels of the view.
 _SAME_LIMB = 0.06  # How much wider the person's limbs may be than the wearer's, in lengths of the trunk.
 _SKIN_RIM = 0.012  # How far labels take for skin what lies beside it.
+_ROUND, _DARKER = 0.08, 0.3  # How far from their outlines round limbs are darker, and by how much there.
 _BESIDE = 0.04  # Beside uncovered skin, up to here, its colours are those of the person's own.
 _SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
 _AS_LIKELY = -0.7  # Colours of bottoms: the logarithm of how much more frequent they are there than in the top.
@@ -171,7 +172,7 @@ def _labels(
 def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Picture:
     """Show bare skin as the wearer's photograph has it there, in the person's colours; elsewhere the person's own."""
     ours, theirs = view.shows(_BARE), other.shows(_BARE)
-    own = _own_skin(view, ours, layout)
+    own = _rounded(_own_skin(view, ours, layout), layout.skin & found.owned(arms=True, legs=True), ours, view.unit)
     if not theirs.any() or not other.worn:
         return own
     warped = recoloured(other.picture, colours_of(other.picture, theirs), colours_of(view.picture, ours))
@@ -195,6 +196,15 @@ def _fading(view: View, mask: Mask) -> NDArray[np.float32]:
         return np.ones(mask.shape, dtype=np.float32)
     bared, kept = apart(mask & ~skin), apart(skin & ~mask)
     return np.where(skin, (1.5 * kept / (kept + bared).clip(1e-6)).clip(0, 1), 1.0).astype(np.float32)
+
+
+def _rounded(picture: Picture, limbs: Mask, ours: Mask, unit: float) -> Picture:
+    """Let skin of bared limbs grow darker towards their outlines, as round things do."""
+    if not limbs.any():
+        return picture
+    rest = (1 - apart(~(limbs | ours)) / (_ROUND * unit)).clip(0, 1)
+    shade = np.where(limbs, 1 - _DARKER * rest**2, 1.0)[..., None]
+    return np.asarray(picture * shade, dtype=np.float32)
 
 
 def _own_skin(view: View, ours: Mask, layout: Layout) -> Picture:
