@@ -89,6 +89,7 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     new = _new(person, found, old, below, unit)
     if not upper:
         new &= old | ~found.owned(arms=True)
+    new &= ~_gaps(person)
     within = _within_sleeves(person, found, arms=upper) & ~beyond
     if not garment.worn:  # What lies above the shoulders is a hood or the inner back, which hang behind a neck.
         new &= (found.along > -_COLLAR) | (np.abs(found.across) > _ARMS)
@@ -161,6 +162,14 @@ def _front(person: View, found: Correspondence, old: Mask, new: Mask, region: Co
     if not _UPPER & set(region):
         front |= person.shows({Label.TOP, Label.OUTERWEAR})
     return np.asarray(blurred(front, 0.005 * person.unit) > 0.5)
+
+
+def _gaps(person: View) -> Mask:
+    """Say where one sees through between an arm and the trunk, or between legs: a garment leaves that open."""
+    body = ~person.shows({Label.BACKGROUND})
+    pieces, count = ndimage.label(ndimage.binary_fill_holes(body) & ~body)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    return np.asarray(np.isin(pieces, 1 + np.flatnonzero(sizes[1:] > (_HOLE * person.unit) ** 2)))
 
 
 def _carried(person: View, found: Correspondence, new: Mask) -> Mask:
