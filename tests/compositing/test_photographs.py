@@ -271,3 +271,19 @@ def test_look_up_finds_pixels_at_their_centres() -> None:
     np.testing.assert_allclose(look_up(picture, places), picture, atol=1e-5)
     between = (picture[:, :4, 0] + picture[:, 1:, 0]) / 2
     np.testing.assert_allclose(look_up(picture[..., 0], places + np.array([0.5, 0]))[:, :4], between, atol=1e-5)
+
+
+def test_half_a_dress_may_change() -> None:
+    labels = np.zeros((120, 80), np.uint8)
+    labels[20:100, 25:55] = Label.DRESS
+    points = np.ones((17, 3), np.float32)
+    for number, place in {5: (50, 25), 6: (30, 25), 11: (47, 65), 12: (33, 65)}.items():
+        points[number, :2] = place
+    view = View(np.zeros((120, 80, 3), np.float32), labels, points, (0, 0, 80, 120))
+    assert blending._parted(view, {Label.DRESS, Label.TOP, Label.BOTTOM}) is view
+    assert blending._parted(view, {Label.LEGWEAR}) is view
+    above = blending._parted(view, {Label.TOP, Label.OUTERWEAR}).labels
+    assert (above[25:60, 30:50] == Label.TOP).all() and (above[70:95, 30:50] == Label.BOTTOM).all()
+    below = blending._parted(view, {Label.BOTTOM}).labels
+    assert (below[25:50, 30:50] == Label.TOP).all() and (below[60:95, 30:50] == Label.BOTTOM).all()
+    assert not (below == Label.DRESS).any() and (below[:, :25] == 0).all()

@@ -44,6 +44,7 @@ _SKIN_RIM = 0.012  # How far labels take for skin what lies beside it.
 _ROUND, _DARKER = 0.08, 0.3  # How far from their outlines round limbs are darker, and by how much there.
 _BESIDE = 0.04  # Beside uncovered skin, up to here, its colours are those of the person's own.
 _SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
+_DRESS_WAIST = 0.75  # Down the trunk: from here on trousers take the place of a dress.
 _AS_LIKELY = -0.7  # Colours of bottoms: the logarithm of how much more frequent they are there than in the top.
 _TOPS = frozenset({Label.TOP, Label.OUTERWEAR})
 _BARE = frozenset({Label.SKIN, Label.FACE})
@@ -70,7 +71,8 @@ def compose(
     other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
     if view is None or other is None:
         return None
-    if not _TOPS & set(region):
+    view = _parted(view, before)
+    if not _TOPS & before:
         view = _untucked(view, before)
     old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
     if not seen.any():
@@ -85,6 +87,17 @@ def _worn_classes(region: Collection[Label]) -> frozenset[Label]:
     """Say which classes show the garment of a region in its photograph: labels mix up a dress with its two halves."""
     one_piece = {Label.DRESS} if Label.TOP in region else set()
     return replaced_classes(region) | one_piece
+
+
+def _parted(view: View, classes: Collection[Label]) -> View:
+    """Return the view with a dress in two halves, where a top or a bottom shall change and the other half stay."""
+    dress = view.shows({Label.DRESS})
+    if Label.DRESS in classes or not {Label.TOP, Label.BOTTOM} & set(classes) or not dress.any():
+        return view
+    along, _ = parts_of(view, legs=False)[TRUNK_BONE].locate(view.pixels)
+    upper = dress & (along < (1.0 if Label.TOP in classes else _DRESS_WAIST))
+    labels = np.where(upper, np.uint8(Label.TOP), view.labels)
+    return replace(view, labels=np.where(dress & ~upper, np.uint8(Label.BOTTOM), labels))
 
 
 def _untucked(view: View, classes: Collection[Label]) -> View:
