@@ -107,7 +107,7 @@ def _untucked(view: View, classes: Collection[Label]) -> View:
     inner, outer = shrunk(bottoms, _SKIN_RIM * view.unit), shrunk(top & ~below, _SKIN_RIM * view.unit)
     if not below.any() or min(int(inner.sum()), int(outer.sum())) < _LEAST_COPIED:
         return view
-    alike = below & (blurred(odds(view.picture, inner, outer), 2.0) > _AS_LIKELY)
+    alike = below & (blurred(odds(view.picture, inner, outer).astype(np.float32), 2.0) > _AS_LIKELY)
     labels = np.where(reached(alike | bottoms, bottoms) & alike, np.uint8(Label.BOTTOM), view.labels)
     return replace(view, labels=labels)
 

@@ -208,7 +208,7 @@ def _slid(planes: Tensor, kernel: Tensor) -> Tensor:
     height, width = planes.shape[2:]
     size = [next_fast_len(side, real=True) for side in (height, width)]
     product = torch.fft.rfft2(planes, s=size) * torch.fft.rfft2(kernel, s=size).conj()
-    sums = torch.fft.irfft2(product.sum(1, keepdim=True), s=size)
+    sums: Tensor = torch.fft.irfft2(product.sum(1, keepdim=True), s=size)
     return sums[:, :, : height - kernel.shape[2] + 1, : width - kernel.shape[3] + 1]
 
 

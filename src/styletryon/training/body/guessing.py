@@ -18,7 +18,6 @@ from styletryon.pose._photo import cut
 from styletryon.pose.network import BodyNetwork
 from styletryon.training.body.examples import IGNORED, Example
 
-
 _VAGUE = 0.2
 """A person's outline counts as known if fewer pixels than this share of its own are in doubt."""
 
