@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import styletryon
+from styletryon import unworn
 from styletryon.compositing.blending import _own_skin
 from styletryon.compositing.layout import Layout
 from styletryon.compositing.view import View
@@ -235,3 +236,31 @@ def test_a_face_is_no_skin_to_copy() -> None:
     limb[50:75, 20:40] = True
     shown = _own_skin(view, labels == Label.FACE, Layout(none, limb, none, none, none))
     assert np.ptp(shown[limb], axis=0).max() == 0
+
+
+def test_legs_whose_knees_are_not_seen_go_where_the_cloth_goes() -> None:
+    cloth = np.zeros((400, 400), bool)
+    for row in range(100, 380):  # legs that lie apart
+        for side in (-1, 1):
+            middle = 200 + side * (25 + (row - 100) * 0.4)
+            cloth[row, int(middle) - 30 : int(middle) + 30] = True
+    points = np.zeros((17, 3))
+    points[11], points[12] = (225, 120, 0.9), (175, 120, 0.9)
+    whole = unworn.complete(points, cloth, Label.BOTTOM)
+    for knee, side in ((13, 1), (14, -1)):
+        assert cloth[int(whole[knee, 1]), int(whole[knee, 0])]
+        assert side * (whole[knee, 0] - 200) > 45
+
+
+def test_an_arm_without_a_sleeve_lies_beside_the_cloth() -> None:
+    cloth = np.zeros((500, 400), bool)
+    for row in range(100, 450):  # a sleeveless dress that grows wider downwards
+        half = 60 + (row - 100) * 0.35
+        cloth[row, int(200 - half) : int(200 + half)] = True
+    points = np.zeros((17, 3))
+    for number, place in {5: (255, 105), 6: (145, 105), 11: (240, 270), 12: (160, 270)}.items():
+        points[number] = (*place, 0.9)
+    whole = unworn.complete(points, cloth, Label.DRESS)
+    for shoulder, elbow in ((5, 7), (6, 8)):
+        way = np.linspace(whole[shoulder, :2], whole[elbow, :2], 20)[8:].astype(int)
+        assert cloth[way[:, 1], way[:, 0]].mean() < 0.4

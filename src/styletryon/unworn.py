@@ -42,6 +42,9 @@ _CHEST, _LEAST_SLEEVE = (0.55, 0.75), 0.008
 _ARM, _ON_CLOTH = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3), 0.25
 """How far from the trunk an arm without a sleeve points, in radians, the first at which less of it lies on cloth."""
 
+_LOWER = 0.8
+"""Where the lower end of trousers or a skirt begins, in parts of its length below the hips."""
+
 _TURNED = 0.6
 """How far an elbow may lie beside its sleeve, in radians."""
 
@@ -263,6 +266,8 @@ def complete(points: Array, cloth: NDArray[np.bool_], label: Label) -> Array:
                 way = _beside(whole[start, :2], down, side * right, length * unit, cloth) if sleeve is None else sleeve
             else:
                 way = down + 0.05 * side * right
+                if label == Label.BOTTOM:
+                    way = _leg(whole[start, :2], hips, down, side * right, cloth)
             whole[end, :2] = whole[start, :2] + way / max(float(np.linalg.norm(way)), 1e-6) * length * unit
             whole[end, 2] = _INFERRED
     return whole
@@ -355,6 +360,16 @@ def _sleeve(shoulder: Array, down: Array, out: Array, unit: float, cloth: NDArra
     if sleeve.sum() <= _LEAST_SLEEVE * len(sleeve):
         return None
     return np.asarray(along[sleeve].mean() * down + beside[sleeve].mean() * out)
+
+
+def _leg(hip: Array, hips: Array, down: Array, out: Array, cloth: NDArray[np.bool_]) -> Array:
+    """Return the direction of a leg of which no knee is seen: from the hip to the middle of its side's lower end."""
+    rows, columns = np.nonzero(cloth)
+    step = max(1, len(rows) // 20_000)
+    places = np.stack([columns[::step], rows[::step]], axis=-1)
+    along, beside = (places - hips) @ down, (places - hips) @ out
+    lower = (along > _LOWER * np.percentile(along, 98)) & (beside > 0) & (along > 0)
+    return down if not lower.any() else np.asarray(places[lower].mean(axis=0) - hip)
 
 
 def _beside(shoulder: Array, down: Array, out: Array, length: float, cloth: NDArray[np.bool_]) -> Array:

@@ -24,6 +24,7 @@ _COLLAR = 0.1  # How high a collar stands above the shoulders, and how far below
 _ARMS = 1.4  # Farther from the trunk's axis than so many half widths of the shoulders there are arms alone.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
+_ANKLE = 1.08  # How far along shins trousers go.
 _SLEEVELESS = 0.25  # A garment that ends before this much of the upper arm has no sleeves.
 _LOOSE, _SLACK = 1.3, 0.03  # How much wider than its photograph's a sleeve may be, and in lengths of the trunk.
 _REACH = {"trunk": 0.4, "arm": 0.22, "leg": 0.35}
@@ -89,7 +90,9 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     new = _new(person, found, old, below, unit)
     if not upper:
         new &= old | ~found.owned(arms=True)
-    new &= ~_gaps(person)
+    new &= ~_gaps(person, found)
+    if not upper and garment.worn:  # Hands in pockets push trousers outwards.
+        new = largest(new & (old | ~_at_hands(garment, found)))
     within = _within_sleeves(person, found, arms=upper) & ~beyond
     if not garment.worn:  # What lies above the shoulders is a hood or the inner back, which hang behind a neck.
         new &= (found.along > -_COLLAR) | (np.abs(found.across) > _ARMS)
@@ -131,8 +134,8 @@ def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: floa
         along, across = found.person[bone].locate(person.pixels)
         owned = found.owner == index
         end = found.ends.get(bone, COVERED)
-        if found.person[bone].is_arm and bone in UPPER:
-            end = min(end, 1.0)  # No sleeve goes beyond the wrist.
+        if bone in UPPER:  # No sleeve goes beyond the wrist, and no trousers far beyond the ankle.
+            end = min(end, 1.0 if found.person[bone].is_arm else _ANKLE)
         if end < COVERED:
             new &= ~(owned & (along > end + _CUFF))
         if bone in found.reach:
@@ -164,12 +167,25 @@ def _front(person: View, found: Correspondence, old: Mask, new: Mask, region: Co
     return np.asarray(blurred(front, 0.005 * person.unit) > 0.5)
 
 
-def _gaps(person: View) -> Mask:
-    """Say where one sees through between an arm and the trunk, or between legs: a garment leaves that open."""
+def _gaps(person: View, found: Correspondence) -> Mask:
+    """Say where one sees through between an arm and the trunk: a garment leaves that open."""
     body = ~person.shows({Label.BACKGROUND})
     pieces, count = ndimage.label(ndimage.binary_fill_holes(body) & ~body)
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    return np.asarray(np.isin(pieces, 1 + np.flatnonzero(sizes[1:] > (_HOLE * person.unit) ** 2)))
+    if not count:
+        return np.zeros_like(body)
+    numbers = np.arange(1, count + 1)
+    large = ndimage.sum_labels(body == 0, pieces, numbers) > (_HOLE * person.unit) ** 2
+    return np.asarray(np.isin(pieces, numbers[large & (ndimage.median(found.along, pieces, numbers) < 1)]))
+
+
+def _at_hands(garment: View, found: Correspondence) -> Mask:
+    """Say what lies at the wearer's hands."""
+    near = np.zeros(garment.shape, dtype=bool)
+    for wrist in garment.points[[9, 10]]:
+        if wrist[2] > LEAST_SCORE:
+            offset = garment.pixels - wrist[:2]
+            near |= np.hypot(offset[..., 0], offset[..., 1]) < _HAND * garment.unit
+    return np.asarray(look_up(near.astype(np.float32), found.places) > 0.5)
 
 
 def _carried(person: View, found: Correspondence, new: Mask) -> Mask:
