@@ -49,9 +49,10 @@ more frequent the colour is in them than in skin lies above the second number.""
 _ISLAND, _HAND = 0.2, 0.4
 """The side of the least skin that clothes surround, and how far hands reach from wrists, in lengths of the trunk."""
 
-_STRAY, _STRANGE = 0.5, -1.5
+_STRAY, _STRANGE, _MOST_STRAY = 0.5, -1.5, 0.12
 """Up to this far from the outline, in lengths of the trunk, labels take for clothes what lies beside them: where the
-logarithm of how much more frequent the colour is in clothes lies below the second number."""
+logarithm of how much more frequent the colour is in clothes lies below the second number, and if it is not more of them
+than the third."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,6 +215,8 @@ def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
     likely = np.asarray(ndimage.gaussian_filter(odds(picture, inner, outer), 1.0))
     strange = blurred(likely < _STRANGE, reach / 2) > 0.5
     stray = strange & (inwards < _STRAY * unit) & reached(strange | ~mask, ~mask)
+    if int(stray.sum()) > _MOST_STRAY * int(mask.sum()):  # A print of many colours is no mistake.
+        stray[:] = False
     return largest(np.asarray(blurred(np.where(rim, likely > 0, mask) & ~stray, _SMOOTH * unit) > 0.5))
 
 
