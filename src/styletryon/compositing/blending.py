@@ -71,7 +71,7 @@ def compose(
     other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
     if view is None or other is None:
         return None
-    view = _parted(view, before)
+    view, other = _parted(view, before), _parted(other, worn)
     if not _TOPS & before:
         view = _untucked(view, before)
     old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
