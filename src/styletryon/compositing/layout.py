@@ -77,50 +77,70 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
         old: What shows the person's old garment.
         region: The label classes that change.
     """
-    unit = person.unit
-    columns, rows = found.places.astype(int).transpose(2, 0, 1)
-    shown = garment.labels[rows.clip(0, garment.shape[0] - 1), columns.clip(0, garment.shape[1] - 1)]
-    shown = np.where(found.inside, shown, Label.BACKGROUND)
     upper = bool(_UPPER & set(region))
     trunk = found.owned(trunk=True)
-    hem = old if upper else person.shows({Label.TOP, Label.OUTERWEAR})
-    beneath = below_hem(found.person[TRUNK_BONE], person, hem & trunk) & trunk
+    top = old if upper else person.shows({Label.TOP, Label.OUTERWEAR})
+    beneath = below_hem(found.person[TRUNK_BONE], person, top & trunk) & trunk
     below = beneath if Label.BOTTOM not in region else np.zeros_like(old)
     beyond = _beyond_sleeves(person, found)
-    new = _new(person, found, old, below, unit)
-    if not upper:
-        new &= old | ~found.owned(arms=True)
-    new &= ~_gaps(person, found)
-    if not upper and garment.worn:  # Hands in pockets push trousers outwards.
-        new = largest(new & (old | ~_at_hands(garment, found)))
     within = _within_sleeves(person, found, arms=upper) & ~beyond
-    if not garment.worn:  # What lies above the shoulders is a hood or the inner back, which hang behind a neck.
-        new &= (found.along > -_COLLAR) | (np.abs(found.across) > _ARMS)
-    front = _front(person, found, old, new | within, region)
-    if not garment.worn:
-        front |= person.shows({Label.SKIN}) & ~old & trunk & (found.along < _COLLAR)
+    new = _outline(person, garment, found, old, below, upper=upper)
+    front = _front(person, garment, found, old, new | within, region)
     new &= ~front
-    neck, limbs = _neck(person, found, new, unit), _limbs(person, found)
+    neck, limbs = _neck(person, found, new, person.unit), _limbs(person, found)
     core = (old | (within & person.shows({Label.SKIN}))) & ~front & ~below
-    # What the new outline does not reach is covered all the same where no skin can be, or the garment's photograph
-    # does not show how far it reaches.
-    hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
-    covered = (_beside(found, new, unit) | _trunk(found) | (hidden & ~beyond)) & ~neck | (limbs & ~beyond)
-    cloth = new | (core & covered)
-    cloth = _without_holes(cloth, neck, _HOLE * unit)
-    cloth = (blurred(cloth, _OUTLINE * unit) > 0.5) & ~front
-    uncovered = grown(old, max(1.0, _HALO * unit)) & ~cloth & ~front
-    theirs = look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside > 0.5
-    skin = neck | _bare(person, found, theirs, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
-    skin |= old & (found.along < _SHOULDERS) & theirs
-    skin = uncovered & (blurred(skin, _OUTLINE * unit) > 0.5)
+    cloth = new | (core & _covered(garment, found, new, neck, limbs, beyond, person.unit))
+    cloth = _without_holes(cloth, neck, _HOLE * person.unit)
+    cloth = (blurred(cloth, _OUTLINE * person.unit) > 0.5) & ~front
+    uncovered = grown(old, max(1.0, _HALO * person.unit)) & ~cloth & ~front
+    skin = uncovered & _skin(person, garment, found, old, neck, limbs, beyond)
     own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
     if not upper:  # Below its hem no top goes on.
         own &= ~beneath
     background = uncovered & ~skin & ~own
-    bared = shrunk(skin & old, _SHADOW * unit)  # Not what is narrow: it casts no shadow.
-    skin |= person.shows({Label.SKIN}) & ~cloth & (apart(bared) < 2 * _SHADOW * unit)
+    skin |= _shaded(person, skin & old) & ~cloth
     return Layout(cloth, skin, own & ~skin, background & ~skin, front & ~skin)
+
+
+def _outline(person: View, garment: View, found: Correspondence, old: Mask, below: Mask, *, upper: bool) -> Mask:
+    """Say where the new garment lies by its own outline."""
+    new = _new(person, found, old, below, person.unit) & ~_gaps(person, found)
+    if not upper:
+        new &= old | ~found.owned(arms=True)
+        if garment.worn:  # Hands in pockets push trousers outwards.
+            new = largest(new & (old | ~_at_hands(garment, found)))
+    if not garment.worn:  # What lies above the shoulders is a hood or the inner back, which hang behind a neck.
+        new &= (found.along > -_COLLAR) | (np.abs(found.across) > _ARMS)
+    return new
+
+
+def _covered(
+    garment: View, found: Correspondence, new: Mask, neck: Mask, limbs: Mask, beyond: Mask, unit: float
+) -> Mask:
+    """Say where the new garment covers what its outline does not reach.
+
+    No skin can be there, or the garment's photograph does not show how far it reaches.
+    """
+    columns, rows = found.places.astype(int).transpose(2, 0, 1)
+    shown = garment.labels[rows.clip(0, garment.shape[0] - 1), columns.clip(0, garment.shape[1] - 1)]
+    hidden = np.isin(shown, (Label.HAIR, Label.ACCESSORY)) | ~found.inside
+    return (_beside(found, new, unit) | _trunk(found) | (hidden & ~beyond)) & ~neck | (limbs & ~beyond)
+
+
+def _skin(
+    person: View, garment: View, found: Correspondence, old: Mask, neck: Mask, limbs: Mask, beyond: Mask
+) -> Mask:
+    """Say where skin is, of what the new garment does not cover."""
+    theirs = look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside > 0.5
+    skin = neck | _bare(person, found, theirs, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
+    skin |= old & (found.along < _SHOULDERS) & theirs
+    return np.asarray(blurred(skin, _OUTLINE * person.unit) > 0.5)
+
+
+def _shaded(person: View, bared: Mask) -> Mask:
+    """Say which of the person's skin lies in the shadow of the old garment, beside what it covered of a limb."""
+    reach = _SHADOW * person.unit
+    return person.shows({Label.SKIN}) & (apart(shrunk(bared, reach)) < 2 * reach)  # Narrow rims cast no shadow.
 
 
 def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: float) -> Mask:
@@ -149,7 +169,9 @@ def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: floa
     return largest(np.asarray(new))
 
 
-def _front(person: View, found: Correspondence, old: Mask, new: Mask, region: Collection[int]) -> Mask:
+def _front(
+    person: View, garment: View, found: Correspondence, old: Mask, new: Mask, region: Collection[int]
+) -> Mask:
     """Say what stays before the new garment: face and hair, hands, bare arms, and a top over new trousers."""
     # A rim of the skin has colours of the old garment in it.
     skin, arms = person.shows({Label.SKIN}) & ~grown(old, _MIXED * person.unit), found.owned(arms=True)
@@ -164,7 +186,10 @@ def _front(person: View, found: Correspondence, old: Mask, new: Mask, region: Co
     front |= skin & arms & ~new
     if not _UPPER & set(region):
         front |= person.shows({Label.TOP, Label.OUTERWEAR})
-    return np.asarray(blurred(front, 0.005 * person.unit) > 0.5)
+    front = np.asarray(blurred(front, 0.005 * person.unit) > 0.5)
+    if not garment.worn:  # The neck, behind which its inner back hangs.
+        front |= person.shows({Label.SKIN}) & ~old & found.owned(trunk=True) & (found.along < _COLLAR)
+    return front
 
 
 def _gaps(person: View, found: Correspondence) -> Mask:
