@@ -264,3 +264,19 @@ def test_an_arm_without_a_sleeve_lies_beside_the_cloth() -> None:
     for shoulder, elbow in ((5, 7), (6, 8)):
         way = np.linspace(whole[shoulder, :2], whole[elbow, :2], 20)[8:].astype(int)
         assert cloth[way[:, 1], way[:, 0]].mean() < 0.4
+
+
+def test_a_sleeve_beside_the_trunk_is_seen_by_the_ground_between_them() -> None:
+    cloth = np.zeros((400, 400), bool)
+    cloth[100:320, 130:270] = True  # the trunk
+    for row in range(100, 300):  # long sleeves, from the shoulders down
+        for side in (-1, 1):
+            middle = 200 + side * (70 + 10 + (row - 100) * 0.18)
+            cloth[row, int(middle) - 14 : int(middle) + 14] = True
+    points = np.zeros((17, 3))
+    for number, place in {5: (265, 110), 6: (135, 110), 11: (235, 290), 12: (165, 290)}.items():
+        points[number] = (*place, 0.9)
+    whole = complete(points, cloth, Label.TOP)
+    for elbow in (7, 8):
+        assert cloth[int(whole[elbow, 1]), int(whole[elbow, 0])]
+        assert abs(whole[elbow, 0] - 200) > 80

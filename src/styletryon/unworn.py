@@ -42,6 +42,9 @@ _CHEST, _LEAST_SLEEVE = (0.55, 0.75), 0.008
 _ARM, _ON_CLOTH = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3), 0.25
 """How far from the trunk an arm without a sleeve points, in radians, the first at which less of it lies on cloth."""
 
+_BESIDE_TRUNK = tuple(np.arange(0.4, 0.85, 0.05))
+"""How far below the shoulder sleeves are looked for beside the trunk, in its lengths."""
+
 _LOWER = 0.8
 """Where the lower end of trousers or a skirt begins, in parts of its length below the hips."""
 
@@ -350,6 +353,9 @@ def _sleeve(shoulder: Array, down: Array, out: Array, unit: float, cloth: NDArra
 
     None where there is no such cloth.
     """
+    apart = _sleeve_apart(shoulder, down, out, unit, cloth)
+    if apart is not None:
+        return apart
     rows, columns = np.nonzero(cloth)
     step = max(1, len(rows) // 20_000)
     offset = np.stack([columns[::step], rows[::step]], axis=-1) - shoulder
@@ -360,6 +366,27 @@ def _sleeve(shoulder: Array, down: Array, out: Array, unit: float, cloth: NDArra
     if sleeve.sum() <= _LEAST_SLEEVE * len(sleeve):
         return None
     return np.asarray(along[sleeve].mean() * down + beside[sleeve].mean() * out)
+
+
+def _sleeve_apart(
+    shoulder: Array, down: Array, out: Array, unit: float, cloth: NDArray[np.bool_]
+) -> Array | None:
+    """Return the direction of a sleeve that hangs beside the trunk with ground between them; None if there is none."""
+    way = np.arange(-0.35, 0.9, 0.02)
+    middles = []
+    for along in _BESIDE_TRUNK:
+        columns, rows = (shoulder + (along * down + way[:, None] * out) * unit).astype(int).T
+        inside = (rows >= 0) & (rows < cloth.shape[0]) & (columns >= 0) & (columns < cloth.shape[1])
+        shown = np.zeros(len(way), dtype=bool)
+        shown[inside] = cloth[rows[inside], columns[inside]]
+        starts = np.flatnonzero(np.diff(shown.astype(int), prepend=0) == 1)
+        if len(starts) > 1:  # trunk, ground, sleeve
+            sleeve = way[starts[-1] :][: int(np.argmin(np.append(shown[starts[-1] :], False)))]
+            middles.append((along, float(sleeve.mean())))
+    if len(middles) < len(_BESIDE_TRUNK) // 2:
+        return None
+    along, beside = np.mean(middles, axis=0)
+    return np.asarray(along * down + beside * out)
 
 
 def _leg(hip: Array, hips: Array, down: Array, out: Array, cloth: NDArray[np.bool_]) -> Array:

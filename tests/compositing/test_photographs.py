@@ -290,3 +290,20 @@ def test_half_a_dress_may_change() -> None:
     assert (below[60:95, 30:50] == Label.BOTTOM).all()
     assert not (below == Label.DRESS).any()
     assert (below[:, :25] == 0).all()
+
+
+def test_thin_ground_is_no_cloth_and_a_print_is() -> None:
+    picture = np.full((200, 160, 3), 0.9, np.float32)
+    picture[40:160, 30:130] = (0.1, 0.2, 0.4)
+    cloth = np.zeros((200, 160), bool)
+    cloth[40:160, 30:130] = True
+    picture[60:140, 100:103] = 0.9  # between a sleeve and the trunk
+    picture[80:110, 50:80] = 0.9  # a print
+    points = np.ones((17, 3), np.float32)
+    for number, place in {5: (110, 50), 6: (50, 50), 11: (100, 150), 12: (60, 150)}.items():
+        points[number, :2] = place
+    view = View(picture, np.where(cloth, np.uint8(Label.TOP), np.uint8(0)), points, (0, 0, 160, 200), worn=False)
+    slivers = blending._slivers(view, cloth)
+    assert slivers[65:135, 100:103].all()
+    assert not slivers[85:105, 55:75].any()
+    assert slivers.sum() < 1200

@@ -46,6 +46,7 @@ _BESIDE = 0.04  # Beside uncovered skin, up to here, its colours are those of th
 _SAME_LIGHT = 0.3  # How far into uncovered skin the colours of the skin beside it reach.
 _DRESS_WAIST = 0.75  # Down the trunk: from here on trousers take the place of a dress.
 _AS_LIKELY = -0.7  # Colours of bottoms: the logarithm of how much more frequent they are there than in the top.
+_SLIVER, _GROUND = 0.03, -1.5  # Ground between cloths: how wide, and the logarithm of the odds of its colours.
 _TOPS = frozenset({Label.TOP, Label.OUTERWEAR})
 _BARE = frozenset({Label.SKIN, Label.FACE})
 _LEAST_COPIED = 400  # Pixels of skin from which pieces of it are copied.
@@ -119,6 +120,8 @@ def _blended(
     hidden = grown(other.shows({Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
     hidden |= grown(other.shows({Label.HAIR}), 0.06 * other.unit)
     known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
+    if not other.worn:
+        known &= ~_slivers(other, found.seen)
     wanted = _met(found.places[layout.cloth], other.shape)
     garment = continued(other.picture, known if known.any() else found.seen, wanted, other.unit)
     cloth = look_up(garment, found.places, mode="bicubic", beyond="reflection").clip(0, 1)
@@ -162,6 +165,16 @@ def _blended(
         confidence=confidence.value,
         doubts=confidence.doubts,
     )
+
+
+def _slivers(view: View, cloth: Mask) -> Mask:
+    """Say where thin ground shows through cloth that lies on it, as between a sleeve and the trunk."""
+    reach = _SLIVER * view.unit
+    inner, outer = shrunk(cloth, reach), apart(cloth) > reach
+    if min(int(inner.sum()), int(outer.sum())) < _LEAST_COPIED:
+        return np.zeros_like(cloth)
+    strange = odds(view.picture, inner, outer) < _GROUND
+    return grown(cloth & strange & ~grown(shrunk(strange, reach), reach), 2.0)
 
 
 def _labels(

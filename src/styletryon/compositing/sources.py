@@ -33,6 +33,10 @@ _RING, _MEETS = 2, 12
 _FADES, _MOST = 0.12, 0.15
 """How far the colours around a copy reach into it, in lengths of the trunk, and by how much they change it at most."""
 
+_CLEAN, _CLEAN_SHARE = 0.02, 0.5
+"""Nothing is copied from this near to the edge of what is known, in lengths of the trunk, unless that leaves less of it
+than the second number."""
+
 _WHOLE = 0.99
 """A pixel of the smaller picture is known if more than this of it is."""
 
@@ -82,11 +86,13 @@ def continued(picture: Picture, known: Mask, wanted: Mask, unit: float) -> Pictu
     if not missing.any() or not known.any():
         return picture
     found, done = picture.copy(), known.copy()
-    small = _Reduced.of(picture, known, max(1, round(unit / _SEARCH_UNIT)))
+    clean = shrunk(known, _CLEAN * unit)  # Along its edge lie colours of what is beside it.
+    source = clean if int(clean.sum()) > _CLEAN_SHARE * int(known.sum()) else known
+    small = _Reduced.of(picture, source, max(1, round(unit / _SEARCH_UNIT)))
     for piece in _pieces(missing, known, _PIECE * unit):
         step = small.best_step(found, done, piece)
         if step is not None:
-            _copy(found, done, picture, known, piece, step, _FADES * unit)
+            _copy(found, done, picture, source, piece, step, _FADES * unit)
     # What no copy reaches has the colours around it alone.
     rest = missing & ~done
     return np.where(rest[..., None], _smooth(_spread(found, done), _GRAIN * unit), found) if rest.any() else found

@@ -111,7 +111,8 @@ class View:
     def garment(self, classes: Collection[int]) -> Mask:
         """Say which pixels show a garment: the labels' say, with its rim where the colours change."""
         mask = largest(self.shows(classes))
-        mask |= _taken_for_skin(self, mask)
+        if self.worn:
+            mask |= _taken_for_skin(self, mask)
         return _along_colours(self.picture, mask, self.unit)
 
 
