@@ -78,7 +78,8 @@ function choose(role, choice, source) {
   const picture = find(`${role}-picture`).querySelector("img");
   if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
   picture.src = source;
-  if (role === "garment") find("worn").hidden = typeof choice === "number"; // of the wardrobe it is known
+  // Of the wardrobe it is known.
+  if (role === "garment") find("worn").hidden = typeof choice === "number";
   for (const [index, button] of [...find(`${role}-wardrobe`).children].entries()) {
     button.setAttribute("aria-pressed", String(index === choice));
   }
