@@ -16,7 +16,7 @@ from styletryon.compositing import blending, hems
 from styletryon.compositing.blending import compose
 from styletryon.compositing.skeleton import COVERED, LIMBS, Part, parts_of, sleeves
 from styletryon.compositing.sources import continued, look_up, meeting, recoloured
-from styletryon.compositing.view import View, largest, look_at, soft
+from styletryon.compositing.view import View, grown, largest, look_at, shrunk, soft
 from styletryon.data.paperdoll import Rendering
 from styletryon.labels import REGIONS, Label, replaced_classes
 from styletryon.metrics import measures
@@ -307,3 +307,17 @@ def test_thin_ground_is_no_cloth_and_a_print_is() -> None:
     assert slivers[65:135, 100:103].all()
     assert not slivers[85:105, 55:75].any()
     assert slivers.sum() < 1200
+
+
+@given(seed=st.integers(0, 10**6), share=st.floats(0, 1), reach=st.floats(0, 9))
+def test_rims_are_those_of_the_whole_picture(seed: int, share: float, reach: float) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((40, 30), bool)
+    top, left = rng.integers(0, 25, 2)
+    mask[top : top + rng.integers(1, 16), left : left + rng.integers(1, 16)] = rng.random() < 0.9
+    mask &= rng.random(mask.shape) < share
+    distance = ndimage.distance_transform_edt
+    expected = distance(~mask) <= reach if mask.any() else mask
+    np.testing.assert_array_equal(grown(mask, reach), expected)
+    np.testing.assert_array_equal(shrunk(mask, reach), distance(mask) > reach)
+    assert shrunk(np.ones_like(mask), reach).all()

@@ -181,12 +181,27 @@ def apart(mask: Mask) -> Plane:
 
 def shrunk(mask: Mask, reach: float) -> Mask:
     """Take a rim off a mask; the picture's own edge is none."""
-    return np.asarray(apart(~mask) > reach)
+    found, window = np.zeros_like(mask), _window(mask, 1)
+    found[window] = apart(~mask[window]) > reach
+    return found
 
 
 def grown(mask: Mask, reach: float) -> Mask:
     """Add a rim to a mask."""
-    return np.asarray(apart(mask) <= reach)
+    found, window = np.zeros_like(mask), _window(mask, int(reach) + 1)
+    found[window] = apart(mask[window]) <= reach
+    return found
+
+
+def _window(mask: Mask, room: int) -> tuple[slice, slice]:
+    """Return the part of a picture that holds a mask and some pixels around it."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return slice(0), slice(0)
+    return (
+        slice(max(0, int(rows[0]) - room), int(rows[-1]) + 1 + room),
+        slice(max(0, int(columns[0]) - room), int(columns[-1]) + 1 + room),
+    )
 
 
 def closed(mask: Mask, reach: float) -> Mask:
