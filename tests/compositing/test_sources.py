@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from styletryon.compositing.sources import _slid, _spread
+from styletryon.compositing.drawn.planes import diffused
+from styletryon.compositing.sources import _slid
 
 
 @settings(deadline=None)  # the first transform of a process takes long
@@ -31,4 +32,4 @@ def test_what_is_known_at_one_place_is_known_everywhere(height: int, width: int,
     known = np.zeros((height, width), dtype=bool)
     known[int(row * height), int(column * width)] = True
     picture = np.where(known[..., None], np.array([0.7, 0.5, 0.4]), 0).astype(np.float32)
-    np.testing.assert_allclose(_spread(picture, known), np.full_like(picture, [0.7, 0.5, 0.4]), atol=1e-4)
+    np.testing.assert_allclose(diffused(picture, known), np.full_like(picture, [0.7, 0.5, 0.4]), atol=1e-4)

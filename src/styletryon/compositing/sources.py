@@ -18,6 +18,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn import functional
 
+from styletryon.compositing.drawn.planes import diffused
 from styletryon.compositing.view import Mask, Picture, Points, shrunk
 from styletryon.photo.colours import from_lab, to_lab
 
@@ -95,7 +96,7 @@ def continued(picture: Picture, known: Mask, wanted: Mask, unit: float) -> Pictu
             _copy(found, done, picture, source, piece, step, _FADES * unit)
     # What no copy reaches has the colours around it alone.
     rest = missing & ~done
-    return np.where(rest[..., None], _smooth(_spread(found, done), _GRAIN * unit), found) if rest.any() else found
+    return np.where(rest[..., None], _smooth(diffused(found, done), _GRAIN * unit), found) if rest.any() else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +205,7 @@ def _copy(
         # The colours around fade into the copy's own, so that a shadow at the rim stays there.
         near = np.exp(-((ndimage.distance_transform_edt(~meets) / fades) ** 2))[..., None]
         unlike = (found[window] - source).clip(-_MOST, _MOST)
-        offset = near * _smooth(_spread(unlike, meets), _MEETS / 3)
+        offset = near * _smooth(diffused(unlike, meets), _MEETS / 3)
     found[window][target] = (source + offset).clip(0, 1)[target]
     done[window] |= target
 
@@ -241,7 +242,7 @@ def meeting(source: Picture, picture: Picture, beside: Mask, reach: float) -> Pi
     """
     if int(beside.sum()) < _LEAST_RIM:
         return source
-    offset = _smooth(_spread(picture - source, beside), reach / 12)
+    offset = _smooth(diffused(picture - source, beside), reach / 12)
     near = np.exp(-((ndimage.distance_transform_edt(~beside) / reach) ** 2))[..., None]
     return np.asarray((source + near * offset).clip(0, 1), dtype=np.float32)
 
@@ -274,19 +275,3 @@ def _smooth(picture: Picture, sigma: float) -> Picture:
     small = functional.avg_pool2d(planes, step, ceil_mode=True, count_include_pad=False)[0].numpy()
     soft = torch.from_numpy(ndimage.gaussian_filter(small, (0, sigma / step, sigma / step)))[None]
     return functional.interpolate(soft, picture.shape[:2], mode="bilinear")[0].permute(1, 2, 0).numpy()
-
-
-def _spread(picture: Picture, known: Mask) -> Picture:
-    """Spread known colours over all: a pyramid of means, coarse where nothing is near."""
-    colours = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float()
-    weight = torch.from_numpy(known)[None, None].float()
-    levels = [(colours * weight, weight)]
-    while max(levels[-1][1].shape[2:]) > 1:
-        sums, share = (functional.avg_pool2d(p, 2, ceil_mode=True, count_include_pad=False) for p in levels[-1])
-        levels.append((sums, share))
-    found = levels[-1][0] / levels[-1][1].clamp_min(1e-6)
-    for sums, share in reversed(levels[:-1]):
-        coarse = functional.interpolate(found, share.shape[2:], mode="bilinear", align_corners=False)
-        trust = share.clamp(0, 1)
-        found = trust * (sums / share.clamp_min(1e-6)) + (1 - trust) * coarse
-    return np.asarray(found[0].permute(1, 2, 0).numpy(), dtype=np.float32)
