@@ -404,6 +404,7 @@ class TestEvaluate:
             (["--pose-transfer", "--methods", "ours"], "--methods: expected an option that --pose-transfer uses"),
             (["--data", "d", "--estimate-poses"], "--estimate-poses: expected an option that --data uses"),
             (["--data", "d", "--metrics", "kid", "--no-cycle"], "--cycle: expected an option that --metrics uses"),
+            (["--data", "d", "--garment-worn", "no"], "--garment-worn: expected an option that --data uses"),
             (["--pairs-table", "p.csv", "--data", "d"], "--data: expected an option that --pairs-table uses"),
         ],
     )
@@ -446,6 +447,8 @@ class TestEvaluate:
         assert run("--pairs-table", "p.csv", "--no-cycle")["arguments"] == (Path("p.csv"),)
         assert (called["name"], called["cycle"]) == ("evaluate_table", False)
         assert "pairs" not in called
+        assert "garment_worn" not in called
+        assert run("--pairs-table", "p.csv", "--garment-worn", "no")["garment_worn"] is False
         assert run("--data", "d", "--metrics", "fid,kid", "--samples", "9")["name"] == "evaluate_generator"
         assert (called["metrics"], called["samples"], called["pairs"]) == (["fid", "kid"], 9, 64)
         assert run("--data", "d", "--features", "keypoints")["features"].name == "keypoints"

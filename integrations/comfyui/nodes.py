@@ -17,6 +17,9 @@ from styletryon.tryon import PRESETS
 GARMENTS = ("top", "bottom", "dress", "outerwear")
 """The garments that an outfit may have."""
 
+WORN = {"auto": None, "yes": True, "no": False}
+"""Whether somebody wears a garment in its picture, or it lies or hangs by itself; `auto` tells by the picture."""
+
 Definition = dict[str, dict[str, tuple[Any, ...]]]
 
 
@@ -59,6 +62,11 @@ class _Dressing:
         "detail": ("BOOLEAN", {"default": True, "tooltip": "cloth as the garment's photograph shows it"}),
     }
 
+    WORN_BY: ClassVar[tuple[Any, ...]] = (
+        list(WORN),
+        {"default": "auto", "tooltip": "whether somebody wears the garment, or it lies or hangs by itself"},
+    )
+
     def _dress_each(
         self,
         generator: TryOnPipeline,
@@ -80,9 +88,9 @@ class _Dressing:
 
 
 class TryOnGarment(_Dressing):
-    """Dresses a person in the garment that somebody else wears."""
+    """Dresses a person in the garment of another picture."""
 
-    DESCRIPTION = "Dresses a person in the garment that somebody else wears."
+    DESCRIPTION = "Dresses a person in a garment that somebody else wears, or that lies or hangs by itself."
 
     @classmethod
     def INPUT_TYPES(cls) -> Definition:
@@ -94,17 +102,25 @@ class TryOnGarment(_Dressing):
                 "garment": ("IMAGE",),
                 "region": (list(REGIONS), {"default": "top"}),
                 **cls.SETTINGS,
+                "garment_worn": cls.WORN_BY,
             }
         }
 
     def dress(
-        self, generator: TryOnPipeline, person: Tensor, garment: Tensor, region: str, preset: str, detail: bool
+        self,
+        generator: TryOnPipeline,
+        person: Tensor,
+        garment: Tensor,
+        region: str,
+        preset: str,
+        detail: bool,
+        garment_worn: str,
     ) -> tuple[Tensor, Tensor]:
         """Return the try-ons, and where they have changed."""
         return self._dress_each(
             generator, person, {"garment": garment}, preset,
             lambda pipeline, one, worn, tell: pipeline(
-                one, worn["garment"], region=region, detail=detail, progress=tell
+                one, worn["garment"], region=region, detail=detail, garment_worn=WORN[garment_worn], progress=tell
             ),
         )  # fmt: skip
 
@@ -112,13 +128,18 @@ class TryOnGarment(_Dressing):
 class TryOnOutfit(_Dressing):
     """Dresses a person in several garments at once."""
 
-    DESCRIPTION = "Dresses a person in several garments, each worn by somebody else."
+    DESCRIPTION = "Dresses a person in several garments, each worn by somebody else or by itself."
 
     @classmethod
     def INPUT_TYPES(cls) -> Definition:
         """The node's inputs."""
         return {
-            "required": {"generator": ("STYLETRYON",), "person": ("IMAGE",), **cls.SETTINGS},
+            "required": {
+                "generator": ("STYLETRYON",),
+                "person": ("IMAGE",),
+                **cls.SETTINGS,
+                **{f"{name}_worn": cls.WORN_BY for name in GARMENTS},
+            },
             "optional": dict.fromkeys(GARMENTS, ("IMAGE",)),
         }
 
@@ -128,6 +149,10 @@ class TryOnOutfit(_Dressing):
         person: Tensor,
         preset: str,
         detail: bool,
+        top_worn: str,
+        bottom_worn: str,
+        dress_worn: str,
+        outerwear_worn: str,
         top: Tensor | None = None,
         bottom: Tensor | None = None,
         dress: Tensor | None = None,
@@ -136,9 +161,11 @@ class TryOnOutfit(_Dressing):
         """Return the try-ons, and where they have changed."""
         given = dict(zip(GARMENTS, (top, bottom, dress, outerwear), strict=True))
         outfit = {name: image for name, image in given.items() if image is not None}
+        answers = dict(zip(GARMENTS, (top_worn, bottom_worn, dress_worn, outerwear_worn), strict=True))
+        said = {name: WORN[answers[name]] for name in outfit}
         return self._dress_each(
             generator, person, outfit, preset,
-            lambda pipeline, one, worn, tell: pipeline(one, worn, detail=detail, progress=tell),
+            lambda pipeline, one, worn, tell: pipeline(one, worn, detail=detail, garment_worn=said, progress=tell),
         )  # fmt: skip
 
 

@@ -47,6 +47,13 @@ def test_a_region_for_rows_that_name_none(tmp_path: Path) -> None:
     assert read_pairs(written(tmp_path, "person,garment\na,b\n"), region="full") == [PairRow(2, "a", "b", "full")]
 
 
+def test_a_row_says_whether_its_garment_is_worn(tmp_path: Path) -> None:
+    text = "person,garment,region,garment_worn\na,b,top,yes\na,b,top,No\na,b,top,\na,b,top,x\n"
+    rows = read_pairs(written(tmp_path, text))
+    assert [row.garment_worn for row in rows] == [True, False, None, None]
+    assert [row.fault for row in rows] == ["", "", "", "garment_worn: expected yes, no or an empty cell, got 'x'"]
+
+
 def test_outfits_have_a_column_per_garment(tmp_path: Path) -> None:
     text = (
         "person,outerwear,top,bottom,dress,garment,region,out\na,c,t,b,,,,x.png\na,,t,,,,,\na,,,,,g,bottom,\n"

@@ -94,7 +94,7 @@ def test_a_person_tries_on_every_garment_of_a_batch() -> None:
     recorder, node = Recorder(), pack.NODE_CLASS_MAPPINGS["StyleTryOnGarment"]()
     with torch.inference_mode():  # which ComfyUI runs its nodes in
         person, garment = image(1), image(2, 1, channels=4)
-        shown, changed = getattr(node, node.FUNCTION)(recorder, person, garment, "full", "fast", True)
+        shown, changed = getattr(node, node.FUNCTION)(recorder, person, garment, "full", "fast", True, "no")
     assert (shown.shape, shown.dtype) == ((2, 32, 24, 3), torch.float32)
     assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
     assert changed.shape == (2, 32, 24)
@@ -104,22 +104,23 @@ def test_a_person_tries_on_every_garment_of_a_batch() -> None:
         assert torch.equal(seen_person, person[0].movedim(-1, 0))
         assert torch.equal(seen_garment, garment[index, ..., :3].movedim(-1, 0))
         assert not seen_person.is_inference()
-        assert options == {"region": "full", "detail": True, "progress": False}
+        assert options == {"region": "full", "detail": True, "garment_worn": False, "progress": False}
 
 
 @pytest.mark.filterwarnings("ignore::styletryon.TryOnWarning")
 def test_an_outfit_is_handed_over_as_one() -> None:
     recorder, node = Recorder(), pack.NODE_CLASS_MAPPINGS["StyleTryOnOutfit"]()
-    node.dress(recorder, image(1), "balanced", False, top=image(1, 1), outerwear=image(1, 2))
+    said = {"top_worn": "no", "bottom_worn": "yes", "dress_worn": "auto", "outerwear_worn": "auto"}
+    node.dress(recorder, image(1), "balanced", False, **said, top=image(1, 1), outerwear=image(1, 2))
     (_, outfit, options) = recorder.seen[0]
     assert list(outfit) == ["top", "outerwear"]
-    assert options == {"detail": False, "progress": False}
+    assert options == {"detail": False, "garment_worn": {"top": False, "outerwear": None}, "progress": False}
 
 
 def test_batches_that_do_not_fit_are_refused() -> None:
     node = pack.NODE_CLASS_MAPPINGS["StyleTryOnGarment"]()
     with pytest.raises(ValueError, match="person 2, garment 3"):
-        node.dress(Recorder(), image(2), image(3), "top", "fast", True)
+        node.dress(Recorder(), image(2), image(3), "top", "fast", True, "auto")
 
 
 def test_the_queue_hears_of_progress_and_may_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +144,7 @@ def test_the_queue_hears_of_progress_and_may_end_it(monkeypatch: pytest.MonkeyPa
         monkeypatch.setitem(sys.modules, module.__name__, module)
     node = pack.NODE_CLASS_MAPPINGS["StyleTryOnGarment"]()
     with pytest.raises(InterruptedError):
-        node.dress(Recorder(), image(2), image(1), "top", "fast", True)
+        node.dress(Recorder(), image(2), image(1), "top", "fast", True, "auto")
     assert told == [0.25]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from PIL import Image
 
 import styletryon
-from styletryon.data import FolderDataset
+from styletryon.data import FolderDataset, paperdoll
 from styletryon.data.pairs import PairRow
 from styletryon.errors import ConfigError, DataError, RangeError, RegionError
 from styletryon.features import PixelFeatures
+from styletryon.labels import REGIONS
 from styletryon.metrics import METHODS, EvaluationReport, evaluate_folder, evaluate_table
 from styletryon.metrics.methods import Bench, ProjectedPairs
 from styletryon.metrics.pairs_table import PhotographReader, RowFault
@@ -22,6 +24,7 @@ from styletryon.metrics.photo_pairs import _cycle
 from styletryon.models import PoseStyleGAN2
 from styletryon.photo import from_uint8, read_image
 from styletryon.pipeline import TryOnPipeline
+from styletryon.unworn import worn_by_model
 from tests._support.tiny import tiny_generator
 
 
@@ -182,6 +185,57 @@ def test_what_cannot_be_read_is_said(
     assert isinstance(found, RowFault)
     assert found.line == 7
     assert found.reason.startswith(reason)
+
+
+@pytest.fixture(scope="module")
+def shirt(folder: Path) -> str:
+    """A shirt by itself, in a file beside the people."""
+    picture = paperdoll.lay_flat(paperdoll.sample_figure(20_000_008), "top").image
+    Image.fromarray(picture).save(folder / "shirt.png")
+    return "shirt.png"
+
+
+def test_a_garment_by_itself_is_put_on_a_neutral_person(
+    model: PoseStyleGAN2, folder: Path, known_pose, shirt: str
+) -> None:
+    pipeline = TryOnPipeline(model)
+    row = PairRow(2, "images/0.png", shirt, "top")
+    found = {}
+    for default, said in ((None, None), (False, None), (True, False)):
+        pair = PhotographReader(folder, pipeline, known_pose, default).pair(replace(row, garment_worn=said))
+        assert not isinstance(pair, RowFault)
+        found[default, said] = pair[1]
+    alone = worn_by_model(pipeline.read(folder / shirt, worn=False), model)
+    for garment in found.values():
+        assert torch.equal(garment.target, alone.target)
+        assert garment.labels is not None
+        assert np.isin(garment.labels, list(REGIONS["top"])).any()
+    assert set(known_pose.seen) == {(64, 48)}  # of the person alone
+    worn = PhotographReader(folder, pipeline, known_pose, False).pair(replace(row, garment_worn=True))
+    assert not isinstance(worn, RowFault)
+    assert worn[1].worn
+    assert worn[1].picture.size == read_image(folder / shirt).size
+
+
+def test_a_garment_by_itself_is_refused_for_a_region_that_is_not_its_own(
+    model: PoseStyleGAN2, folder: Path, known_pose, shirt: str
+) -> None:
+    row = PairRow(4, "images/0.png", shirt, "bottom", garment_worn=False)
+    found = PhotographReader(folder, TryOnPipeline(model), known_pose).pair(row)
+    assert isinstance(found, RowFault)
+    assert found.reason.startswith(f"garment {shirt}: region: expected a garment for bottom, got a picture of a top")
+
+
+def test_a_table_with_a_garment_by_itself_is_evaluated(
+    model: PoseStyleGAN2, folder: Path, known_pose, shirt: str
+) -> None:
+    path = folder / "alone.csv"
+    path.write_text(f"person,garment,region,garment_worn\nimages/0.png,{shirt},top,no\nimages/1.png,{shirt},top,\n")
+    found = evaluate_table(
+        model, path, preset="fast", methods="ours", cycle=False, estimate_pose=known_pose, garment_worn=False
+    )
+    assert found.settings["faults"] == []
+    assert found["ours_pasted"]["garment_colour"].n == 2
 
 
 def test_people_are_cut_out_for_a_generator_that_knows_one_background(folder: Path, known_pose) -> None:

@@ -136,7 +136,7 @@ def read_table(path: Place, *, region: str = "top") -> tuple[BatchRow, ...]:
         DependencyError: If a package is missing: pyarrow for Parquet, or the one that knows the URL.
     """
     with _as_csv(path) as file:
-        pairs = read_pairs(file, region=region, out=True, outfits=True, worn=True)
+        pairs = read_pairs(file, region=region, out=True, outfits=True)
     rows = [_batch_row(row, folder_of(path)) for row in pairs]
     if not rows:
         raise DataError(f"expected rows below the heading of {str(path)!r}, got none", argument="table")

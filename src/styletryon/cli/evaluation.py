@@ -7,19 +7,31 @@ from pathlib import Path
 from typing import Any
 
 import styletryon
-from styletryon.cli._common import Commands, add_command, add_try_on_options, shown_stages, use_threads
+from styletryon.cli._common import (
+    WORN,
+    Commands,
+    add_command,
+    add_garment_worn,
+    add_try_on_options,
+    shown_stages,
+    use_threads,
+)
 from styletryon.cli._paths import Results, check_inputs, check_outputs
 from styletryon.errors import ConfigError
 from styletryon.labels import region_name
 
 _USES = {
     "--pose-transfer": {"data", "split"},
-    "--pairs-table": {"methods", "features", "feature_weights", "cycle"},
+    "--pairs-table": {"methods", "features", "feature_weights", "cycle", "garment_worn"},
     "--metrics": {"data", "split", "samples", "features", "feature_weights"},
     "--data": {"data", "split", "methods", "features", "feature_weights", "cycle"},
     "rendered pairs": {"methods", "estimate_poses"},
 }
 """What is evaluated -> the options that it knows beside those of every evaluation; the first one asked for wins."""
+
+
+_ANSWERS = {"cycle", "garment_worn"}
+"""Options whose False was given, and is not their absence."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -55,6 +67,7 @@ def _add_evaluate(commands: Commands) -> None:
         "--cycle", action=argparse.BooleanOptionalAction, help="put the own garment on again (a table does it anyway)"
     )
     how.add_argument("--estimate-poses", action="store_true", help="estimate the poses of figures instead")
+    add_garment_worn(how, of="of rows of a table that do not say: ")
     how.add_argument("--batch-size", default=16, type=int, help="default: %(default)s")
     add_try_on_options(parser)
 
@@ -100,7 +113,8 @@ def _given(arguments: argparse.Namespace, what: str) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name in sorted(set().union(*_USES.values())):
         value = getattr(arguments, name)
-        if value is None or (value is False and name != "cycle"):
+        value = WORN[value] if name == "garment_worn" else value
+        if value is None or (value is False and name not in _ANSWERS):
             continue
         if name not in _USES[what]:
             option = "--" + name.replace("_", "-")

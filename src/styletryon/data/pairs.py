@@ -15,7 +15,8 @@ In tables of outfits a column per garment, called as its region is, stands in th
     people/ben.jpg,shop/shirt.jpg,,shop/jacket.jpg
 
 Paths are relative to the table. The columns `person_pose` and `garment_pose` may be missing or empty; else they name
-JSON files of 17 x [x, y, score] in the photograph's pixels.
+JSON files of 17 x [x, y, score] in the photograph's pixels. A column `garment_worn` may say whether somebody wears the
+row's garments in their pictures: yes, no, or empty to tell by the picture.
 """
 
 from __future__ import annotations
@@ -75,7 +76,6 @@ def read_pairs(
     region: str | None = None,
     out: bool = False,
     outfits: bool = False,
-    worn: bool = False,
 ) -> list[PairRow]:
     """Read a table of pairs. No photograph is opened.
 
@@ -84,7 +84,6 @@ def read_pairs(
         region: The region of rows that name none; None refuses such rows.
         out: Whether there may be a column `out`.
         outfits: Whether there may be columns of outfits, `OUTFIT`.
-        worn: Whether there may be a column `garment_worn`: yes, no, or empty.
 
     Returns:
         The rows in their order; those that cannot be used say why.
@@ -94,7 +93,7 @@ def read_pairs(
     """
     path = Path(path)
     needed: tuple[str, ...] = _NEEDED if region is not None else (*_NEEDED, "region")
-    extra = (*(["out"] if out else []), *_POSES, *(["garment_worn"] if worn else []), *(OUTFIT if outfits else ()))
+    extra = (*(["out"] if out else []), *_POSES, "garment_worn", *(OUTFIT if outfits else ()))
     possible = (*(name for name in ("region",) if name not in needed), *extra)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

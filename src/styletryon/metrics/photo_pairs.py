@@ -204,6 +204,7 @@ def evaluate_table(
     features: str | FeatureNetwork | SetNetwork = "efficientnet",
     cycle: bool = True,
     estimate_pose: PoseEstimator | None = None,
+    garment_worn: bool | None = None,
     progress: Progress | None = None,
 ) -> EvaluationReport:
     """Try garments on people as a table of pairs says, and measure what needs no truth; also the way back.
@@ -218,8 +219,9 @@ def evaluate_table(
 
     Args:
         model: The generator.
-        table: A CSV file with the columns person, garment, region, and perhaps person_pose and garment_pose; see
-            `styletryon.data.pairs`. Rows that cannot be used are counted in the report, with the reason.
+        table: A CSV file with the columns person, garment, region, and perhaps person_pose, garment_pose and
+            garment_worn; see `styletryon.data.pairs`. Rows that cannot be used are counted in the report, with the
+            reason.
         seed: Of the bootstrap.
         methods: Names out of `PHOTO_METHODS`, or of groups, of which the methods that need a truth are left out.
         preset: Preset of the projection and the optimisation.
@@ -227,7 +229,10 @@ def evaluate_table(
         batch_size: Pairs that are worked on at once.
         features: The network whose features the kernel distance compares, see `find_set_network`.
         cycle: Whether to measure the way back. It costs a projection and a try-on more for each method.
-        estimate_pose: Finds the poses that the table does not give; None for the bundled network.
+        estimate_pose: Finds the poses that the table does not give, of people; None for the bundled network.
+        garment_worn: Of rows that do not say: whether somebody wears the garment in its picture, or it lies or hangs by
+            itself. None to tell by the picture. One that nobody wears is measured on the neutral person on whom it is
+            projected.
         progress: Called after each batch.
 
     Returns:
@@ -247,7 +252,7 @@ def evaluate_table(
     evaluation = Evaluation(model, seed=seed, progress=progress, preset=preset, batch_size=batch_size)
     run = _Run(evaluation, chosen, find_set_network(features), cycle=cycle)
     pipeline = TryOnPipeline(model, preset=preset, remember=0)
-    reader = PhotographReader(Path(table).parent, pipeline, estimate_pose)
+    reader = PhotographReader(Path(table).parent, pipeline, estimate_pose, garment_worn)
     usable, faults = _usable(rows, reader, table)
     benches = []
     done: list[PairRow] = []
