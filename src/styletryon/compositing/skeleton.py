@@ -80,14 +80,17 @@ class Part:
 
     def locate(self, places: Points) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return how far along (0 start, 1 end) and across (in pixels) places lie."""
-        offset = places - self.start
-        return offset @ self.direction / self.length, offset @ self.normal
+        right, down = places[..., 0] - self.start[0], places[..., 1] - self.start[1]
+        (x, y), (across_x, across_y) = self.direction, self.normal
+        return (right * x + down * y) / self.length, right * across_x + down * across_y
 
     def place(self, along: NDArray[np.float64], across: NDArray[np.float64]) -> Points:
         """Return the places `(..., 2)` that lie so far along and across."""
-        return np.asarray(
-            self.start + (along * self.length)[..., None] * self.direction + across[..., None] * self.normal
-        )
+        down = along * self.length
+        found = np.empty((*down.shape, 2), dtype=np.result_type(down, across, self.start))
+        for axis in (0, 1):
+            found[..., axis] = self.start[axis] + down * self.direction[axis] + across * self.normal[axis]
+        return found
 
     def distance(self, places: Points) -> NDArray[np.float64]:
         """Return how far beyond the radius places lie, in pixels."""
