@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from styletryon.compositing.hems import below_hem
 from styletryon.compositing.layout import Layout, lay_out
 from styletryon.compositing.skeleton import TRUNK_BONE, parts_of
 from styletryon.compositing.sources import colours_of, continued, look_up, meeting, recoloured
+from styletryon.compositing.threads import side_by_side
 from styletryon.compositing.view import (
     Mask,
     Picture,
@@ -68,14 +70,17 @@ def compose(
     """
     before, worn = replaced_classes(region), _worn_classes(region)
     legs = Label.BOTTOM in before
-    view = look_at(person, before, legs=legs, pixels=WORK_PIXELS)
-    other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
+    view, other = side_by_side([
+        partial(look_at, photograph, classes, legs=legs, pixels=WORK_PIXELS)
+        for photograph, classes in ((person, before), (garment, worn))
+    ])
     if view is None or other is None:
         return None
     view, other = _parted(view, before), _parted(other, worn)
     if not _TOPS & before:
         view = _untucked(view, before)
-    old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
+    old, seen = side_by_side([partial(view.garment, before), partial(other.garment, worn)])
+    old |= largest(view.shows(before))
     if not seen.any():
         return None
     view, other = view.wearing(old, before), other.wearing(seen, worn)
@@ -116,19 +121,13 @@ def _untucked(view: View, classes: Collection[Label]) -> View:
 def _blended(
     view: View, other: View, found: Correspondence, layout: Layout, kept: Collection[Label], opacity: float
 ) -> TryOnLayers:
-    picture, unit = view.picture, view.unit
-    hidden = grown(other.shows({Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
-    hidden |= grown(other.shows({Label.HAIR}), 0.06 * other.unit)
-    known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
-    if not other.worn:
-        known &= ~_slivers(other, found.seen)
-    wanted = _met(found.places[layout.cloth], other.shape)
-    garment = continued(other.picture, known if known.any() else found.seen, wanted, other.unit)
-    cloth = look_up(garment, found.places, mode="bicubic", beyond="reflection").clip(0, 1)
-    skin = _skin(view, other, found, layout) if layout.skin.any() else picture
-    own = continued(picture, shrunk(view.shows(kept), 0.02 * unit), _around(layout.own), unit)
-    behind = shrunk(view.shows({Label.BACKGROUND}), max(2.0, 0.02 * unit))
-    background = continued(picture, behind, _around(layout.background), unit)
+    picture = view.picture
+    skin, cloth, background, own = side_by_side([
+        partial(_skin, view, other, found, layout),
+        partial(_cloth, other, found, layout),
+        partial(_background, view, layout),
+        partial(_own, view, layout, kept),
+    ])
     shown = picture
     for source, mask in ((background, layout.background), (own, layout.own), (skin, layout.skin)):
         if mask.any():
@@ -167,6 +166,29 @@ def _blended(
     )
 
 
+def _cloth(other: View, found: Correspondence, layout: Layout) -> Picture:
+    """Lay the new garment as its photograph shows it; what is hidden there is continued."""
+    hidden = grown(other.shows({Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
+    hidden |= grown(other.shows({Label.HAIR}), 0.06 * other.unit)
+    known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
+    if not other.worn:
+        known &= ~_slivers(other, found.seen)
+    wanted = _met(found.places[layout.cloth], other.shape)
+    garment = continued(other.picture, known if known.any() else found.seen, wanted, other.unit)
+    return look_up(garment, found.places, mode="bicubic", beyond="reflection").clip(0, 1)
+
+
+def _own(view: View, layout: Layout, kept: Collection[Label]) -> Picture:
+    """Continue the person's other clothes."""
+    return continued(view.picture, shrunk(view.shows(kept), 0.02 * view.unit), _around(layout.own), view.unit)
+
+
+def _background(view: View, layout: Layout) -> Picture:
+    """Continue what stands behind the person."""
+    behind = shrunk(view.shows({Label.BACKGROUND}), max(2.0, 0.02 * view.unit))
+    return continued(view.picture, behind, _around(layout.background), view.unit)
+
+
 def _slivers(view: View, cloth: Mask) -> Mask:
     """Say where thin ground shows through cloth that lies on it, as between a sleeve and the trunk."""
     reach = _SLIVER * view.unit
@@ -197,6 +219,8 @@ def _labels(
 
 def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Picture:
     """Show bare skin as the wearer's photograph has it there, in the person's colours; elsewhere the person's own."""
+    if not layout.skin.any():
+        return view.picture
     ours, theirs = view.shows(_BARE), other.shows(_BARE)
     own = _rounded(_own_skin(view, ours, layout), layout.skin & found.owned(arms=True, legs=True), ours, view.unit)
     if not theirs.any() or not other.worn:

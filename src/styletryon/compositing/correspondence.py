@@ -7,8 +7,9 @@ and the new one's widths, so that the new garment fits the body as the old one d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,7 +141,7 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
             reach[bone] = _free_width(target) / scale / full
         maps.append(_mapped(part, other, person.pixels, widths, target, scale, stretches[-1], full))
     weights = np.exp(-apart / _BLEND)
-    places = (weights[..., None] * np.stack(maps)).sum(axis=0) / weights.sum(axis=0)[..., None]
+    places = _mixed(maps, weights)
     height, width = garment.shape
     trunk = ours[TRUNK_BONE]
     along, across = trunk.locate(person.pixels)
@@ -181,16 +182,25 @@ def bare_places(found: Correspondence, person: View, garment: View, ours: Mask, 
         `(h, w, 2)` in pixels of the garment's view.
     """
     scale = garment.unit / person.unit
-    places = np.zeros_like(found.places)
-    for index, (bone, weight) in enumerate(zip(found.bones, found.weights, strict=True)):
+    maps = []
+    for index, bone in enumerate(found.bones):
         part, other = found.person[bone], found.wearer[bone]
         if part.is_trunk:
-            places += weight[..., None] * found.places
+            maps.append(found.places)
             continue
         widths = _widths(part, person, ours & (found.owner == index))
         target = _widths(other, garment, theirs & (found.their_owner == _stands_in(found.wearer, bone)))
-        places += weight[..., None] * _mapped(part, other, person.pixels, widths, target, scale, 1.0, 1.0)
-    return np.asarray(places / found.weights.sum(axis=0)[..., None])
+        maps.append(_mapped(part, other, person.pixels, widths, target, scale, 1.0, 1.0))
+    return _mixed(maps, found.weights)
+
+
+def _mixed(maps: Sequence[Points], weights: NDArray[np.floating[Any]]) -> Points:
+    """Return the mean of maps `(h, w, 2)` by weights `(maps, h, w)`."""
+    places = np.zeros_like(maps[0])
+    for weight, one in zip(weights / weights.sum(axis=0), maps, strict=True):
+        for axis in (0, 1):
+            places[..., axis] += weight * one[..., axis]
+    return places
 
 
 def _stands_in(wearer: Mapping[Bone, Part], bone: Bone) -> int:
@@ -338,15 +348,16 @@ def _mapped(
     return other.place(within + (along - within) * part.length * scale / other.length, moved)
 
 
-def _drawn_out(along: NDArray[np.float64], stretch: float) -> NDArray[np.float64]:
+def _drawn_out(along: NDArray[np.floating[Any]], stretch: float) -> NDArray[np.floating[Any]]:
     return np.where(along <= _STRETCHED_FROM, along, _STRETCHED_FROM + (along - _STRETCHED_FROM) * stretch)
 
 
 def _looked_up(
-    rows: NDArray[np.float64], along: NDArray[np.float64], across: NDArray[np.float64]
-) -> NDArray[np.float64]:
+    rows: NDArray[np.float64], along: NDArray[np.floating[Any]], across: NDArray[np.floating[Any]]
+) -> NDArray[np.floating[Any]]:
     """Look up `(2, bins)` at places along and across a part."""
     at = ((along - _FROM) / (_TO - _FROM) * _BINS - 0.5).clip(0, _BINS - 1)
-    low = np.floor(at).astype(int).clip(0, _BINS - 2)
-    share, side = at - low, (across > 0).astype(int)
-    return np.asarray(rows[side, low] * (1 - share) + rows[side, low + 1] * share)
+    low = at.astype(np.intp).clip(0, _BINS - 2)
+    share, known = at - low.astype(at.dtype), rows.astype(at.dtype).ravel()
+    low += _BINS * (across > 0)
+    return known[low] * (1 - share) + known[low + 1] * share
