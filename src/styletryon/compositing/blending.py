@@ -76,6 +76,7 @@ def compose(
     ])
     if view is None or other is None:
         return None
+    view, other = view.without_strays(before), other.without_strays(worn)
     view, other = _parted(view, before), _parted(other, worn)
     if not _TOPS & before:
         view = _untucked(view, before)
@@ -138,7 +139,8 @@ def _blended(
     alpha = soft(layout.cloth, _EDGE)[..., None]
     shown = np.where(layout.front[..., None], picture, alpha * cloth + (1 - alpha) * shown)
     changed = np.where(layout.front, 0.0, soft(grown(layout.changed, 2.0), _EDGE)).astype(np.float32)
-    seen = float((look_up(found.seen.astype(np.float32), found.places)[layout.cloth] > 0.5).mean())
+    visible = look_up(found.seen.astype(np.float32), found.places)[layout.cloth] > 0.5
+    seen = float(visible.mean()) if visible.size else 0.0
     uncovered = 1 - float(layout.cloth.sum()) / max(int(layout.changed.sum()), 1)
     confidence = confidence_in(view, other, seen=seen, uncovered=uncovered)
     kinds = np.zeros(view.shape, dtype=np.uint8)

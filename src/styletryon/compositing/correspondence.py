@@ -35,6 +35,7 @@ _BINS, _FROM, _TO = 40, -0.4, 1.6  # Pieces of a part in which widths are measur
 _CENTRES = _FROM + (np.arange(_BINS) + 0.5) * (_TO - _FROM) / _BINS
 _LEAST_PIXELS = 0.01  # Of a row of cloth, in lengths of the trunk, for a width to be measured.
 _LOOSER = 1.6  # A new garment that is wider or narrower than the old one by more than this keeps its own width.
+_BARE_LOOSER = 3.0  # Bare limbs are as wide as the person's: one within a loose sleeve is drawn as wide as that.
 _FLAT = {True: 1.2, False: 1.4}  # A trunk (True) or limb that lies flat is so many times as wide as it is worn.
 _SHOULDERS = 0.08  # The trunk is as wide as its shoulders down to here.
 _STRETCHED_FROM = 0.25  # A garment that ends higher than the old one is drawn longer, from here on.
@@ -70,7 +71,7 @@ class Correspondence:
         seen: `(h', w')`: what shows it.
         same: `(h, w)`: whether the place of each pixel belongs to the same part of the wearer's body, or to the trunk
             beside the shoulder.
-        reach: Bone -> how far from the axis of an arm the new sleeve goes at most, in pixels of the person's view.
+        reach: Bone -> how far from the axis of a limb its sleeve or leg goes at most, in pixels of the person's view.
         lengthened: Whether the garment is drawn longer than its photograph shows it.
         wearer: The parts of the garment's wearer.
         their_owner: `(h', w')`: which part each pixel of the garment's view belongs to.
@@ -128,7 +129,7 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
     their_owner = distances(theirs, garment, seen, their_ends, their_ends).argmin(axis=0)
     owner = apart.argmin(axis=0)
     worn = _behind_what_hides(garment, theirs, seen, their_owner == 0)
-    scale = garment.unit / person.unit
+    scale, between = garment.unit / person.unit, _between_shins(theirs, seen)
     maps, stretches, reach = [], [], {}
     for index, (bone, part) in enumerate(ours.items()):
         other = theirs[bone]
@@ -137,7 +138,7 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
         stretch = _stretch(part, other, person, garment, old & (owner == 0), worn & (their_owner == 0))
         stretches.append(1.0 if legs else stretch)
         full = 1.0 if garment.worn else _FLAT[part.is_trunk]
-        if part.is_arm:
+        if part.is_arm or not (part.is_trunk or between):
             reach[bone] = _free_width(target) / scale / full
         maps.append(_mapped(part, other, person.pixels, widths, target, scale, stretches[-1], full))
     weights = np.exp(-apart / _BLEND)
@@ -190,7 +191,7 @@ def bare_places(found: Correspondence, person: View, garment: View, ours: Mask, 
             continue
         widths = _widths(part, person, ours & (found.owner == index))
         target = _widths(other, garment, theirs & (found.their_owner == _stands_in(found.wearer, bone)))
-        maps.append(_mapped(part, other, person.pixels, widths, target, scale, 1.0, 1.0))
+        maps.append(_mapped(part, other, person.pixels, widths, target, scale, 1.0, 1.0, looser=_BARE_LOOSER))
     return _mixed(maps, found.weights)
 
 
@@ -243,6 +244,15 @@ def _same_part(
         fits = np.isin(there, [bones.index(b) for b in limb if b in bones])
         same &= (owner != index) | fits | ((bone not in UPPER) & (along < _AT_SHOULDER))
     return same
+
+
+def _between_shins(wearer: Mapping[Bone, Part], seen: Mask) -> bool:
+    """Say whether cloth hangs between the shins, as that of a skirt does."""
+    shins = [part for bone, part in wearer.items() if bone in UPPER and not part.is_arm]
+    if len(shins) < 2:
+        return True
+    x, y = np.mean([0.5 * (part.start + part.end) for part in shins], axis=0).astype(int)
+    return bool(seen[y.clip(0, seen.shape[0] - 1), x.clip(0, seen.shape[1] - 1)])
 
 
 def _legs(bones: list[Bone]) -> list[int]:
@@ -324,6 +334,7 @@ def _mapped(
     scale: float,
     stretch: float,
     full: float,
+    looser: float = _LOOSER,
 ) -> Points:
     """Map pixels by one part; cloth of the garment is `full` times as wide as a body of its size would show it."""
     along, across = part.locate(pixels)
@@ -331,7 +342,7 @@ def _mapped(
     wanted = np.stack([np.interp(beyond, _CENTRES, np.where(np.isfinite(row), row, -1.0)) for row in target])
     wanted[wanted < 0] = np.nan
     ratio = wanted / (widths * scale)
-    known = np.isfinite(ratio) & (ratio > full / _LOOSER) & (ratio < full * _LOOSER)
+    known = np.isfinite(ratio) & (ratio > full / looser) & (ratio < full * looser)
     value, weight = np.where(known, ratio, 0.0), known.astype(np.float64)
     if part.is_trunk:
         pinned = _CENTRES < 2 * _SHOULDERS

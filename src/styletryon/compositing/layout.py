@@ -21,6 +21,7 @@ _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _SHOULDERS = 0.4  # How far down the trunk shoulders may be bare.
 _SHADOW = 0.035  # How far the old garment's shadow falls on the skin beside it, in lengths of the trunk.
 _COLLAR = 0.1  # How high a collar stands above the shoulders, and how far below them it goes around the neck.
+_NECK, _THICK = 0.45, 0.03  # How wide the neck is in half widths of the shoulders; how thick cloth on them is.
 _ARMS = 1.4  # Farther from the trunk's axis than so many half widths of the shoulders there are arms alone.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
@@ -29,7 +30,8 @@ _SLEEVELESS = 0.25  # A garment that ends before this much of the upper arm has 
 _LOOSE, _SLACK = 1.3, 0.03  # How much wider than its photograph's a sleeve may be, and in lengths of the trunk.
 _REACH = {"trunk": 0.4, "arm": 0.22, "leg": 0.35}
 """How far from the parts of the body a new garment may reach, in lengths of the trunk."""
-_HAND = 0.4  # How far a hand reaches beyond its wrist.
+_HIPS = 0.12  # The same of a bottom at the hips.
+_HAND, _PALM = 0.4, 0.1  # How far a hand reaches beyond its wrist, and to its sides.
 _RADII = {True: (0.11, 0.095, 0.08, 0.05), False: (0.16, 0.145, 0.13, 0.1)}
 """Of bare arms (True) and legs: at the start and end of the upper, and of the lower limb, in lengths of the trunk."""
 _BODY = 0.9  # How wide a body is under clothes at least, in half widths of the shoulders.
@@ -37,7 +39,7 @@ _HOLE = 0.08  # The side of the least hole in cloth, in lengths of the trunk.
 _LEAST_BARE = 0.01  # Of a limb, for its width to be measured, in squares of the trunk's length.
 _WIDER = 0.05  # By how much the wearer's limbs may be wider.
 _WAIST, _BELT = 0.7, 0.25  # Where belts lie down the trunk, and how high they are.
-_SPECK = 0.06  # The side of the least accessory, in lengths of the trunk.
+_SPECK = 0.06  # The side of the least thing that stays before a garment, in lengths of the trunk.
 
 _UPPER = frozenset({Label.TOP, Label.OUTERWEAR, Label.DRESS})
 """What has sleeves."""
@@ -91,7 +93,7 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     core = (old | (within & person.shows({Label.SKIN}))) & ~front & ~below
     cloth = new | (core & _covered(garment, found, new, neck, limbs, beyond, person.unit))
     cloth = _without_holes(cloth, neck, _HOLE * person.unit)
-    cloth = (blurred(cloth, _OUTLINE * person.unit) > 0.5) & ~front
+    cloth = largest((blurred(cloth, _OUTLINE * person.unit) > 0.5) & ~front)
     uncovered = grown(old, max(1.0, _HALO * person.unit)) & ~cloth & ~front
     skin = uncovered & _skin(person, garment, found, old, neck, limbs, beyond)
     own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
@@ -107,11 +109,21 @@ def _outline(person: View, garment: View, found: Correspondence, old: Mask, belo
     new = _new(person, found, old, below, person.unit) & ~_gaps(person, found)
     if not upper:
         new &= old | ~found.owned(arms=True)
+        new &= (found.nearest < _HIPS) | ~found.owned(trunk=True) | old
         if garment.worn:  # Hands in pockets push trousers outwards.
             new = largest(new & (old | ~_at_hands(garment, found)))
+    else:
+        new &= ~_above_shoulders(person, found)
     if not garment.worn:  # What lies above the shoulders is a hood or the inner back, which hang behind a neck.
         new &= (found.along > -_COLLAR) | (np.abs(found.across) > _ARMS)
     return new
+
+
+def _above_shoulders(person: View, found: Correspondence) -> Mask:
+    """Say what lies above the shoulders, beside the neck: cloth lies on them and stands up at the neck alone."""
+    body = ~person.shows({Label.BACKGROUND, Label.HAIR})
+    beside = (np.abs(found.across) > _NECK) & (found.along < _COLLAR)
+    return np.asarray(beside & (apart(body) > _THICK * person.unit))
 
 
 def _covered(
@@ -183,10 +195,12 @@ def _front(
             beyond = offset @ (forearm / max(float(np.linalg.norm(forearm)), 1e-6))
             near = np.hypot(offset[..., 0], offset[..., 1]) < _HAND * person.unit
             front |= skin & arms & near & (beyond > -0.03 * person.unit)
+            side = np.abs(offset @ np.array([-forearm[1], forearm[0]])) / max(float(np.linalg.norm(forearm)), 1e-6)
+            front |= skin & near & (beyond > 0) & (side < _PALM * person.unit)  # Fingers before a thigh.
     front |= skin & arms & ~new
     if not _UPPER & set(region):
         front |= person.shows({Label.TOP, Label.OUTERWEAR})
-    front = np.asarray(blurred(front, 0.005 * person.unit) > 0.5)
+    front = _without_specks(blurred(front, 0.005 * person.unit) > 0.5, person.unit)
     if not garment.worn:  # The neck, behind which its inner back hangs.
         front |= person.shows({Label.SKIN}) & ~old & found.owned(trunk=True) & (found.along < _COLLAR)
     return front
@@ -211,6 +225,13 @@ def _at_hands(garment: View, found: Correspondence) -> Mask:
             offset = garment.pixels - wrist[:2]
             near |= np.hypot(offset[..., 0], offset[..., 1]) < _HAND * garment.unit
     return np.asarray(look_up(near.astype(np.float32), found.places) > 0.5)
+
+
+def _without_specks(mask: Mask, unit: float) -> Mask:
+    """Leave out pieces of a mask that are too small to be anything."""
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    return mask & (sizes[pieces] >= (_SPECK * unit) ** 2)
 
 
 def _carried(person: View, found: Correspondence, new: Mask) -> Mask:

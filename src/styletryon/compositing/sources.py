@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from styletryon.compositing.drawn.planes import diffused
-from styletryon.compositing.view import Mask, Picture, Points, shrunk
+from styletryon.compositing.view import Mask, Picture, Points, apart, shrunk
 from styletryon.photo.colours import from_lab, to_lab
 
 _GRAIN = 0.05
@@ -33,6 +33,9 @@ _RING, _MEETS = 2, 12
 
 _FADES, _MOST = 0.12, 0.15
 """How far the colours around a copy reach into it, in lengths of the trunk, and by how much they change it at most."""
+
+_SEAM = 0.03
+"""How far a copy passes over into the copies beside it, in lengths of the trunk, so that no seam shows."""
 
 _CLEAN, _CLEAN_SHARE = 0.02, 0.5
 """Nothing is copied from this near to the edge of what is known, in lengths of the trunk, unless that leaves less of it
@@ -93,7 +96,7 @@ def continued(picture: Picture, known: Mask, wanted: Mask, unit: float) -> Pictu
     for piece in _pieces(missing, known, _PIECE * unit):
         step = small.best_step(found, done, piece)
         if step is not None:
-            _copy(found, done, picture, source, piece, step, _FADES * unit)
+            _copy(found, done, known, picture, source, piece, step, unit)
     # What no copy reaches has the colours around it alone.
     rest = missing & ~done
     return np.where(rest[..., None], _smooth(diffused(found, done), _GRAIN * unit), found) if rest.any() else found
@@ -190,23 +193,31 @@ def _pieces(missing: Mask, known: Mask, side: float) -> Iterator[_Piece]:
 
 
 def _copy(
-    found: Picture, done: Mask, picture: Picture, known: Mask, piece: _Piece, step: tuple[int, int], fades: float
+    found: Picture,
+    done: Mask,
+    known: Mask,
+    picture: Picture,
+    source: Mask,
+    piece: _Piece,
+    step: tuple[int, int],
+    unit: float,
 ) -> None:
-    """Copy a piece from where a step leads, with the colours around it."""
+    """Copy a piece from where a step leads, with the colours around it; into copies beside it, it passes over."""
     window = piece.window(_MEETS, done.shape)
     mask = piece.within(window)
     places = [np.arange(side.start, side.stop) + by for side, by in zip(window, step, strict=True)]
     clipped = [line.clip(0, size - 1) for line, size in zip(places, done.shape, strict=True)]
-    source = picture[np.ix_(*clipped)]
-    usable = known[np.ix_(*clipped)] & np.outer(*(line == kept for line, kept in zip(places, clipped, strict=True)))
+    colours = picture[np.ix_(*clipped)]
+    usable = source[np.ix_(*clipped)] & np.outer(*(line == kept for line, kept in zip(places, clipped, strict=True)))
     meets, target = done[window] & usable & ~mask, mask & usable
-    offset = np.zeros_like(source)
+    offset = np.zeros_like(colours)
     if meets.any():
         # The colours around fade into the copy's own, so that a shadow at the rim stays there.
-        near = np.exp(-((ndimage.distance_transform_edt(~meets) / fades) ** 2))[..., None]
-        unlike = (found[window] - source).clip(-_MOST, _MOST)
+        near = np.exp(-((ndimage.distance_transform_edt(~meets) / (_FADES * unit)) ** 2))[..., None]
+        unlike = (found[window] - colours).clip(-_MOST, _MOST)
         offset = near * _smooth(diffused(unlike, meets), _MEETS / 3)
-    found[window][target] = (source + offset).clip(0, 1)[target]
+    share = (1 - apart(target) / (_SEAM * unit)).clip(0, 1) * (target | (meets & ~known[window]))
+    found[window] += share[..., None] * ((colours + offset).clip(0, 1) - found[window])
     done[window] |= target
 
 

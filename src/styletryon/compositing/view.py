@@ -112,6 +112,16 @@ class View:
         rows, columns = ndimage.distance_transform_edt(~worn, return_distances=False, return_indices=True)
         return replace(self, labels=np.where(taken, self.labels[rows, columns], self.labels))
 
+    def without_strays(self, classes: Collection[int]) -> View:
+        """Return the view with what has the colours of what is beside clothes of some classes labelled as that is."""
+        stray = _strays(self.picture, self.shows(classes), self.unit)
+        if not stray.any():
+            return self
+        rows, columns = ndimage.distance_transform_edt(
+            self.shows(classes), return_distances=False, return_indices=True
+        )
+        return replace(self, labels=np.where(stray, self.labels[rows, columns], self.labels))
+
     def garment(self, classes: Collection[int]) -> Mask:
         """Say which pixels show a garment: the labels' say, with its rim where the colours change."""
         mask = largest(self.shows(classes))
@@ -256,16 +266,33 @@ def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
     """Let the rim of a mask follow the colours: a pixel of it belongs where its colour is more frequent."""
     reach = _RIM * unit
     inwards, outwards = apart(~mask), apart(mask)
-    inner, outer = inwards > reach, (outwards > 0.5 * reach) & (outwards < 6 * reach)
-    if min(int(inner.sum()), int(outer.sum())) < 200:
+    likely = _likely(picture, inwards, outwards, reach)
+    if likely is None:
         return mask
     rim = (inwards <= reach) & (outwards <= 0.3 * reach)
-    likely = np.asarray(ndimage.gaussian_filter(odds(picture, inner, outer), 1.0))
+    return largest(np.asarray(blurred(np.where(rim, likely > 0, mask), _SMOOTH * unit) > 0.5))
+
+
+def _strays(picture: Picture, mask: Mask, unit: float) -> Mask:
+    """Say which pixels of a mask hang together with what is beside it and have its colours."""
+    reach = _RIM * unit
+    inwards, outwards = apart(~mask), apart(mask)
+    likely = _likely(picture, inwards, outwards, reach)
+    if likely is None:
+        return np.zeros_like(mask)
     strange = blurred(likely < _STRANGE, reach / 2) > 0.5
-    stray = strange & (inwards < _STRAY * unit) & reached(strange | ~mask, ~mask)
-    if int(stray.sum()) > _MOST_STRAY * int(mask.sum()):  # A print of many colours is no mistake.
-        stray[:] = False
-    return largest(np.asarray(blurred(np.where(rim, likely > 0, mask) & ~stray, _SMOOTH * unit) > 0.5))
+    stray = mask & strange & (inwards < _STRAY * unit) & reached(strange | ~mask, ~mask)
+    stray = reached(stray, stray & (inwards > reach))  # Thinner ones may be shadows at the rim.
+    # A print of many colours is no mistake.
+    return stray if int(stray.sum()) <= _MOST_STRAY * int(mask.sum()) else np.zeros_like(mask)
+
+
+def _likely(picture: Picture, inwards: Plane, outwards: Plane, reach: float) -> NDArray[np.float64] | None:
+    """Return the odds of colours within a mask against those beside it; None where too little of one is seen."""
+    inner, outer = inwards > reach, (outwards > 0.5 * reach) & (outwards < 6 * reach)
+    if min(int(inner.sum()), int(outer.sum())) < 200:
+        return None
+    return np.asarray(ndimage.gaussian_filter(odds(picture, inner, outer), 1.0))
 
 
 def _taken_for_skin(view: View, cloth: Mask) -> Mask:
