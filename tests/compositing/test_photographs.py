@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from styletryon.compositing import blending, hems
+from styletryon.compositing import blending, hems, layout
 from styletryon.compositing.blending import compose
+from styletryon.compositing.correspondence import correspond
 from styletryon.compositing.skeleton import COVERED, LIMBS, Part, parts_of, sleeves
 from styletryon.compositing.sources import continued, look_up, meeting, recoloured
 from styletryon.compositing.view import View, grown, largest, look_at, shrunk, soft
@@ -242,6 +243,35 @@ def test_skin_of_the_clothes_colours_and_islands_of_skin_are_clothes() -> None:
     assert found[50:56, 50:56].all()
     assert not found[104:].any()
     assert (view.wearing(found, {Label.TOP}).labels[92:98, 34:86] == Label.TOP).all()
+
+
+def test_ground_that_labels_take_for_clothes_is_ground() -> None:
+    rng = np.random.default_rng(0)
+    picture = np.full((160, 120, 3), (0.2, 0.5, 0.1), dtype=np.float32)
+    labels = np.zeros((160, 120), dtype=np.uint8)
+    labels[20:150, 20:100] = Label.BOTTOM
+    picture[20:150, 20:52] = picture[20:150, 68:100] = picture[20:60, 20:100] = (0.8, 0.7, 0.6)  # Grass between legs.
+    picture[100:110, 28:38] = (0.2, 0.5, 0.1)  # A print of its colour.
+    picture += 0.02 * rng.standard_normal(picture.shape).astype(np.float32)
+    points = np.zeros((17, 3), dtype=np.float32)
+    points[[5, 6, 11, 12]] = (80, 5, 1), (40, 5, 1), (80, 105, 1), (40, 105, 1)
+    view = View(picture.clip(0, 1), labels, points, (0, 0, 120, 160))
+    found = view.without_strays({Label.BOTTOM}).labels
+    assert (found[70:145, 56:64] == Label.BACKGROUND).all()
+    assert (found[25:145, 24:48] == Label.BOTTOM).all()
+    np.testing.assert_array_equal(view.without_strays({Label.BOTTOM}, {Label.SKIN}).labels, labels)
+
+
+def test_nothing_lies_above_shoulders_but_at_the_neck() -> None:
+    person = photograph(pairs()[1].person)
+    view = look_at(person, replaced_classes(TOP), legs=False, pixels=10**6)
+    assert view is not None
+    old = view.shows(replaced_classes(TOP))
+    found = correspond(view, view, old, old, legs=False)
+    above = layout._above_shoulders(view, found)
+    assert above.any()
+    assert not (above & old).any()
+    assert (view.labels[above] == Label.BACKGROUND).mean() > 0.8
 
 
 def test_hems_are_smooth_lines() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from styletryon.compositing.drawn.planes import diffused
-from styletryon.compositing.sources import _slid
+from styletryon.compositing.sources import _slid, continued
 
 
 @settings(deadline=None)  # the first transform of a process takes long
@@ -33,3 +33,12 @@ def test_what_is_known_at_one_place_is_known_everywhere(height: int, width: int,
     known[int(row * height), int(column * width)] = True
     picture = np.where(known[..., None], np.array([0.7, 0.5, 0.4]), 0).astype(np.float32)
     np.testing.assert_allclose(diffused(picture, known), np.full_like(picture, [0.7, 0.5, 0.4]), atol=1e-4)
+
+
+def test_copies_beside_each_other_show_no_seam() -> None:
+    rows, columns = np.mgrid[:120, :160]
+    picture = np.repeat((0.5 + 0.2 * np.sin(columns / 9) * np.cos(rows / 7))[..., None], 3, axis=-1).astype(np.float32)
+    known = rows > 60
+    found = continued(picture, known, ~known, 80.0)
+    step = np.abs(np.diff(found, axis=1))[:55].max()
+    assert step < 2.5 * np.abs(np.diff(picture, axis=1)).max()

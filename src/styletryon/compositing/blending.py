@@ -76,7 +76,7 @@ def compose(
     ])
     if view is None or other is None:
         return None
-    view, other = view.without_strays(before), other.without_strays(worn)
+    view, other = view.without_strays(before, {Label.BACKGROUND}), other.without_strays(worn)
     view, other = _parted(view, before), _parted(other, worn)
     if not _TOPS & before:
         view = _untucked(view, before)
@@ -235,7 +235,8 @@ def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Pic
     warped = continued(warped, known, _met(places[layout.skin | beside], other.shape), other.unit)
     laid = look_up(warped, places, mode="bicubic").clip(0, 1)
     laid = meeting(laid, view.picture, beside, _SAME_LIGHT * view.unit)
-    there = (look_up(blurred(theirs, 1.0), places) > 0.5) & found.inside & layout.skin
+    broad = reached(layout.skin, shrunk(layout.skin, _SKIN_RIM * view.unit))  # Narrow rims are the person's own.
+    there = (look_up(blurred(theirs, 1.0), places) > 0.5) & found.inside & broad
     share = blurred((apart(there) < _SAME_LIMB * view.unit) & (layout.skin | beside), 0.02 * view.unit)[..., None]
     return share * laid + (1 - share) * own
 

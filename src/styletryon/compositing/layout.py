@@ -231,7 +231,7 @@ def _without_specks(mask: Mask, unit: float) -> Mask:
     """Leave out pieces of a mask that are too small to be anything."""
     pieces, _ = ndimage.label(mask)
     sizes = np.bincount(pieces.ravel())
-    return mask & (sizes[pieces] >= (_SPECK * unit) ** 2)
+    return np.asarray(mask & (sizes[pieces] >= (_SPECK * unit) ** 2))
 
 
 def _carried(person: View, found: Correspondence, new: Mask) -> Mask:

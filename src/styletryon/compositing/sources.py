@@ -47,6 +47,9 @@ _WHOLE = 0.99
 _UNKNOWN = 1.0
 """What it costs if all of a copy is unknown; a difference of colours from black to white costs 3."""
 
+_PLAIN = 0.25
+"""What it costs if a copy's own colours differ from those around it, beside what it costs if its surroundings do."""
+
 _LEAST_SKIN = 200
 """Pixels of skin from which its colours are measured."""
 
@@ -167,6 +170,10 @@ class _Reduced:
         count = _slid(known, around).round()
         planes = torch.cat([known, theirs, (theirs**2).sum(1, keepdim=True)], 1)
         unlike = _slid(planes, torch.cat([ring, -2 * ours, around], 1)).clamp_min(0) / count.clamp_min(1)
+        # How far the copy's own colours lie from those around it on average: a plain garment has no buttons anywhere.
+        mean = (colours * around).sum((2, 3), keepdim=True) / around.sum()
+        far = _slid(planes, torch.cat([(mean**2).sum(1, keepdim=True) * inside, -2 * mean * inside, inside], 1))
+        unlike = unlike + _PLAIN * far.clamp_min(0) / inside.sum()
         cost = unlike + _UNKNOWN * (1 - covered) + _UNKNOWN * (count < 0.5 * around.sum())
         at = int(cost.argmin())
         if float(covered.flatten()[at]) < 0.5:

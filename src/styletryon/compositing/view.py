@@ -112,15 +112,20 @@ class View:
         rows, columns = ndimage.distance_transform_edt(~worn, return_distances=False, return_indices=True)
         return replace(self, labels=np.where(taken, self.labels[rows, columns], self.labels))
 
-    def without_strays(self, classes: Collection[int]) -> View:
-        """Return the view with what has the colours of what is beside clothes of some classes labelled as that is."""
-        stray = _strays(self.picture, self.shows(classes), self.unit)
+    def without_strays(self, classes: Collection[int], beside: Collection[int] = tuple(Label)) -> View:
+        """Return the view with what labels take for clothes of some classes labelled as what is beside it.
+
+        Args:
+            classes: The label classes of the clothes.
+            beside: What strays may belong to, whose colours they have.
+        """
+        cloth = self.shows(classes)
+        stray = _strays(self.picture, cloth, self.unit)
         if not stray.any():
             return self
-        rows, columns = ndimage.distance_transform_edt(
-            self.shows(classes), return_distances=False, return_indices=True
-        )
-        return replace(self, labels=np.where(stray, self.labels[rows, columns], self.labels))
+        rows, columns = ndimage.distance_transform_edt(cloth, return_distances=False, return_indices=True)
+        found = self.labels[rows, columns]
+        return replace(self, labels=np.where(stray & np.isin(found, [int(b) for b in beside]), found, self.labels))
 
     def garment(self, classes: Collection[int]) -> Mask:
         """Say which pixels show a garment: the labels' say, with its rim where the colours change."""
