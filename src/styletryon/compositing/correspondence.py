@@ -371,4 +371,4 @@ def _looked_up(
     low = at.astype(np.intp).clip(0, _BINS - 2)
     share, known = at - low.astype(at.dtype), rows.astype(at.dtype).ravel()
     low += _BINS * (across > 0)
-    return known[low] * (1 - share) + known[low + 1] * share
+    return np.asarray(known[low] * (1 - share) + known[low + 1] * share)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class Part:
         (x, y), (across_x, across_y) = self.direction, self.normal
         return (right * x + down * y) / self.length, right * across_x + down * across_y
 
-    def place(self, along: NDArray[np.float64], across: NDArray[np.float64]) -> Points:
+    def place(self, along: NDArray[np.floating[Any]], across: NDArray[np.floating[Any]]) -> Points:
         """Return the places `(..., 2)` that lie so far along and across."""
         down = along * self.length
         found = np.empty((*down.shape, 2), dtype=np.result_type(down, across, self.start))

@@ -199,7 +199,7 @@ def apart(mask: Mask) -> Plane:
     rows, columns = ndimage.distance_transform_edt(~mask, return_distances=False, return_indices=True)
     rows -= np.arange(height, dtype=np.int32)[:, None]
     columns -= np.arange(width, dtype=np.int32)
-    return np.sqrt((rows * rows + columns * columns).astype(np.float32))
+    return np.asarray(np.sqrt((rows * rows + columns * columns).astype(np.float32)))
 
 
 def near(mask: Mask, reach: float) -> Mask:
@@ -256,7 +256,7 @@ def blurred(mask: Mask | Plane, sigma: float) -> Plane:
     if mask.dtype != bool:
         return np.asarray(ndimage.gaussian_filter(mask.astype(np.float32), sigma))
     # Beyond the reach of the filter all is 0.
-    found, window = np.zeros(mask.shape, dtype=np.float32), _window(mask, int(4 * sigma + 0.5) + 1)
+    found, window = np.zeros(mask.shape, dtype=np.float32), _window(mask.astype(bool), int(4 * sigma + 0.5) + 1)
     found[window] = ndimage.gaussian_filter(mask[window].astype(np.float32), sigma)
     return found
 
