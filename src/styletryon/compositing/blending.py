@@ -232,12 +232,13 @@ def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Pic
     bare = shrunk(other.shows({Label.SKIN}), max(2.0, _SKIN_RIM * other.unit))  # A face is no piece to copy.
     known = bare if int(bare.sum()) >= _LEAST_COPIED else shrunk(theirs, 2.0)
     places = bare_places(found, view, other, layout.skin | ours, known)
-    warped = continued(warped, known, _met(places[layout.skin | beside], other.shape), other.unit)
+    shown = _around(layout.skin) | beside  # With what edges are mixed from.
+    warped = continued(warped, known, _met(places[shown], other.shape), other.unit)
     laid = look_up(warped, places, mode="bicubic").clip(0, 1)
     laid = meeting(laid, view.picture, beside, _SAME_LIGHT * view.unit)
     broad = reached(layout.skin, shrunk(layout.skin, _SKIN_RIM * view.unit))  # Narrow rims are the person's own.
     there = (look_up(blurred(theirs, 1.0), places) > 0.5) & found.inside & broad
-    share = blurred((apart(there) < _SAME_LIMB * view.unit) & (layout.skin | beside), 0.02 * view.unit)[..., None]
+    share = blurred((apart(there) < _SAME_LIMB * view.unit) & shown, 0.02 * view.unit)[..., None]
     return share * laid + (1 - share) * own
 
 
