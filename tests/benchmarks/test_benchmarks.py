@@ -20,6 +20,7 @@ from tests.benchmarks import (
     generator,
     interop,
     kill_resume,
+    models,
     ops,
     peers,
     projection,
@@ -44,6 +45,15 @@ def test_runs(benchmark, arguments, expected, capsys):
     printed = capsys.readouterr().out
     for text in expected:
         assert text in printed
+
+
+@pytest.mark.slow
+def test_generators_of_two_sizes_are_compared(capsys):
+    models.main(["default", "--count", "1", "--preset", "fast"])
+    cells = capsys.readouterr().out.strip().splitlines()[-1].split("|")
+    large, small, sharp = map(float, cells[3:6])
+    assert 12 < large < small < 30
+    assert 0.1 < sharp < 1
 
 
 @pytest.mark.slow
