@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.models MODEL ... [--data DIR] [--count 16] [--seed 7] [--preset balanced]
 
-Each generator is given pictures at its own size; what it draws is held to the truth at 256x192 and at 128x96, to which
-it is brought by a bicubic filter. "photographs" are those of the validation split of DIR, projected and drawn again: PSNR
-over the person. "pairs" are rendered try-ons of tops: PSNR over the person in the garment. Seconds are those of the
-processor for a projection. Sharpness is the mean gradient of a drawing over that of the truth, over the person.
+Each generator is given pictures at its own size; what it draws is held to the truth at 256x192 and at 128x96, to
+which it is brought by a bicubic filter. "photographs" are those of the validation split of DIR, projected and drawn
+again: PSNR over the person. "pairs" are rendered try-ons of tops: PSNR over the person in the garment. Seconds are
+those of the processor for a projection. Sharpness is the mean gradient of a drawing over that of the truth, over the
+person.
 """
 
 from __future__ import annotations
