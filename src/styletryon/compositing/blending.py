@@ -17,6 +17,7 @@ from styletryon.compositing.layout import Layout, lay_out
 from styletryon.compositing.skeleton import TRUNK_BONE, parts_of
 from styletryon.compositing.sources import colours_of, continued, look_up, meeting, recoloured
 from styletryon.compositing.threads import side_by_side
+from styletryon.compositing.under import covered_by_outerwear
 from styletryon.compositing.view import (
     Mask,
     Picture,
@@ -80,6 +81,8 @@ def compose(
     view, other = _parted(view, before), _parted(other, worn)
     if not _TOPS & before:
         view = _untucked(view, before)
+    if before == {Label.OUTERWEAR}:
+        view = covered_by_outerwear(view, other)
     old, seen = side_by_side([partial(view.garment, before), partial(other.garment, worn)])
     old |= largest(view.shows(before))
     if not seen.any():
