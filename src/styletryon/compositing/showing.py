@@ -23,7 +23,8 @@ from styletryon.tryon import TryOnBatch, TryOnResult, change_mask
 from styletryon.tryon.layers import TryOnLayers
 
 _UNCHANGED, _FADES_IN = 0.02, 0.1
-"""A drawing that went less far from the person to the garment than this shows none of it, and how soon all of it."""
+"""A drawing that went less far from the person than this, in parts of the way to the garment, shows none of it, and how
+soon all of it."""
 
 
 _VISIBLE = 8
@@ -247,9 +248,11 @@ def _layers(batch: TryOnBatch, index: int, person: Photograph, garment: Photogra
 
 
 def _share_of_change(before: Tensor, wanted: Tensor, after: Tensor) -> float:
-    """Say how far a drawing went from the person before, 0, to the garment redrawn in their pose, 1."""
-    change = wanted - before
-    return float((change * (after - before)).sum() / change.square().sum().clamp_min(1e-6))
+    """Say how far a drawing went from the person before, 0, in parts of how far the garment redrawn in their pose is.
+
+    It may have gone in another direction: of two garments that look alike to the generator, little is the redrawing's.
+    """
+    return float((after - before).norm() / (wanted - before).norm().clamp_min(1e-6))
 
 
 def _one(drawing: GeneratorOutput, index: int) -> GeneratorOutput:
