@@ -1,6 +1,6 @@
 """What projection costs and buys, by start, space, steps and noise.
 
-    python -m tests.benchmarks.projection [--figures 8] [--spaces w+ --starts encoder,mean --steps 0,50,500 --noise]
+    python -m tests.benchmarks.projection [--figures 8] [--spaces s,w+ --starts encoder,mean --steps 0,50,500 --noise]
 
 Rendered figures outside the training's seeds are projected. A row says how close the drawing comes to the picture, over
 the person and over the frame, and over the person to the rendered truth in a pose that the projection never saw: what
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--model", default="default")
     parser.add_argument("--starts", default="encoder,mean")
-    parser.add_argument("--spaces", default="w+")
+    parser.add_argument("--spaces", default="s")
     parser.add_argument("--steps", default="0,10,25,50,100,200,500")
     parser.add_argument("--noise", action="store_true", help="also with noise maps")
     parser.add_argument("--rates", default=str(PRESETS["balanced"].projection_rate))

@@ -110,7 +110,7 @@ def test_projection_compares_both_starts(model, capsys):
     projection.main(["--model", model, "--figures", "2", "--steps", "0,2"])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert [(row[0], row[1], row[4]) for row in rows] == [
-        ("encoder", "w+", "0"), ("encoder", "w+", "2"), ("mean", "w+", "0"), ("mean", "w+", "2"),
+        ("encoder", "s", "0"), ("encoder", "s", "2"), ("mean", "s", "0"), ("mean", "s", "2"),
     ]  # fmt: skip
     assert all(float(number) > 0 for row in rows for number in row[5:8])
 

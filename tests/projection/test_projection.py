@@ -3,10 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from styletryon import load_model
+from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.generator import GeneratorOutput
+from styletryon.photo import from_uint8
 from styletryon.pose import Pose
 from styletryon.projection import LatentProjector, noise_correlation, rate_factor, renormalise
+from styletryon.tryon import find_preset
 from tests._support.fake_generator import FakeGenerator, fake_latent
 from tests._support.tiny import tiny_generator, tiny_latent
 
@@ -264,3 +268,16 @@ def test_the_rate_rises_holds_and_falls() -> None:
     assert rates[99] < 0.01
     assert rates[75:] == sorted(rates[75:], reverse=True)
     assert 0 < rate_factor(0, 1) <= 1
+
+
+def test_style_codes_come_nearer_than_w_plus_in_as_many_steps() -> None:
+    model = load_model()
+    picture = paperdoll.render(paperdoll.sample_figure(1_500_000_003), model.image_size)
+    image = from_uint8(torch.from_numpy(picture.image)).permute(2, 0, 1)[None]
+    pose = Pose(torch.from_numpy(picture.keypoints)[None], model.image_size)
+    preset = find_preset("balanced")
+    default, other = (
+        LatentProjector(model, steps=preset.projection_steps, noise=False, **how).project(image, pose)  # type: ignore[arg-type]
+        for how in ({"learning_rate": preset.projection_rate}, {"space": "w+", "learning_rate": 0.05})
+    )
+    assert default.report["projection_loss"] < other.report["projection_loss"]

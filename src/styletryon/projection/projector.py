@@ -28,6 +28,9 @@ from styletryon.projection.tuning import Tuning, tune_weights
 
 Space = Literal["z", "z+", "w", "w+", "s"]
 
+_BETAS = (0.7, 0.99)
+"""Adam's decay of the mean and of the square: with few steps, little memory wins."""
+
 _CANDIDATES = 256
 """How many random z are tried for the one whose w is nearest to the start."""
 
@@ -138,8 +141,8 @@ class LatentProjector:
     network say by an attribute `capturable` that they can be: that they run the same kernels at each step and let the
     host wait for none. Otherwise they run one by one; the log says why.
 
-    Differs from the paper: it projects to Z+; its loss and steps are not known. The default here is W+, from the guess
-    of the generator's encoder where it has one.
+    Differs from the paper: it projects to Z+; its loss and steps are not known. The default here are the style codes
+    themselves, which come nearer than W+ in as many steps, from the guess of the generator's encoder where it has one.
 
     Args:
         generator: What draws. Its weights are left as they are.
@@ -174,9 +177,9 @@ class LatentProjector:
         self,
         generator: Generator,
         *,
-        space: Space = "w+",
+        space: Space = "s",
         steps: int = 100,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.1,
         features: FeatureNetwork | None = None,
         noise: bool = True,
         start: Literal["encoder", "mean"] | None = None,
@@ -425,7 +428,7 @@ class _Chunk:
         # What a step writes stays where it is, so that a graph can write it too.
         self.code, self.noise = self._first_code(), self._first_noise()
         self.origin = [tensor.clone() for tensor in self.code]
-        self.adam = Adam([*self.code, *self.noise], betas=(0.9, 0.999))
+        self.adam = Adam([*self.code, *self.noise], betas=_BETAS)
         worst = images.new_full((3, len(images)), torch.inf)
         code, noise = ([tensor.clone() for tensor in group] for group in (self.code, self.noise))
         self.best = _Best(worst[0], code, noise, worst[1], worst[2])

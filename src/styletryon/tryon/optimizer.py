@@ -37,6 +37,9 @@ _FARTHEST = 6.0
 
 _STARTS = ("channel_masks", "attribution", "greedy", "random")
 
+_BETAS = (0.7, 0.99)
+"""Adam's decay of the mean and of the square: with few steps, little memory wins."""
+
 _LOOK = 5
 """Every how many steps the host asks whether all pairs are done; asking makes a GPU wait."""
 
@@ -301,7 +304,7 @@ class _Chunk:
         count, device = len(person), person.device
         self.sizes = [style.shape[1] for style in person.styles]
         self.variable = self._start()
-        self.adam = Adam([self.variable], betas=(0.9, 0.99))
+        self.adam = Adam([self.variable], betas=_BETAS)
         self.step = 0
         self.history: list[Tensor] = []  # (losses and total, b) of each step
         self.status = TryOnStatus.STEP_LIMIT

@@ -34,9 +34,9 @@ class Preset:
 
 PRESETS = MappingProxyType(
     {
-        "fast": Preset(20, 0.08, False, 12, 0.4, "greedy", 0),
-        "balanced": Preset(60, 0.05, False, 50, 0.2, 0.3, 15),
-        "quality": Preset(300, 0.03, True, 150, 0.15, 0.3, 30),
+        "fast": Preset(10, 0.3, False, 6, 0.8, "greedy", 0),
+        "balanced": Preset(28, 0.2, False, 26, 0.35, 0.3, 8),
+        "quality": Preset(180, 0.08, True, 150, 0.15, 0.3, 30),
     }
 )
 """Name -> settings."""
