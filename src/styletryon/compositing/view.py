@@ -208,14 +208,17 @@ def near(mask: Mask, reach: float) -> Mask:
         return np.zeros_like(mask)
     if reach > _SHORT:
         return apart(mask) <= reach
+    reach = float(np.float32(reach))  # As distances are.
+    square = int(reach * reach)
+    square += int(np.float32(math.sqrt(square + 1)) <= reach)
     # How far each pixel lies from the mask along its row; a disc is rows of known half widths.
     columns, none = np.arange(mask.shape[1], dtype=np.int16), np.int16(2 * _SHORT)
     left = columns - np.maximum.accumulate(np.where(mask, columns, -none), axis=1)
     right = np.minimum.accumulate(np.where(mask, columns, columns[-1] + none)[:, ::-1], axis=1)[:, ::-1] - columns
     along = np.minimum(np.minimum(left, right), none).astype(np.uint8)
-    found = along <= int(reach)
-    for step in range(1, min(int(reach), mask.shape[0] - 1) + 1):
-        half = along <= math.isqrt(int(reach * reach) - step * step)
+    found = along <= math.isqrt(square)
+    for step in range(1, min(math.isqrt(square), mask.shape[0] - 1) + 1):
+        half = along <= math.isqrt(square - step * step)
         found[step:] |= half[:-step]
         found[:-step] |= half[step:]
     return found
