@@ -142,11 +142,13 @@ class LatentProjector:
     host wait for none. Otherwise they run one by one; the log says why.
 
     Differs from the paper: it projects to Z+; its loss and steps are not known. The default here are the style codes
-    themselves, which come nearer than W+ in as many steps, from the guess of the generator's encoder where it has one.
+    themselves, from the guess of the generator's encoder, which come nearer than W+ in as many steps; where there is no
+    encoder, W+ from the mean.
 
     Args:
         generator: What draws. Its weights are left as they are.
         space: "z" or "w" one code per picture; "z+" or "w+" one per styled layer; "s" the style codes themselves.
+            None: "s" where the generator has an encoder, else "w+".
         steps: How many steps of Adam.
         learning_rate: Its highest rate.
         features: The feature network. Default: `PixelFeatures()`.
@@ -177,7 +179,7 @@ class LatentProjector:
         self,
         generator: Generator,
         *,
-        space: Space = "s",
+        space: Space | None = None,
         steps: int = 100,
         learning_rate: float = 0.1,
         features: FeatureNetwork | None = None,
@@ -198,6 +200,8 @@ class LatentProjector:
         tuning_rate: float = 0.03,
         locality_weight: float = 1.0,
     ) -> None:
+        if space is None:
+            space = "w+" if generator.encoder is None else "s"
         if space not in ("z", "z+", "w", "w+", "s"):
             raise ConfigError(f"expected 'z', 'z+', 'w', 'w+' or 's', got {space!r}", argument="space")
         if start not in (None, "encoder", "mean"):
