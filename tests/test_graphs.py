@@ -243,7 +243,7 @@ def plain_try_on(
         prepared = {name: loss.prepare(targets) for name, (_, loss) in judges.items()}
     q = torch.full((len(person), sum(drawer.style_channels)), 0.3)
     variable = (q.logit() if bound == "sigmoid" else q).requires_grad_()
-    adam = torch.optim.Adam([variable], lr=rate, betas=(0.9, 0.99))
+    adam = torch.optim.Adam([variable], lr=rate, betas=(0.7, 0.99))
     totals: list[Tensor] = []
     best, kept = torch.full((len(person),), torch.inf), None
     for step in range(steps + 1):

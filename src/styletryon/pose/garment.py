@@ -39,7 +39,7 @@ By photographs: of 18 short sleeves 2 had wrists above that, of 21 long ones 13;
 _WORN = 0.5  # From this chance on somebody wears it.
 _BARE = 0.10  # This share of hair, face and skin among all that is no background is somebody for certain.
 _LEAST, _LEAST_SURE = 0.015, 0.15  # Of the picture that is a garment; the mean score of its trunk's keypoints.
-_DOUBT = 0.3  # What is not expected is as likely as its pixels say times this.
+_DOUBT = 0.15  # What is not expected is as likely as its pixels say times this.
 _SECOND = 0.3  # A second garment is as large as this share of the first.
 _TRUNK = {Label.BOTTOM: (11, 12)}
 _UPPER = (5, 6, 11, 12)
