@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import threading
-from functools import partial
-
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from styletryon.compositing.skeleton import Part
-from styletryon.compositing.threads import side_by_side
 from styletryon.compositing.view import apart, blurred, grown, near, shrunk
 
 
@@ -56,21 +51,3 @@ def test_a_part_places_what_it_locates(rng: np.random.Generator) -> None:
     assert across == pytest.approx([0.0, 7.0])
     places = rng.random((5, 4, 2)) * 80
     assert part.place(*part.locate(places)) == pytest.approx(places)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_tasks_side_by_side_return_in_order_and_raise_what_they_raise(threads: int) -> None:
-    before, ran = torch.get_num_threads(), set()
-
-    def task(number: int) -> int:
-        ran.add(threading.get_ident())
-        return number
-
-    torch.set_num_threads(threads)
-    try:
-        assert side_by_side([partial(task, number) for number in range(5)]) == list(range(5))
-        with pytest.raises(ZeroDivisionError):
-            side_by_side([partial(task, 1), lambda: 1 // 0])
-    finally:
-        torch.set_num_threads(before)
-    assert (ran == {threading.get_ident()}) == (threads == 1)  # Who allows torch one thread gets one.

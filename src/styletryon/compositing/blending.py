@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from styletryon.compositing.hems import below_hem
 from styletryon.compositing.layout import Layout, lay_out
 from styletryon.compositing.skeleton import TRUNK_BONE, parts_of
 from styletryon.compositing.sources import colours_of, continued, look_up, meeting, recoloured
-from styletryon.compositing.threads import side_by_side
 from styletryon.compositing.under import covered_by_outerwear
 from styletryon.compositing.view import (
     Mask,
@@ -71,10 +69,8 @@ def compose(
     """
     before, worn = replaced_classes(region), _worn_classes(region)
     legs = Label.BOTTOM in before
-    view, other = side_by_side([
-        partial(look_at, photograph, classes, legs=legs, pixels=WORK_PIXELS)
-        for photograph, classes in ((person, before), (garment, worn))
-    ])
+    view = look_at(person, before, legs=legs, pixels=WORK_PIXELS)
+    other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
     if view is None or other is None:
         return None
     view, other = view.without_strays(before, {Label.BACKGROUND}), other.without_strays(worn)
@@ -83,8 +79,7 @@ def compose(
         view = _untucked(view, before)
     if before == {Label.OUTERWEAR}:
         view = covered_by_outerwear(view, other)
-    old, seen = side_by_side([partial(view.garment, before), partial(other.garment, worn)])
-    old |= largest(view.shows(before))
+    old, seen = view.garment(before) | largest(view.shows(before)), other.garment(worn)
     if not seen.any():
         return None
     view, other = view.wearing(old, before), other.wearing(seen, worn)
@@ -126,12 +121,8 @@ def _blended(
     view: View, other: View, found: Correspondence, layout: Layout, kept: Collection[Label], opacity: float
 ) -> TryOnLayers:
     picture = view.picture
-    skin, cloth, background, own = side_by_side([
-        partial(_skin, view, other, found, layout),
-        partial(_cloth, other, found, layout),
-        partial(_background, view, layout),
-        partial(_own, view, layout, kept),
-    ])
+    skin, cloth = _skin(view, other, found, layout), _cloth(other, found, layout)
+    background, own = _background(view, layout), _own(view, layout, kept)
     shown = picture
     for source, mask in ((background, layout.background), (own, layout.own), (skin, layout.skin)):
         if mask.any():
