@@ -137,18 +137,17 @@ def test_the_network_of_poses_and_labels_is_where_the_generator_is() -> None:
 def test_side_by_side_is_as_one_by_one(figure: paperdoll.Rendering, other: paperdoll.Rendering) -> None:
     """Up to the last bits at the start, which the steps enlarge; neither is nearer to the picture."""
     pipeline = TryOnPipeline()
+    pipeline.projector.learning_rate = 0.02  # so that five steps stay where rounding is not amplified
     pipeline.projector.steps = 0
     photographs = [pipeline.read(each.image, pose=pose_of(each)) for each in (figure, other)]
-    for steps in (0, 5):
+    for steps, bound in ((0, 1e-4), (5, 2e-3)):
         pipeline.projector.steps = steps
         together = pipeline.project_photographs(photographs)
         alone = [pipeline.project_photographs([photograph])[0] for photograph in photographs]
         for one, two in zip(together, alone, strict=True):
             assert one.photograph == two.photograph
-            assert two.anchor is not None
             apart = max(float((a - b).abs().max()) for a, b in zip(one.styles, two.styles, strict=True))
-            gone = max(float((a - b).abs().max()) for a, b in zip(two.styles, two.anchor, strict=True))
-            assert apart < 1e-4 + 0.015 * gone
+            assert apart < bound
             assert abs(one.report["reconstruction_psnr"] - two.report["reconstruction_psnr"]) < 0.05
 
 

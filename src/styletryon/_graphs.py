@@ -32,6 +32,10 @@ _capturing = threading.Lock()  # torch captures one graph at a time
 _told: set[str] = set()
 
 
+SHORT_BETAS = (0.7, 0.99)
+"""Adam's decay of the mean and of the square where steps are few: little memory wins."""
+
+
 @final
 class Adam:
     """Adam (Kingma and Ba, 2015), split in what the host knows, `set_rate`, and what can be replayed, `step`.

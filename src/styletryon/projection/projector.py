@@ -13,7 +13,7 @@ from torch import Tensor
 
 from styletryon._arguments import check_seed, number, seeded, whole
 from styletryon._forks import note_process
-from styletryon._graphs import Adam, Repeated, replace_rows
+from styletryon._graphs import SHORT_BETAS, Adam, Repeated, replace_rows
 from styletryon.errors import ConfigError, RangeError, ShapeError
 from styletryon.features import FeatureNetwork, PixelFeatures, feature_distance, feature_weights, frozen
 from styletryon.features.base import is_deep
@@ -27,9 +27,6 @@ from styletryon.projection.schedule import rate_factor
 from styletryon.projection.tuning import Tuning, tune_weights
 
 Space = Literal["z", "z+", "w", "w+", "s"]
-
-_BETAS = (0.7, 0.99)
-"""Adam's decay of the mean and of the square: with few steps, little memory wins."""
 
 _CANDIDATES = 256
 """How many random z are tried for the one whose w is nearest to the start."""
@@ -432,7 +429,7 @@ class _Chunk:
         # What a step writes stays where it is, so that a graph can write it too.
         self.code, self.noise = self._first_code(), self._first_noise()
         self.origin = [tensor.clone() for tensor in self.code]
-        self.adam = Adam([*self.code, *self.noise], betas=_BETAS)
+        self.adam = Adam([*self.code, *self.noise], betas=SHORT_BETAS)
         worst = images.new_full((3, len(images)), torch.inf)
         code, noise = ([tensor.clone() for tensor in group] for group in (self.code, self.noise))
         self.best = _Best(worst[0], code, noise, worst[1], worst[2])

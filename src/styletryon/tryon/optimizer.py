@@ -16,7 +16,7 @@ from torch import Tensor
 from styletryon._arguments import check_seed, number, seeded, whole
 from styletryon._deprecated import warn_renamed
 from styletryon._forks import note_process
-from styletryon._graphs import Adam, Repeated, replace_rows
+from styletryon._graphs import SHORT_BETAS, Adam, Repeated, replace_rows
 from styletryon._reprs import one_line
 from styletryon.errors import ConfigError, LossError, RangeError, StyleTryOnError
 from styletryon.features import frozen
@@ -36,9 +36,6 @@ _FARTHEST = 6.0
 """The largest logit of a coefficient: beyond it the sigmoid passes hardly any gradient on."""
 
 _STARTS = ("channel_masks", "attribution", "greedy", "random")
-
-_BETAS = (0.7, 0.99)
-"""Adam's decay of the mean and of the square: with few steps, little memory wins."""
 
 _LOOK = 5
 """Every how many steps the host asks whether all pairs are done; asking makes a GPU wait."""
@@ -304,7 +301,7 @@ class _Chunk:
         count, device = len(person), person.device
         self.sizes = [style.shape[1] for style in person.styles]
         self.variable = self._start()
-        self.adam = Adam([self.variable], betas=_BETAS)
+        self.adam = Adam([self.variable], betas=SHORT_BETAS)
         self.step = 0
         self.history: list[Tensor] = []  # (losses and total, b) of each step
         self.status = TryOnStatus.STEP_LIMIT
