@@ -14,12 +14,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import styletryon
 from styletryon import cli
 from styletryon.batch import BatchRow, BatchSummary, RowOutcome, read_table, try_on_table
 from styletryon.batch.storage import Folder, fetched, folder_of, joined
+from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, DataError, DependencyError, RangeError
 from tests._support.people import photographed
 from tests._support.process import ROOT, SOURCE
@@ -193,8 +196,9 @@ class TestStages:
             "broken.png", "memory://bucket/photos/missing.png",
         ]  # fmt: skip
         assert (ticks[0], ticks[-1]) == (("projecting", 2, 4), ("dressing", 4, 4))
-        # Four photographs were looked at, and two rows came to be dressed: once each.
-        assert len(in_this_process) == len(set(in_this_process)) == 6
+        # Four photographs were looked at, two of them as a person and as the wearer of a garment, which is one
+        # projection; and two rows came to be dressed: once each.
+        assert len(in_this_process) == len(set(in_this_process)) == 8
         files = Folder(bucket).names()
         assert {"2.png", "3.png", "settings.json", "outcomes.parquet"} <= files
         assert len([name for name in files if name.endswith(".safetensors")]) == 2
@@ -266,6 +270,24 @@ class TestStages:
         assert "missing.png: No such file" in summary.failed[0].reason
         (cells,) = told(tmp_path)
         assert json.loads(cells["garment"]) == {region: str(place) for region, place in worn.items()}
+
+    def test_a_garment_by_itself_is_read_for_its_region(
+        self, photos: Path, tmp_path: Path, in_this_process: list[str]
+    ) -> None:
+        figure = paperdoll.sample_figure(900)
+        Image.fromarray(paperdoll.lay_flat(figure, "top", (320, 320)).image).save(tmp_path / "shirt.png")
+        rows = [
+            BatchRow(line, photos / "0.png", tmp_path / "shirt.png", region, f"{region}.png", photos / "0.json")
+            for line, region in enumerate(["outerwear", "bottom"])
+        ]
+        here = try_on_table(rows, tmp_path / "local", preset="fast", batch_size=1)
+        summary = engine.try_on_dataset(rows, tmp_path / "ray", num_gpus=0, preset="fast", batch_size=1)
+        assert [(one.status, one.reason) for one in summary.outcomes] == [
+            (one.status, one.reason) for one in here.outcomes
+        ]
+        assert [one.status for one in here.outcomes] == ["done", "failed"]
+        with Image.open(tmp_path / "local/outerwear.png") as one, Image.open(tmp_path / "ray/outerwear.png") as other:
+            assert np.array_equal(np.asarray(one), np.asarray(other))
 
     def test_the_engines_do_not_mix(self, photos: Path, tmp_path: Path, in_this_process: list[str]) -> None:
         rows = rows_of(photos, [("0", "1")])
