@@ -25,7 +25,7 @@ from styletryon.batch.storage import Folder, fetched, folder_of, joined
 from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, DataError, DependencyError, RangeError
 from tests._support.people import photographed
-from tests._support.process import ROOT, SOURCE
+from tests._support.process import ROOT, SOURCE, descendants
 
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 engine = pytest.importorskip("styletryon.batch.ray")
@@ -271,7 +271,7 @@ class TestStages:
         (cells,) = told(tmp_path)
         assert json.loads(cells["garment"]) == {region: str(place) for region, place in worn.items()}
 
-    def test_a_garment_by_itself_is_read_for_its_region(
+    def test_rows_are_read_as_by_the_local_engine(
         self, photos: Path, tmp_path: Path, in_this_process: list[str]
     ) -> None:
         figure = paperdoll.sample_figure(900)
@@ -280,12 +280,14 @@ class TestStages:
             BatchRow(line, photos / "0.png", tmp_path / "shirt.png", region, f"{region}.png", photos / "0.json")
             for line, region in enumerate(["outerwear", "bottom"])
         ]
+        rows.append(replace(rows[0], line=2, garment=photos / "broken.png", out="broken.png"))
         here = try_on_table(rows, tmp_path / "local", preset="fast", batch_size=1)
         summary = engine.try_on_dataset(rows, tmp_path / "ray", num_gpus=0, preset="fast", batch_size=1)
         assert [(one.status, one.reason) for one in summary.outcomes] == [
             (one.status, one.reason) for one in here.outcomes
         ]
-        assert [one.status for one in here.outcomes] == ["done", "failed"]
+        assert [one.status for one in here.outcomes] == ["done", "failed", "failed"]
+        assert here.outcomes[2].reason.startswith("broken.png: ")
         with Image.open(tmp_path / "local/outerwear.png") as one, Image.open(tmp_path / "ray/outerwear.png") as other:
             assert np.array_equal(np.asarray(one), np.asarray(other))
 
@@ -385,24 +387,7 @@ class TestCommand:
 
 def workers() -> dict[int, str]:
     """The processes that Ray made workers of here: number -> what they are."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                number = int(entry.name)
-                parents[number] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                titles[number] = (entry / "cmdline").read_text().replace("\0", " ").strip()
-            except OSError:
-                continue  # it has ended
-
-    def is_ours(number: int) -> bool:
-        while number > 1:
-            number = parents.get(number, 0)
-            if number == os.getpid():
-                return True
-        return False
-
-    return {number: title for number, title in titles.items() if title.startswith("ray::") and is_ours(number)}
+    return {number: title for number, title in descendants(os.getpid()).items() if title.startswith("ray::")}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path, PurePath
@@ -86,8 +87,9 @@ class Wardrobe:
 
     def _fault(self, shot: Shot) -> str:
         try:
-            if not self._is_kept(self._key(shot)):
-                self.get(shot)
+            with _called_by_file(shot):
+                if not self._is_kept(self._key(shot)):
+                    self.get(shot)
         except Exception as error:
             return reason_of(error)
         return ""
@@ -103,8 +105,7 @@ class Wardrobe:
                 return self._found(shot)
             except StyleTryOnError as error:
                 self._refused[shot] = copy.copy(error)  # its traceback would keep pictures in memory
-        photo, pose, role = PurePath(shot.photo).name, PurePath(shot.pose or shot.photo).name, shot.role
-        with renamed({"image": photo, role: photo, "pose": pose, f"{role}_pose": pose}):
+        with _called_by_file(shot):
             raise copy.copy(self._refused[shot])
 
     def _found(self, shot: Shot) -> Latent:
@@ -198,6 +199,12 @@ class Wardrobe:
             # Last: it says that the others are whole.
             self.folder.write(f"{key}.json", partial(write_text, text=known))
             self._hold(key, latent)
+
+
+def _called_by_file(shot: Shot) -> AbstractContextManager[None]:
+    """Let errors name the file of a photograph."""
+    photo, pose = PurePath(shot.photo).name, PurePath(shot.pose or shot.photo).name
+    return renamed({"image": photo, shot.role: photo, "pose": pose, f"{shot.role}_pose": pose})
 
 
 def _read(place: Place) -> bytes:
