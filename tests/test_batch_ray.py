@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -399,6 +400,28 @@ def cluster() -> Iterator[None]:
         ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
         yield
         ray.shutdown()
+
+
+class Sleeper:
+    """A worker that takes its time, and says which process it is."""
+
+    def __init__(self, setup: object) -> None:
+        pass
+
+    def __call__(self, table: dict[str, Any]) -> dict[str, list[str]]:
+        time.sleep(1.0)
+        return {"batch": [json.dumps([str(os.getpid())]) for _ in table["batch"]]}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")
+def test_a_pool_grows_where_there_is_room(cluster: None) -> None:
+    """It begins with the least workers, and ends with as many as there is room for."""
+    pool = engine._Pool.checked((1, 8), 0, 1, 0)
+    batches = engine._stream(ray, pool, {}, Sleeper, [[str(number)] for number in range(30)])
+    processes = [process for (process,) in batches]
+    assert len(processes) == 30
+    assert len(set(processes)) == 2
 
 
 @pytest.mark.slow

@@ -290,6 +290,8 @@ def _stream(
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.wait_for_min_actors_s = pool.wait_s or _START_S
+    # A pool grows as soon as all of it is at work: no batch waits at a worker, which is what Ray grows by otherwise.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     with ray.data.DataContext.current(context):
         # The batches are in memory, and outcomes are written here: nothing but workers needs a core. A reader, a writer
         # or Ray's own filter of what is done would wait for ever on a cluster whose cores the workers hold.
