@@ -274,6 +274,62 @@ def test_nothing_lies_above_shoulders_but_at_the_neck() -> None:
     assert (view.labels[above] == Label.BACKGROUND).mean() > 0.8
 
 
+def standing(labels: np.ndarray, picture: np.ndarray | None = None) -> Photograph:
+    """Somebody who stands upright, arms down, with given labels `(320, 240)`."""
+    points = np.ones((17, 3), dtype=np.float32)
+    for number, place in {5: (150, 70), 6: (90, 70), 11: (142, 190), 12: (98, 190)}.items():
+        points[number, :2] = place
+    for number, place in {7: (166, 130), 8: (74, 130), 9: (178, 190), 10: (62, 190)}.items():
+        points[number, :2] = place
+    points[:5, :2], points[13:, :2] = (120, 35), (120, 310)
+    skin, rest = (215, 165, 135), [(90, 90, 90)] * 7
+    colours = np.array([(200, 210, 220), (60, 40, 30), skin, skin, (30, 60, 140), *rest])
+    image = Image.fromarray((colours[labels] if picture is None else picture).astype(np.uint8))
+    size = (320, 240)
+    frame = Frame((0.0, 0.0, 240.0, 320.0), size, (128, 96))
+    return Photograph(image, frame, Pose(torch.from_numpy(points)[None], size), labels)
+
+
+def dressed(*, neck: float, sleeves: float) -> np.ndarray:
+    """Labels of somebody in a top: how far down its V goes, and how far along the arm its sleeves do."""
+    y, x = np.mgrid[:320, :240]
+    labels = np.zeros((320, 240), dtype=np.uint8)
+    labels[(np.hypot(x - 120, y - 35) < 26)] = Label.FACE
+    labels[(np.abs(x - 120) < 12) & (y > 55) & (y < 75)] = Label.SKIN
+    for side in (-1, 1):
+        along = (y - 68) / 122
+        axis = 120 + side * (30 + 28 * along)
+        arm = (along > 0) & (along < 1.15) & (np.abs(x - axis) < 10)
+        labels[arm] = np.where(along < sleeves, np.uint8(Label.TOP), np.uint8(Label.SKIN))[arm]
+    labels[(np.abs(x - 120) < 32) & (y > 66) & (y < 200)] = Label.TOP
+    labels[(np.abs(x - 120) < 30) & (y >= 200)] = Label.BOTTOM
+    labels[(np.abs(x - 120) < 22 * (1 - (y - 66) / neck)) & (y > 66) & (y < 66 + neck)] = Label.SKIN
+    return labels
+
+
+def test_a_neckline_keeps_its_point() -> None:
+    layers = compose(standing(dressed(neck=8, sleeves=0.4)), standing(dressed(neck=50, sleeves=0.4)), TOP)
+    assert layers is not None
+    shown = np.zeros((320, 240), dtype=np.uint8)
+    left, upper, right, lower = layers.box
+    shown[upper:lower, left:right] = layers.layout
+    middle = shown[66:150, 120]
+    bared = np.flatnonzero(middle != Shows.CLOTH)
+    assert 45 <= int(bared.max()) <= 50
+    assert (middle[12:46] == Shows.SKIN).all()
+    assert int((shown[66 + 46, 100:140] != Shows.CLOTH).sum()) <= 6
+    assert (layers.labels[66 - upper + 20 : 66 - upper + 40, 120 - left] == Label.SKIN).all()
+
+
+def test_a_bared_arm_is_as_wide_as_where_it_was_bare() -> None:
+    layers = compose(standing(dressed(neck=8, sleeves=0.8)), standing(dressed(neck=8, sleeves=0.2)), TOP)
+    assert layers is not None
+    upper = layers.box[1]
+    bare = layers.labels == Label.SKIN
+    for row in (110, 130, 150):  # The old sleeve went on to 166.
+        assert int(bare[row - upper].sum()) == pytest.approx(2 * 20, abs=8)
+
+
 def test_hems_are_smooth_lines() -> None:
     x = np.linspace(-1, 1, 24)
     true = 1 + 0.05 * x - 0.1 * x**2

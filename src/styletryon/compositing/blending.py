@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from styletryon.compositing.confidence import confidence_in
 from styletryon.compositing.correspondence import Correspondence, bare_places, correspond
+from styletryon.compositing.drawn.planes import diffused
 from styletryon.compositing.hems import below_hem
 from styletryon.compositing.layout import Layout, lay_out
 from styletryon.compositing.skeleton import TRUNK_BONE, parts_of
@@ -50,6 +51,7 @@ _AS_LIKELY = -0.7  # Colours of bottoms: the logarithm of how much more frequent
 _SLIVER, _GROUND = 0.03, -1.5  # Ground between cloths: how wide, and the logarithm of the odds of its colours.
 _TOPS = frozenset({Label.TOP, Label.OUTERWEAR})
 _BARE = frozenset({Label.SKIN, Label.FACE})
+_HAIR = 0.06  # How far single hairs lie beside what labels call hair, in lengths of the trunk.
 _LEAST_COPIED = 400  # Pixels of skin from which pieces of it are copied.
 
 
@@ -165,7 +167,7 @@ def _blended(
 def _cloth(other: View, found: Correspondence, layout: Layout) -> Picture:
     """Lay the new garment as its photograph shows it; what is hidden there is continued."""
     hidden = grown(other.shows({Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
-    hidden |= grown(other.shows({Label.HAIR}), 0.06 * other.unit)
+    hidden |= grown(other.shows({Label.HAIR}), _HAIR * other.unit)
     known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
     if not other.worn:
         known &= ~_slivers(other, found.seen)
@@ -225,9 +227,11 @@ def _skin(view: View, other: View, found: Correspondence, layout: Layout) -> Pic
     beside = ours & ~layout.skin & (apart(layout.skin) < _BESIDE * view.unit)
     bare = shrunk(other.shows({Label.SKIN}), max(2.0, _SKIN_RIM * other.unit))  # A face is no piece to copy.
     known = bare if int(bare.sum()) >= _LEAST_COPIED else shrunk(theirs, 2.0)
+    known &= ~grown(other.shows({Label.HAIR}), _HAIR * other.unit)
     places = bare_places(found, view, other, layout.skin | ours, known)
     shown = _around(layout.skin) | beside  # With what edges are mixed from.
-    warped = continued(warped, known, _met(places[shown], other.shape), other.unit)
+    # Beyond the outline of the wearer's limbs colours go on smoothly; a copy would have edges in it.
+    warped = np.where(known[..., None], warped, diffused(warped, known))
     laid = look_up(warped, places, mode="bicubic").clip(0, 1)
     laid = meeting(laid, view.picture, beside, _SAME_LIGHT * view.unit)
     broad = reached(layout.skin, shrunk(layout.skin, _SKIN_RIM * view.unit))  # Narrow rims are the person's own.

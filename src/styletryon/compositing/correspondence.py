@@ -32,10 +32,12 @@ from styletryon.labels import Label
 
 _BLEND = 0.05  # Over what distance one part's say passes to another's, in lengths of the trunk.
 _BINS, _FROM, _TO = 40, -0.4, 1.6  # Pieces of a part in which widths are measured, and from where to where they reach.
-_CENTRES = _FROM + (np.arange(_BINS) + 0.5) * (_TO - _FROM) / _BINS
+CENTRES = _FROM + (np.arange(_BINS) + 0.5) * (_TO - _FROM) / _BINS
 _LEAST_PIXELS = 0.01  # Of a row of cloth, in lengths of the trunk, for a width to be measured.
 _LOOSER = 1.6  # A new garment that is wider or narrower than the old one by more than this keeps its own width.
 _BARE_LOOSER = 3.0  # Bare limbs are as wide as the person's: one within a loose sleeve is drawn as wide as that.
+_EVEN = {True: 1.5, False: 5.0}  # How evenly that ratio goes down a trunk (True) or limb, in pieces.
+_OWN_WIDTH = 0.005  # The weight of a garment's own width in it, which counts where no old one is.
 _FLAT = {True: 1.2, False: 1.4}  # A trunk (True) or limb that lies flat is so many times as wide as it is worn.
 _SHOULDERS = 0.08  # The trunk is as wide as its shoulders down to here.
 _STRETCHED_FROM = 0.25  # A garment that ends higher than the old one is drawn longer, from here on.
@@ -133,8 +135,8 @@ def correspond(person: View, garment: View, old: Mask, seen: Mask, *, legs: bool
     maps, stretches, reach = [], [], {}
     for index, (bone, part) in enumerate(ours.items()):
         other = theirs[bone]
-        widths = _widths(part, person, old & (owner == index))
-        target = _widths(other, garment, worn & (their_owner == _stands_in(theirs, bone)))
+        widths = widths_of(part, person, old & (owner == index))
+        target = widths_of(other, garment, worn & (their_owner == stands_in(theirs, bone)))
         stretch = _stretch(part, other, person, garment, old & (owner == 0), worn & (their_owner == 0))
         stretches.append(1.0 if legs else stretch)
         full = 1.0 if garment.worn else _FLAT[part.is_trunk]
@@ -183,16 +185,21 @@ def bare_places(found: Correspondence, person: View, garment: View, ours: Mask, 
         `(h, w, 2)` in pixels of the garment's view.
     """
     scale = garment.unit / person.unit
-    maps = []
+    maps, weights = [], found.weights.copy()
     for index, bone in enumerate(found.bones):
         part, other = found.person[bone], found.wearer[bone]
         if part.is_trunk:
             maps.append(found.places)
             continue
-        widths = _widths(part, person, ours & (found.owner == index))
-        target = _widths(other, garment, theirs & (found.their_owner == _stands_in(found.wearer, bone)))
-        maps.append(_mapped(part, other, person.pixels, widths, target, scale, 1.0, 1.0, looser=_BARE_LOOSER))
-    return _mixed(maps, found.weights)
+        owned = found.owner == index
+        widths = widths_of(part, person, ours & owned)
+        target = widths_of(other, garment, theirs & (found.their_owner == stands_in(found.wearer, bone)))
+        maps.append(
+            _mapped(part, other, person.pixels, widths, target, scale, 1.0, 1.0, looser=_BARE_LOOSER, even=_EVEN[True])
+        )
+        below = part.locate(person.pixels)[0] / _AT_SHOULDER if bone not in UPPER else np.ones_like(found.along)
+        weights[0] *= np.where(owned, 1 - below.clip(0, 1), 1.0)  # The trunk beside a bare limb moves none of it.
+    return _mixed(maps, weights)
 
 
 def _mixed(maps: Sequence[Points], weights: NDArray[np.floating[Any]]) -> Points:
@@ -204,7 +211,7 @@ def _mixed(maps: Sequence[Points], weights: NDArray[np.floating[Any]]) -> Points
     return places
 
 
-def _stands_in(wearer: Mapping[Bone, Part], bone: Bone) -> int:
+def stands_in(wearer: Mapping[Bone, Part], bone: Bone) -> int:
     """Return the index of the part whose widths a part has: a limb in the place of the other side's has that one's."""
     mirrored = wearer[bone].side < 0 and OTHER_SIDE[bone] in wearer
     return list(wearer).index(OTHER_SIDE[bone] if mirrored else bone)
@@ -277,11 +284,11 @@ def _behind_what_hides(garment: View, parts: Mapping[Bone, Part], seen: Mask, on
     unit, hides = garment.unit, garment.shows(_HIDES) & ~seen
     worn = seen | ((closed(seen, 0.05 * unit) | np.asarray(ndimage.binary_fill_holes(seen))) & hides)
     trunk = parts[TRUNK_BONE]
-    widths = _widths(trunk, garment, seen & on_trunk)
+    widths = widths_of(trunk, garment, seen & on_trunk)
     if not np.isfinite(widths).any(axis=1).all():
         return np.asarray(worn)
     # Where an arm or a bag lies before it, the trunk is as wide as above and below.
-    known = np.stack([np.interp(_CENTRES, _CENTRES[np.isfinite(row)], row[np.isfinite(row)]) for row in widths])
+    known = np.stack([np.interp(CENTRES, CENTRES[np.isfinite(row)], row[np.isfinite(row)]) for row in widths])
     known = ndimage.gaussian_filter1d(ndimage.percentile_filter(known, 75, size=(1, 9)), 1.0, axis=1)
     along, across = trunk.locate(garment.pixels)
     hem = _hem(trunk, garment, seen & on_trunk)
@@ -305,7 +312,7 @@ def _stretch(part: Part, other: Part, person: View, garment: View, old: Mask, ne
     return min(1.0, max((inner - _STRETCHED_FROM) / max(ours - _STRETCHED_FROM, 0.05), _LEAST_STRETCH))
 
 
-def _widths(part: Part, view: View, cloth: Mask) -> NDArray[np.float64]:
+def widths_of(part: Part, view: View, cloth: Mask) -> NDArray[np.float64]:
     """Return how wide cloth is on both sides of a part, `(2, bins)` in pixels; NaN where there is none."""
     along, across = part.locate(view.pixels[cloth])
     bins = ((along - _FROM) / (_TO - _FROM) * _BINS).astype(int)
@@ -320,7 +327,7 @@ def _widths(part: Part, view: View, cloth: Mask) -> NDArray[np.float64]:
 
 def _free_width(widths: NDArray[np.float64]) -> float:
     """Return how wide a sleeve is on the side where it touches nothing: the side on which it is narrower."""
-    within = widths[:, (_CENTRES > 0) & (_CENTRES < 1)]
+    within = widths[:, (CENTRES > 0) & (CENTRES < 1)]
     known = within[:, np.isfinite(within).all(axis=0)]
     return float(np.percentile(known.min(axis=0), 90)) if known.size else np.inf
 
@@ -335,22 +342,23 @@ def _mapped(
     stretch: float,
     full: float,
     looser: float = _LOOSER,
+    even: float | None = None,
 ) -> Points:
     """Map pixels by one part; cloth of the garment is `full` times as wide as a body of its size would show it."""
     along, across = part.locate(pixels)
-    beyond = _drawn_out(_CENTRES, stretch)
-    wanted = np.stack([np.interp(beyond, _CENTRES, np.where(np.isfinite(row), row, -1.0)) for row in target])
+    beyond = _drawn_out(CENTRES, stretch)
+    wanted = np.stack([np.interp(beyond, CENTRES, np.where(np.isfinite(row), row, -1.0)) for row in target])
     wanted[wanted < 0] = np.nan
     ratio = wanted / (widths * scale)
     known = np.isfinite(ratio) & (ratio > full / looser) & (ratio < full * looser)
     value, weight = np.where(known, ratio, 0.0), known.astype(np.float64)
     if part.is_trunk:
-        pinned = _CENTRES < 2 * _SHOULDERS
+        pinned = CENTRES < 2 * _SHOULDERS
         value[:, pinned], weight[:, pinned] = 0.0, 0.0
-        pinned = _CENTRES < _SHOULDERS
+        pinned = CENTRES < _SHOULDERS
         value[:, pinned], weight[:, pinned] = other.radius / part.radius / scale, 1.0
-    value, weight = (ndimage.gaussian_filter1d(row, 1.5, axis=1) for row in (value, weight))
-    smooth = np.where(weight > 0.02, value / weight.clip(1e-6), full)
+    value, weight = (ndimage.gaussian_filter1d(row, even or _EVEN[part.is_trunk], axis=1) for row in (value, weight))
+    smooth = (value + _OWN_WIDTH * full) / (weight + _OWN_WIDTH)
     moved = across * scale * _looked_up(smooth, along, across)
     if part.is_trunk:
         return other.place(_drawn_out(along, stretch), moved)

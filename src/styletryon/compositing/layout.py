@@ -6,13 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from styletryon.compositing.correspondence import Correspondence
+from styletryon.compositing.correspondence import CENTRES, Correspondence, stands_in, widths_of
 from styletryon.compositing.hems import below_hem
-from styletryon.compositing.skeleton import COVERED, TRUNK_BONE, UPPER
+from styletryon.compositing.skeleton import COVERED, TRUNK_BONE, UPPER, Bone, Part
 from styletryon.compositing.sources import look_up
-from styletryon.compositing.view import FRONT, LEAST_SCORE, Mask, View, apart, blurred, grown, largest, shrunk
+from styletryon.compositing.view import FRONT, LEAST_SCORE, Mask, View, apart, blurred, grown, largest, reached, shrunk
 from styletryon.labels import GARMENTS, Label, replaced_classes
 
 _OUTLINE = 0.02  # How much outlines are smoothed, in lengths of the trunk.
@@ -20,8 +21,10 @@ _SLIVER = 0.07  # What the old garment shows beside the new one, up to this far,
 _HALO = 0.012  # How far the old garment's colours reach beyond its labels.
 _SHOULDERS = 0.4  # How far down the trunk shoulders may be bare.
 _SHADOW = 0.035  # How far the old garment's shadow falls on the skin beside it, in lengths of the trunk.
+_GLOW = 0.025  # How far its colours shine onto the skin of the neck.
 _COLLAR = 0.1  # How high a collar stands above the shoulders, and how far below them it goes around the neck.
 _NECK, _THICK = 0.45, 0.03  # How wide the neck is in half widths of the shoulders; how thick cloth on them is.
+_NECKLINE = 0.6  # How far down the trunk necklines go.
 _ARMS = 1.4  # Farther from the trunk's axis than so many half widths of the shoulders there are arms alone.
 _MIXED = 0.008  # How far the old garment's colours reach into skin before it.
 _CUFF = 0.06  # How far beyond its sleeve's end, along the bone, a new garment may reach.
@@ -35,9 +38,12 @@ _HAND, _PALM = 0.4, 0.1  # How far a hand reaches beyond its wrist, and to its s
 _RADII = {True: (0.11, 0.095, 0.08, 0.05), False: (0.16, 0.145, 0.13, 0.1)}
 """Of bare arms (True) and legs: at the start and end of the upper, and of the lower limb, in lengths of the trunk."""
 _BODY = 0.9  # How wide a body is under clothes at least, in half widths of the shoulders.
+_AS_WIDE = 1.05  # How much wider than where they are seen clothes go on.
 _HOLE = 0.08  # The side of the least hole in cloth, in lengths of the trunk.
-_LEAST_BARE = 0.01  # Of a limb, for its width to be measured, in squares of the trunk's length.
-_WIDER = 0.05  # By how much the wearer's limbs may be wider.
+_WIDER = 0.05  # So far from bare skin a limb goes on as wide as it is there.
+_WEARER, _USUAL, _EVEN = 0.2, 0.02, 2.0
+"""What the wearer's and the usual width of a limb count beside the person's own; how evenly widths go, in pieces."""
+_STOUT = 2.0  # How much stouter or slimmer than usual a wearer's limb may be.
 _WAIST, _BELT = 0.7, 0.25  # Where belts lie down the trunk, and how high they are.
 _SPECK = 0.06  # The side of the least thing that stays before a garment, in lengths of the trunk.
 
@@ -89,18 +95,20 @@ def lay_out(person: View, garment: View, found: Correspondence, old: Mask, regio
     new = _outline(person, garment, found, old, below, upper=upper)
     front = _front(person, garment, found, old, new | within, region)
     new &= ~front
-    neck, limbs = _neck(person, found, new, person.unit), _limbs(person, found)
+    neck, limbs = _neck(person, found, new, person.unit), _limbs(person, garment, found)
     core = (old | (within & person.shows({Label.SKIN}))) & ~front & ~below
     cloth = new | (core & _covered(garment, found, new, neck, limbs, beyond, person.unit))
     cloth = _without_holes(cloth, neck, _HOLE * person.unit)
-    cloth = largest((blurred(cloth, _OUTLINE * person.unit) > 0.5) & ~front)
+    cloth = (blurred(cloth, _OUTLINE * person.unit) > 0.5) & ~front
+    neckline = _neckline(garment, found)
+    cloth = largest(cloth & ~neckline)
     uncovered = grown(old, max(1.0, _HALO * person.unit)) & ~cloth & ~front
-    skin = uncovered & _skin(person, garment, found, old, neck, limbs, beyond)
-    own = uncovered & ~skin & _beside_clothes(person, replaced_classes(region))
+    skin = uncovered & (neckline | _skin(person, garment, found, old, neck, limbs, beyond))
+    own = uncovered & ~skin & _beside_clothes(person, found, replaced_classes(region))
     if not upper:  # Below its hem no top goes on.
         own &= ~beneath
     background = uncovered & ~skin & ~own
-    skin |= _shaded(person, skin & old) & ~cloth
+    skin |= _shaded(person, found, skin & old) & ~cloth
     return Layout(cloth, skin, own & ~skin, background & ~skin, front & ~skin)
 
 
@@ -144,15 +152,17 @@ def _skin(
 ) -> Mask:
     """Say where skin is, of what the new garment does not cover."""
     theirs = look_up(blurred(garment.shows({Label.SKIN}), 1.0), found.places) * found.inside > 0.5
-    skin = neck | _bare(person, found, theirs, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
+    skin = neck | _bare(person, found, beyond & old, limbs) | person.shows({Label.SKIN, Label.FACE})
     skin |= old & (found.along < _SHOULDERS) & theirs
     return np.asarray(blurred(skin, _OUTLINE * person.unit) > 0.5)
 
 
-def _shaded(person: View, bared: Mask) -> Mask:
-    """Say which of the person's skin lies in the shadow of the old garment, beside what it covered of a limb."""
-    reach = _SHADOW * person.unit
-    return person.shows({Label.SKIN}) & (apart(shrunk(bared, reach)) < 2 * reach)  # Narrow rims cast no shadow.
+def _shaded(person: View, found: Correspondence, bared: Mask) -> Mask:
+    """Say which of the person's skin lies in the old garment's shadow, or at the neck in its light."""
+    reach, glow = _SHADOW * person.unit, _GLOW * person.unit
+    near = apart(shrunk(bared, reach)) < 2 * reach  # Narrow rims cast no shadow.
+    near |= apart(bared & found.owned(trunk=True) & (found.along < _SHOULDERS)) < glow
+    return person.shows({Label.SKIN}) & near
 
 
 def _new(person: View, found: Correspondence, old: Mask, below: Mask, unit: float) -> Mask:
@@ -255,6 +265,15 @@ def _neck(person: View, found: Correspondence, new: Mask, unit: float) -> Mask:
     return np.asarray(ndimage.binary_opening(neck, iterations=max(1, round(0.02 * unit))))
 
 
+def _neckline(garment: View, found: Correspondence) -> Mask:
+    """Say what the garment's neckline shows of its wearer, sharply: a smoothed neckline has no point."""
+    along, across = found.wearer[TRUNK_BONE].locate(garment.pixels)
+    skin = garment.shows({Label.SKIN}) & (found.their_owner == found.bones.index(TRUNK_BONE))
+    bare = reached(skin, skin & (along < 0) & (np.abs(across) < garment.half_width))  # Hands are none.
+    upper = found.owned(trunk=True) & (found.along < _NECKLINE) & (np.abs(found.across) < 1) & found.inside
+    return np.asarray(upper & (look_up(blurred(bare, 0.7), found.places) > 0.5))
+
+
 def _beside(found: Correspondence, new: Mask, unit: float) -> Mask:
     """Say where only a sliver of the old garment would show beside the new one."""
     reach = np.where(found.owned(arms=True), _SLIVER / 2, _SLIVER) * unit
@@ -291,37 +310,64 @@ def _within_sleeves(person: View, found: Correspondence, *, arms: bool) -> Mask:
     return within & (found.nearest < _REACH["arm"])
 
 
-def _limbs(person: View, found: Correspondence) -> Mask:
-    """Say where the limbs are: as wide as where the person's are bare, else as limbs are."""
-    skin = person.shows({Label.SKIN})
+def _limbs(person: View, garment: View, found: Correspondence) -> Mask:
+    """Say where the limbs are."""
     limbs = np.zeros(person.shape, dtype=bool)
     for index, bone in enumerate(found.bones):
         part = found.person[bone]
-        if part.is_trunk:
-            continue
-        along, across = part.locate(person.pixels)
-        owned = (found.owner == index) & (along > -0.3) & (along < 1.1)
-        first, second = _RADII[part.is_arm][2:] if bone in UPPER else _RADII[part.is_arm][:2]
-        radius = (first + (second - first) * along.clip(0, 1)) * person.unit
-        seen = owned & skin & (along > 0.1) & (along < 0.9) & (np.abs(across) < 1.5 * radius)
-        if int(seen.sum()) > _LEAST_BARE * person.unit**2:
-            radius = radius * (float(np.percentile(np.abs(across[seen]) / radius[seen], 90)) + 0.05)
-        limbs |= owned & (np.abs(across) < radius)
+        if not part.is_trunk:
+            along, across = part.locate(person.pixels)
+            right, left = (np.interp(along, CENTRES, row) for row in _limb_widths(person, garment, found, bone))
+            owned = (found.owner == index) & (along > -0.3) & (along < 1.1)
+            limbs |= owned & (np.abs(across) < np.where(across < 0, right, left) * person.unit)
     return limbs
 
 
-def _bare(person: View, found: Correspondence, wearer: Mask, uncovered: Mask, limbs: Mask) -> Mask:
-    """Say where uncovered arms and legs lie: as wide as the wearer's where those are bare, else as limbs are."""
-    near = uncovered & (apart(limbs) < _WIDER * person.unit)
-    bare = np.zeros(person.shape, dtype=bool)
-    for index, bone in enumerate(found.bones):
-        if not found.person[bone].is_trunk:
-            theirs, limb = (mask & uncovered & (found.owner == index) for mask in (near & wearer, limbs))
-            bare |= theirs if int((theirs & limb).sum()) > 0.7 * int(limb.sum()) else limb
+def _limb_widths(person: View, garment: View, found: Correspondence, bone: Bone) -> NDArray[np.float64]:
+    """Return how wide a limb is on both sides: as it is where it is bare, else as the wearer's, else as limbs are.
+
+    Returns:
+        `(2, bins)` in lengths of the trunk.
+    """
+    radii = _RADII[found.person[bone].is_arm]
+    first, second = radii[2:] if bone in UPPER else radii[:2]
+    usual = first + (second - first) * CENTRES.clip(0, 1)
+    ours, theirs = (
+        _bare_widths(view, part, owned) / usual
+        for view, part, owned in (
+            (person, found.person[bone], found.owner == found.bones.index(bone)),
+            (garment, found.wearer[bone], found.their_owner == stands_in(found.wearer, bone)),
+        )
+    )
+    usually = _median(ours, _median(theirs, 1.0))  # Where neither is bare.
+    theirs = theirs * _median(ours / theirs, 1.0)
+    known = np.where(np.isfinite(ours), ours, theirs)
+    weight = np.isfinite(known) * np.where(np.isfinite(ours), 1.0, _WEARER) + _USUAL
+    value = np.where(np.isfinite(known), known, usually) * weight
+    value, weight = (ndimage.gaussian_filter1d(row, _EVEN, axis=1) for row in (value, weight))
+    return np.asarray(usual * value / weight)
+
+
+def _bare_widths(view: View, part: Part, owned: Mask) -> NDArray[np.float64]:
+    """Return how wide a bare limb is on both sides, in lengths of the trunk; NaN where that is not seen."""
+    widths = widths_of(part, view, view.shows({Label.SKIN}) & owned) / view.unit
+    usual = np.mean(_RADII[part.is_arm])
+    likely = (widths < _STOUT * usual) & (widths > usual / _STOUT) & (CENTRES > 0.1) & (CENTRES < 1)
+    return np.where(likely, widths, np.nan)
+
+
+def _median(values: NDArray[np.float64], other: float) -> float:
+    """Return the median of the known values; another where there is none."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else other
+
+
+def _bare(person: View, found: Correspondence, uncovered: Mask, limbs: Mask) -> Mask:
+    """Say where uncovered arms and legs lie."""
     # Next to where the limb shows, it goes on as wide as it is there.
     away = apart(person.shows({Label.SKIN}))
     goes_on = (away < _WIDER * person.unit) & (away < apart(person.shows({Label.BACKGROUND})))
-    return bare | (uncovered & found.owned(arms=True, legs=True) & goes_on)
+    return uncovered & (limbs | (found.owned(arms=True, legs=True) & goes_on))
 
 
 def _without_holes(cloth: Mask, neck: Mask, side: float) -> Mask:
@@ -332,7 +378,11 @@ def _without_holes(cloth: Mask, neck: Mask, side: float) -> Mask:
     return cloth | np.isin(holes, small[small > 0])
 
 
-def _beside_clothes(person: View, taken_off: Collection[int]) -> Mask:
-    """Say which pixels are nearer to clothes that stay than to the background."""
+def _beside_clothes(person: View, found: Correspondence, taken_off: Collection[int]) -> Mask:
+    """Say where clothes that stay go on: nearer to them than to the background, and not wider than they are."""
     clothes = largest(person.shows(GARMENTS - set(taken_off)))
-    return np.asarray(apart(clothes) < apart(person.shows({Label.BACKGROUND})))
+    trunk = found.person[TRUNK_BONE]
+    widest = np.nanmax(widths_of(trunk, person, clothes), initial=0.0)
+    _, across = trunk.locate(person.pixels)
+    within = np.abs(across) < _AS_WIDE * widest
+    return np.asarray(within & (apart(clothes) < apart(person.shows({Label.BACKGROUND}))))

@@ -191,6 +191,12 @@ def adaptive_change(numbers: Tensor, strength: float) -> AdaptiveChange:
         raise RangeError(f"expected a probability in [0, 1], got {strength}", argument="strength")
     if numbers.ndim != 2 or numbers.shape[1] != NUMBERS:
         raise ShapeError(f"expected (B, {NUMBERS}), got {tuple(numbers.shape)}", argument="numbers")
+    # bfloat16 would turn by other angles.
+    with torch.autocast("cpu", enabled=False):
+        return _change(numbers, strength)
+
+
+def _change(numbers: Tensor, strength: float) -> AdaptiveChange:
     normal, rest = numbers[:, :_NORMAL], torch.special.ndtr(numbers[:, _NORMAL:])  # the rest uniform in [0, 1]
     chance, uniform = rest[:, : _MOVES + _COLOURS], 2 * rest[:, _MOVES + _COLOURS :] - 1
     limits = torch.full((_MOVES + _COLOURS,), strength)
