@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,10 @@ from PIL import Image
 import styletryon
 from styletryon import cli
 from styletryon.batch import BatchRow, BatchSummary, read_table, try_on_table
+from styletryon.batch.storage import Folder
+from styletryon.batch.wardrobe import Shot, Wardrobe
 from styletryon.data import paperdoll
-from styletryon.errors import ConfigError, DataError, RangeError
+from styletryon.errors import ConfigError, DataError, PersonNotFoundError, RangeError, RegionError
 from tests._support.people import SIZE, photographed
 from tests._support.process import ROOT, SOURCE
 
@@ -181,7 +185,7 @@ def test_a_table_says_whether_somebody_wears_the_garments(photos: Path, tmp_path
     def reasons(folder: str, **options: Any) -> list[str]:
         return [outcome.reason for outcome in run(photos / "worn.csv", tmp_path / folder, **options).failed]
 
-    alone, nobody = "got a garment that nobody wears", "expected a photograph that shows a person"
+    alone, nobody = "got a garment that nobody wears", "expected a photograph of somebody who wears the garment"
     for options, expected in (({}, alone), ({"garment_worn": False}, alone), ({"garment_worn": True}, nobody)):
         found = reasons(str(options.get("garment_worn")), **options)
         assert [expected in found[0], alone in found[1], nobody in found[2]] == [True] * 3, found
@@ -190,6 +194,77 @@ def test_a_table_says_whether_somebody_wears_the_garments(photos: Path, tmp_path
          "--preset", "fast", "--garment-worn", "yes", "--quiet"]
     ) == 1  # fmt: skip
     assert len((tmp_path / "True" / "rows.jsonl").read_text().splitlines()) == len(said), "the option is the same"
+
+
+def test_a_garment_by_itself_is_what_try_on_takes_it_for(photos: Path, tmp_path: Path) -> None:
+    """A shirt is worn as outerwear where it is asked for as such, and is not worn as trousers."""
+    shirt = photos / "lying.png"
+    Image.fromarray(paperdoll.lay_flat(paperdoll.sample_figure(900), "top", (320, 320)).image).save(shirt)
+    regions = ("outerwear", "bottom")
+    rows = [
+        BatchRow(line, photos / "0.png", shirt, region, f"{region}.png", photos / "0.json")
+        for line, region in enumerate(regions)
+    ]
+    summary = try_on_table(rows, tmp_path, preset="fast", batch_size=1)
+    pipeline = styletryon.TryOnPipeline(preset="fast")
+    person = styletryon.Pose(json.loads((photos / "0.json").read_text()), SIZE)
+    alone = pipeline(photos / "0.png", shirt, region="outerwear", person_pose=person)
+    with Image.open(tmp_path / "outerwear.png") as image:
+        assert np.array_equal(np.asarray(image), np.asarray(alone.image))
+    with pytest.raises(RegionError) as refused:
+        pipeline(photos / "0.png", shirt, region="bottom", person_pose=person)
+    assert [outcome.reason for outcome in summary.failed] == [str(refused.value)]
+
+
+@pytest.mark.parametrize("role", ["person", "garment"])
+def test_what_try_on_refuses_is_refused_in_its_words(photos: Path, tmp_path: Path, role: str) -> None:
+    Image.new("RGB", (96, 128), "grey").save(photos / "grey.png")
+    given = {"person": photos / "0.png", "garment": photos / "0.png", role: photos / "grey.png"}
+    poses = {"person": photos / "0.json", "garment": photos / "0.json", role: None}
+    row = BatchRow(1, *given.values(), "top", "a.png", *poses.values(), garment_worn=True)
+    (outcome,) = try_on_table([row], tmp_path, model=photos / "model", preset="fast").failed
+    points = {f"{name}_pose": json.loads(file.read_text()) for name, file in poses.items() if file}
+    known = {name: styletryon.Pose(each, SIZE) for name, each in points.items()}
+    with pytest.raises(PersonNotFoundError) as refused:
+        styletryon.try_on(*given.values(), model=photos / "model", preset="fast", garment_worn=True, **known)
+    assert outcome.reason == str(refused.value).replace(f"{role}: ", "grey.png: ")
+
+
+def test_a_row_made_by_hand_with_an_unknown_region_fails_alone(photos: Path, tmp_path: Path) -> None:
+    row = BatchRow(1, photos / "0.png", photos / "1.png", "hat", "a.png", photos / "0.json", photos / "1.json")
+    sound = replace(row, line=2, region=ANYTHING, out="b.png")
+    summary = try_on_table([row, sound], tmp_path, model=photos / "model", preset="fast")
+    assert [(outcome.line, outcome.status) for outcome in summary.outcomes] == [(1, "failed"), (2, "done")]
+    assert summary.failed[0].reason.startswith("region: expected")
+    assert "'hat'" in summary.failed[0].reason
+
+
+def test_who_wears_a_garment_is_projected_once_whatever_is_taken_of_them(photos: Path, tmp_path: Path) -> None:
+    rows = [
+        BatchRow(line, photos / "1.png", photos / "0.png", region, f"{line}.png", photos / "1.json", photos / "0.json")
+        for line, region in enumerate((ANYTHING, "1+2+3+4+5+6+8+9+10"))
+    ]
+    rows.append(replace(rows[0], line=2, person=rows[0].garment, person_pose=rows[0].garment_pose, out="2.png"))
+    assert try_on_table(rows, tmp_path, model=photos / "model", preset="fast").done == 3
+    assert len(list((tmp_path / "latents").glob("*.json"))) == 2
+
+
+def test_what_is_refused_keeps_no_picture(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = styletryon.TryOnPipeline(photos / "model", preset="fast")
+    wardrobe = Wardrobe(Folder(tmp_path), pipeline)
+    kept: list[weakref.ref[Image.Image]] = []
+
+    def read(*_: object, **__: object) -> None:
+        picture = Image.new("RGB", (8, 8))
+        kept.append(weakref.ref(picture))
+        raise PersonNotFoundError("expected somebody, got nobody", argument="person")
+
+    monkeypatch.setattr(pipeline, "read", read)
+    for _ in range(2):
+        with pytest.raises(PersonNotFoundError, match=r"^0\.png: expected somebody"):
+            wardrobe.get(Shot(photos / "0.png"))
+    gc.collect()
+    assert [one() for one in kept] == [None], "it is read once, and gone"
 
 
 def test_bad_rows_say_why_and_stop_nobody(photos: Path, tmp_path: Path) -> None:

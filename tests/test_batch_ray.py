@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -14,15 +15,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import styletryon
 from styletryon import cli
 from styletryon.batch import BatchRow, BatchSummary, RowOutcome, read_table, try_on_table
 from styletryon.batch.storage import Folder, fetched, folder_of, joined
+from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, DataError, DependencyError, RangeError
 from tests._support.people import photographed
-from tests._support.process import ROOT, SOURCE
+from tests._support.process import ROOT, SOURCE, descendants
 
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
 engine = pytest.importorskip("styletryon.batch.ray")
@@ -193,8 +197,9 @@ class TestStages:
             "broken.png", "memory://bucket/photos/missing.png",
         ]  # fmt: skip
         assert (ticks[0], ticks[-1]) == (("projecting", 2, 4), ("dressing", 4, 4))
-        # Four photographs were looked at, and two rows came to be dressed: once each.
-        assert len(in_this_process) == len(set(in_this_process)) == 6
+        # Four photographs were looked at, two of them as a person and as the wearer of a garment, which is one
+        # projection; and two rows came to be dressed: once each.
+        assert len(in_this_process) == len(set(in_this_process)) == 8
         files = Folder(bucket).names()
         assert {"2.png", "3.png", "settings.json", "outcomes.parquet"} <= files
         assert len([name for name in files if name.endswith(".safetensors")]) == 2
@@ -266,6 +271,26 @@ class TestStages:
         assert "missing.png: No such file" in summary.failed[0].reason
         (cells,) = told(tmp_path)
         assert json.loads(cells["garment"]) == {region: str(place) for region, place in worn.items()}
+
+    def test_rows_are_read_as_by_the_local_engine(
+        self, photos: Path, tmp_path: Path, in_this_process: list[str]
+    ) -> None:
+        figure = paperdoll.sample_figure(900)
+        Image.fromarray(paperdoll.lay_flat(figure, "top", (320, 320)).image).save(tmp_path / "shirt.png")
+        rows = [
+            BatchRow(line, photos / "0.png", tmp_path / "shirt.png", region, f"{region}.png", photos / "0.json")
+            for line, region in enumerate(["outerwear", "bottom"])
+        ]
+        rows.append(replace(rows[0], line=2, garment=photos / "broken.png", out="broken.png"))
+        here = try_on_table(rows, tmp_path / "local", preset="fast", batch_size=1)
+        summary = engine.try_on_dataset(rows, tmp_path / "ray", num_gpus=0, preset="fast", batch_size=1)
+        assert [(one.status, one.reason) for one in summary.outcomes] == [
+            (one.status, one.reason) for one in here.outcomes
+        ]
+        assert [one.status for one in here.outcomes] == ["done", "failed", "failed"]
+        assert here.outcomes[2].reason.startswith("broken.png: ")
+        with Image.open(tmp_path / "local/outerwear.png") as one, Image.open(tmp_path / "ray/outerwear.png") as other:
+            assert np.array_equal(np.asarray(one), np.asarray(other))
 
     def test_the_engines_do_not_mix(self, photos: Path, tmp_path: Path, in_this_process: list[str]) -> None:
         rows = rows_of(photos, [("0", "1")])
@@ -363,24 +388,7 @@ class TestCommand:
 
 def workers() -> dict[int, str]:
     """The processes that Ray made workers of here: number -> what they are."""
-    parents, titles = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                number = int(entry.name)
-                parents[number] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                titles[number] = (entry / "cmdline").read_text().replace("\0", " ").strip()
-            except OSError:
-                continue  # it has ended
-
-    def is_ours(number: int) -> bool:
-        while number > 1:
-            number = parents.get(number, 0)
-            if number == os.getpid():
-                return True
-        return False
-
-    return {number: title for number, title in titles.items() if title.startswith("ray::") and is_ours(number)}
+    return {number: title for number, title in descendants(os.getpid()).items() if title.startswith("ray::")}
 
 
 @pytest.fixture(scope="module")
@@ -392,6 +400,28 @@ def cluster() -> Iterator[None]:
         ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
         yield
         ray.shutdown()
+
+
+class Sleeper:
+    """A worker that takes its time, and says which process it is."""
+
+    def __init__(self, setup: object) -> None:
+        pass
+
+    def __call__(self, table: dict[str, Any]) -> dict[str, list[str]]:
+        time.sleep(1.0)
+        return {"batch": [json.dumps([str(os.getpid())]) for _ in table["batch"]]}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")
+def test_a_pool_grows_where_there_is_room(cluster: None) -> None:
+    """It begins with the least workers, and ends with as many as there is room for."""
+    pool = engine._Pool.checked((1, 8), 0, 1, 0)
+    batches = engine._stream(ray, pool, {}, Sleeper, [[str(number)] for number in range(30)])
+    processes = [process for (process,) in batches]
+    assert len(processes) == 30
+    assert len(set(processes)) == 2
 
 
 @pytest.mark.slow

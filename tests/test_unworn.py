@@ -25,6 +25,7 @@ from styletryon.photo import Photograph
 from styletryon.pose import Pose
 from styletryon.pose.garment import GarmentEstimator, SeenGarment
 from styletryon.unworn import complete, photograph_of, reduced, worn_as, worn_by_model, worn_label
+from tests._support.tiny import tiny_generator
 
 SIZE = (320, 320)
 STRAIGHT = replace(
@@ -216,6 +217,28 @@ def test_a_garment_by_itself_is_tried_on() -> None:
     assert not result.garment.photograph[0].worn
     with pytest.raises(RegionError):
         pipeline(person.image, alone, region="bottom", person_pose=pose)
+
+
+def test_what_is_in_doubt_is_told_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be worn by somebody, and shows nobody, lies by itself: in the first call, the next, and each region."""
+    pipeline = styletryon.TryOnPipeline(tiny_generator(), remember=0)
+    shirt = Image.fromarray(paperdoll.lay_flat(figure(), "top", (320, 320), lie=STRAIGHT).image)
+    look, chances = GarmentEstimator.__call__, [0.7]
+
+    def doubtful(*arguments: object, **options: object) -> SeenGarment:
+        return replace(look(*arguments, **options), worn=chances[0])  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GarmentEstimator, "__call__", doubtful)
+    for region, label in (("top", Label.TOP), ("top", Label.TOP), ("outerwear", Label.OUTERWEAR)):
+        read = pipeline.read(shirt, worn=None, region=region, name="garment")
+        assert not read.worn
+        assert worn_label(read) == label
+    assert not pipeline.is_worn(shirt)
+    with pytest.raises(RegionError):
+        pipeline.read(shirt, worn=None, region="bottom", name="garment")
+    chances[0] = 0.95
+    with pytest.raises(PersonNotFoundError, match="found nobody in it"):
+        styletryon.TryOnPipeline(tiny_generator()).read(shirt, worn=None, name="garment")
 
 
 @pytest.mark.slow

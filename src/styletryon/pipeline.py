@@ -304,6 +304,7 @@ class TryOnPipeline:
         *,
         pose: Pose | None = None,
         box: Sequence[float] | None = None,
+        region: Region | None = None,
         dressed: bool = False,
         worn: bool | None = True,
         name: str = "image",
@@ -314,8 +315,10 @@ class TryOnPipeline:
             image: The photograph.
             pose: The person's keypoints in its pixels. None to estimate them.
             box: Left, top, right and bottom in its pixels of the person, where no pose is given. None for the largest.
+            region: Where the garment that it shows shall be worn: what is in doubt is then taken for a garment of that
+                region. None for a person, or for a garment as what it looks like.
             dressed: Whether the person is known to wear a dress, such as one that somebody else shall try on: what the
-                labels take for a top and a bottom is then one.
+                labels take for a top and a bottom is then one. The region of a dress says so too.
             worn: Whether somebody wears what it shows; False for a garment by itself, None to tell by the picture.
             name: What errors call the image; the pose and the box are called after it.
 
@@ -325,8 +328,11 @@ class TryOnPipeline:
             PoseError: If the pose does not fit.
             RangeError: If the box is empty or beside the picture.
             ConfigError: If both a pose and a box are given.
+            RegionError: If the region is unknown, or a garment by itself belongs elsewhere.
         """
-        given = _Given(image, pose, box, name, dressed=dressed, worn=worn)
+        classes = None if region is None else resolve_region(region)
+        dressed = dressed or (classes is not None and wears_dress(classes))
+        given = _Given(image, pose, box, name, dressed=dressed, worn=worn, region=classes)
         given.check()
         picture = given.read()
         return self._frame(picture, self._told(picture, given))
@@ -516,12 +522,18 @@ class TryOnPipeline:
         if given.pose is not None:
             return replace(given, worn=True)
         key = self._key(picture, given)
-        seen = None
-        if key not in self._worn:
-            with renamed({"image": given.called, "box": given.argument("box")}):
-                seen = self._look(picture, given)
-            self._worn[key] = seen.is_worn
-        return replace(given, worn=self._worn[key], seen=seen)
+        if key in self._worn:
+            return replace(given, worn=self._worn[key])
+        with renamed({"image": given.called, "box": given.argument("box")}):
+            seen = self._look(picture, given)
+            told = replace(given, worn=seen.is_worn, seen=seen)
+            if seen.is_worn and seen.worn <= _SURELY_WORN:  # somebody who wears it can be found
+                try:
+                    told = replace(told, body=self._find_upright(picture, told))
+                except PersonNotFoundError:
+                    told = replace(told, worn=False)
+        self._worn[key] = bool(told.worn)
+        return told
 
     def _look(self, picture: Image.Image, given: _Given) -> SeenGarment:
         expected = given.region or ((Label.DRESS,) if given.dressed else GARMENT_CLASSES)
@@ -560,12 +572,7 @@ class TryOnPipeline:
             if given.worn is False:
                 return self._alone(picture, given)
             if given.pose is None:
-                try:
-                    pose, labels = self._find_upright(picture, given)
-                except PersonNotFoundError:
-                    if given.seen is None or given.seen.worn > _SURELY_WORN:
-                        raise
-                    return self._alone(picture, given)  # what was told by the picture was wrong
+                pose, labels = given.body or self._find_upright(picture, given)
             else:
                 pose = fit_pose(given.pose, size, "pose")
                 labels = find_labels(self.body, picture, pose)
@@ -945,6 +952,7 @@ class _Given:
     worn: bool | None = True
     region: frozenset[Label] | None = None
     seen: SeenGarment | None = None
+    body: tuple[Pose, NDArray[np.uint8]] | None = None
 
     @property
     def called(self) -> str:

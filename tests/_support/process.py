@@ -35,3 +35,25 @@ def run_python(
         timeout=timeout,
         check=False,
     )
+
+
+def descendants(of: int) -> dict[int, str]:
+    """The processes that a process started, they themselves too, as Linux tells them: number -> command line."""
+    parents, commands = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                number = int(entry.name)
+                parents[number] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                commands[number] = (entry / "cmdline").read_text().replace("\0", " ").strip()
+            except OSError:
+                continue  # it has ended
+
+    def is_below(number: int) -> bool:
+        while number > 1:
+            number = parents.get(number, 0)
+            if number == of:
+                return True
+        return False
+
+    return {number: command for number, command in commands.items() if is_below(number)}

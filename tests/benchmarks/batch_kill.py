@@ -1,18 +1,21 @@
-"""Kills a batch of try-ons again and again, and looks whether every row is done once, or has a reason.
+"""Kills a batch of try-ons in the middle, again and again, and looks whether every row is done once, or has a reason.
 
-    python -m tests.benchmarks.batch_kill [--rows 200] [--bad 20] [--people 30] [--kills 4] [--seed 0]
+    python -m tests.benchmarks.batch_kill [--engine ray] [--rows 60] [--bad 14] [--people 12] [--kills 3] [--seed 0]
 
 Renders people, writes a table in which some rows cannot be tried on (a missing file, a file that is no picture, one cut
 short, nobody in it, an unknown region, a garment that is not shown, an empty cell, ...), and runs `styletryon
-try-on-batch`. At random moments the process gets SIGKILL and is started again. In the end each sound row must have its
-picture and each bad one the reason that belongs to it; no row may stand twice in the journal, and no picture that the
-journal had at a kill may have been written again.
+try-on-batch`. Whenever a random number of rows is finished, the process gets SIGKILL and is started again; with Ray, it
+is a worker the first time, which Ray replaces, and then the command. In the end each sound row must have its picture
+and each bad one the reason that belongs to it; no row may stand twice in the records, and no picture that they had at a
+kill may have been written again.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import importlib
 import json
 import os
 import random
@@ -30,7 +33,7 @@ import numpy as np
 from PIL import Image
 
 from styletryon.data import paperdoll
-from tests._support.process import ROOT, SOURCE
+from tests._support.process import ROOT, SOURCE, descendants
 
 COLUMNS = ("person", "garment", "region", "out", "person_pose", "garment_pose")
 SIZE = (256, 192)
@@ -102,45 +105,82 @@ def _write_bad_files(folder: Path) -> None:
         Image.fromarray(np.full((height, width, 3), 150, np.uint8)).save(folder / f"{name}.png")
 
 
-def start(table: Path, out: Path, options: Sequence[str]) -> subprocess.Popen[str]:
-    """Start the command on one thread."""
-    command = [sys.executable, "-m", "styletryon", "try-on-batch", str(table), "--out", str(out), "--threads", "1"]
+ENGINES: Mapping[str, Sequence[str]] = {
+    "local": ("--threads", "1"),
+    "ray": ("--engine", "ray", "--num-gpus", "0", "--num-cpus", "1"),
+}
+"""Engine -> the options that let each of its processes compute with one thread."""
+
+
+def start(table: Path, out: Path, options: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start the command; what it says goes into a file, for killed workers hold no pipe open."""
+    command = [sys.executable, "-m", "styletryon", "try-on-batch", str(table), "--out", str(out), *options]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, *options], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    with open(log, "wb") as stream:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=subprocess.STDOUT)
 
 
-def read_journal(out: Path) -> list[dict[str, str]]:
-    """Return the whole lines of the journal."""
-    file = out / "rows" / "00000.jsonl"
+def read_records(out: Path) -> list[dict[str, str]]:
+    """Return what the records of either engine say of rows."""
     entries = []
-    for line in file.read_text().splitlines() if file.is_file() else []:
-        try:
+    journal = out / "rows.jsonl"
+    for line in journal.read_text().splitlines() if journal.is_file() else []:
+        with contextlib.suppress(ValueError):  # half a line of a killed process
             entries.append(json.loads(line))
-        except ValueError:  # half a line of a killed process
-            continue
+    for file in [out / "outcomes.parquet", *sorted(out.glob("rows/*.parquet"))]:
+        if file.is_file():
+            entries += importlib.import_module("pyarrow.parquet").read_table(file).to_pylist()
     return entries
 
 
-def run_until(process: subprocess.Popen[str], out: Path, lines: int, delay: float) -> bool:
-    """Kill a process some time after its journal has so many lines; return whether it still ran."""
-    while process.poll() is None and len(read_journal(out)) < lines:
+def wait_for(process: subprocess.Popen[bytes], out: Path, rows: int) -> int:
+    """Wait until so many rows are finished, and say how many are.
+
+    Raises:
+        SystemExit: If the process ends before.
+    """
+    while (finished := len(read_records(out))) < rows:
+        if process.poll() is not None:
+            raise SystemExit(f"the batch ended with {finished} rows finished, before it could be killed at {rows}")
         time.sleep(0.02)
-    time.sleep(delay)
-    running = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return running
+    return finished
 
 
-def check(table: Table, out: Path, ended: Mapping[str, int]) -> list[str]:
-    """Say what is not as it must be; `ended` are the pictures of journals at kills, and when they were written."""
+def workers(process: subprocess.Popen[bytes]) -> list[int]:
+    """The workers of Ray that a process has."""
+    return [number for number, title in descendants(process.pid).items() if re.search("_Projecting|_Dressing", title)]
+
+
+def kill_worker(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker, as soon as there is one."""
+    while process.poll() is None:
+        for number in workers(process)[:1]:
+            os.kill(number, signal.SIGKILL)
+            return
+        time.sleep(0.02)
+    raise SystemExit("the batch ended before a worker could be killed")
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process, and see that its workers end too: else two would do the same rows."""
+    at_work = workers(process)
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{number}").exists() for number in at_work):
+        if time.monotonic() > end:
+            raise SystemExit("a worker is still there a minute after the command was killed")
+        time.sleep(0.1)
+
+
+def check(table: Table, out: Path, ended: Mapping[str, int], engine: str) -> list[str]:
+    """Say what is not as it must be; `ended` are the pictures of records at kills, and when they were written."""
     faults = []
-    entries = read_journal(out)
+    entries = read_records(out)
     done = [entry for entry in entries if entry["status"] == "done"]
     failed = {int(entry["line"]): entry["reason"] for entry in entries if entry["status"] == "failed"}
     if any(len({entry[name] for entry in entries}) != len(entries) for name in ("key", "line")):
-        faults.append("a row stands in the journal twice")
+        faults.append("a row stands in the records twice")
     if len(done) != table.sound or len(list(out.glob("*.png"))) != table.sound:
         faults.append(f"{len(done)} rows done and {len(list(out.glob('*.png')))} pictures, expected {table.sound}")
     if set(failed) != set(table.reasons):
@@ -155,8 +195,8 @@ def check(table: Table, out: Path, ended: Mapping[str, int]) -> list[str]:
         with Image.open(out / entry["out"]) as picture:
             if picture.size != SIZE[::-1]:
                 faults.append(f"{entry['out']} is {picture.size}")
-    summary = json.loads((out / "summary.json").read_text())
-    if len(summary["outcomes"]) != table.sound + len(table.reasons) or summary["waiting"]:
+    summary = json.loads((out / "summary.json").read_text()) if engine == "local" else None
+    if summary and (len(summary["outcomes"]) != table.sound + len(table.reasons) or summary["waiting"]):
         faults.append(f"the summary tells of {len(summary['outcomes'])} rows, {summary['waiting']} waiting")
     return faults
 
@@ -168,37 +208,54 @@ def main(argv: Sequence[str] | None = None) -> None:
         SystemExit: If anything is not as it must be.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument("--bad", type=int, default=20)
-    parser.add_argument("--people", type=int, default=30)
-    parser.add_argument("--kills", type=int, default=4)
+    parser.add_argument("--engine", choices=list(ENGINES), default="local")
+    parser.add_argument("--workers", default="1", help="of Ray (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=60)
+    parser.add_argument("--bad", type=int, default=14)
+    parser.add_argument("--people", type=int, default=12)
+    parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--preset", default="fast")
-    parser.add_argument("--batch-size", default="8")
+    parser.add_argument("--batch-size", default="4")
     arguments = parser.parse_args(argv)
     rng = random.Random(arguments.seed)
-    options = ["--preset", arguments.preset, "--batch-size", arguments.batch_size]
+    options = ["--preset", arguments.preset, "--batch-size", arguments.batch_size, *ENGINES[arguments.engine]]
+    options += ["--workers", arguments.workers] if arguments.engine == "ray" else []
     with tempfile.TemporaryDirectory() as scratch:
         table = write_table(Path(scratch), arguments.rows, arguments.bad, arguments.people, rng)
-        out, began = Path(scratch) / "out", time.perf_counter()
-        moments, ended, torn = [], {}, 0
-        for lines in sorted(rng.sample(range(arguments.rows * 9 // 10), arguments.kills)):
-            if not run_until(start(table.path, out, options), out, lines, rng.uniform(0, 2)):
-                raise SystemExit("the batch ended before it could be killed")
-            entries = read_journal(out)
-            moments.append(len(entries))
+        out, log, began = Path(scratch) / "out", Path(scratch) / "log.txt", time.perf_counter()
+        faults: list[str] = []
+        ended: dict[str, int] = {}
+        torn = finished = 0
+        # Ray writes down at once which rows are bad, and what is left at the last kill is more than a batch.
+        moments = sorted(rng.sample(range(arguments.bad + 1, arguments.rows * 3 // 4), arguments.kills))
+        print(f"{arguments.rows} rows, {arguments.bad} of them bad, engine {arguments.engine}")
+        process = start(table.path, out, options, log)
+        for count, moment in enumerate(moments):
+            finished = wait_for(process, out, max(moment, finished + 1))
+            if arguments.engine == "ray" and count == 0:
+                kill_worker(process)
+                print(f"killed a worker when {finished} rows were finished", flush=True)
+                continue
+            kill(process)
+            entries = read_records(out)
+            finished = len(entries)
+            print(f"killed the command when {finished} rows were finished", flush=True)
+            if len({entry["key"] for entry in entries}) < finished:
+                faults.append(f"at {finished} rows one stood in the records twice")
             names = [entry["out"] for entry in entries if entry["status"] == "done"]
             ended = {name: (out / name).stat().st_mtime_ns for name in names} | ended
             torn += len(list(out.glob("*.png"))) - len(names)
-        process = start(table.path, out, options)
-        printed, _ = process.communicate()
-        if process.returncode != (1 if arguments.bad else 0):
-            raise SystemExit(printed)
+            process = start(table.path, out, options, log)
+        status = process.wait()
+        said = log.read_text()
+        if status != (1 if arguments.bad else 0):
+            raise SystemExit(said)
         seconds = time.perf_counter() - began
-        faults = check(table, out, ended)
-    print(printed.split("\n")[0])
-    print(f"killed when {moments} of {arguments.rows} rows were finished; {torn} pictures not yet in the journal then")
-    print(f"{seconds:.0f} s in all, {arguments.kills + 1} starts included")
+        faults += check(table, out, ended, arguments.engine)
+    print(next(line for line in said.splitlines() if " done, " in line))
+    print(f"{torn} pictures were there, and not yet in the records, when the command was killed")
+    print(f"{seconds:.0f} s in all, each start included")
     if faults:
         raise SystemExit("\n".join(faults))
     print("every sound row once, every bad one with its reason, no finished picture written again")

@@ -15,6 +15,7 @@ from styletryon.data.paperdoll import write_dataset
 from styletryon.features import VGG16Features
 from tests._support.tiny import tiny_generator
 from tests.benchmarks import (
+    batch_kill,
     encoder,
     features,
     generator,
@@ -205,3 +206,17 @@ def test_the_same_colours_do_not_differ_and_a_smeared_change_is_a_blot():
     worn = np.ones((80, 80), bool)
     assert shown.blot(cloth, cloth, cloth, kinds, kinds == 4, worn) == 0
     assert shown.blot(cloth, smeared, cloth, kinds, kinds == 4, worn) > 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_batches_are_killed_in_the_middle(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    size = ["--rows", "12", "--bad", "2", "--people", "4", "--kills", "2", "--batch-size", "2"]
+    batch_kill.main(["--engine", engine, *size])
+    said = capsys.readouterr().out
+    assert said.count("\nkilled ") == 2
+    assert ("killed a worker" in said) == (engine == "ray")
+    assert "\n10 done, 2 failed, 0 waiting\n" in said
+    assert said.endswith("no finished picture written again\n")

@@ -16,7 +16,7 @@ from styletryon.data import FolderDataset, paperdoll
 from styletryon.data.pairs import PairRow
 from styletryon.errors import ConfigError, DataError, RangeError, RegionError
 from styletryon.features import PixelFeatures
-from styletryon.labels import REGIONS
+from styletryon.labels import REGIONS, Label
 from styletryon.metrics import METHODS, EvaluationReport, evaluate_folder, evaluate_table
 from styletryon.metrics.methods import Bench, ProjectedPairs
 from styletryon.metrics.pairs_table import PhotographReader, RowFault
@@ -215,6 +215,19 @@ def test_a_garment_by_itself_is_put_on_a_neutral_person(
     assert not isinstance(worn, RowFault)
     assert worn[1].worn
     assert worn[1].picture.size == read_image(folder / shirt).size
+
+
+def test_a_garment_by_itself_is_what_its_row_asks_for(
+    model: PoseStyleGAN2, folder: Path, known_pose, shirt: str
+) -> None:
+    reader, shown = PhotographReader(folder, TryOnPipeline(model), known_pose), {}
+    for region in ("top", "outerwear"):
+        pair = reader.pair(PairRow(2, "images/0.png", shirt, region))
+        assert not isinstance(pair, RowFault)
+        assert pair[1].labels is not None
+        shown[region] = int((pair[1].labels == Label.OUTERWEAR).sum())
+    # The neutral person of an untrained generator shows any class.
+    assert shown["outerwear"] > shown["top"] + 50
 
 
 def test_a_garment_by_itself_is_refused_for_a_region_that_is_not_its_own(

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from styletryon.batch.storage import Folder
 from styletryon.batch.table import BatchRow, RowOutcome, failure, reason_of
 from styletryon.batch.wardrobe import Shot, Wardrobe
-from styletryon.errors import DataError, PersonNotFoundError
+from styletryon.errors import DataError
 from styletryon.labels import title
 from styletryon.latent import Latent, stack
-from styletryon.pipeline import TryOnPipeline, wears_dress
+from styletryon.pipeline import TryOnPipeline
 
 _Pair = tuple[BatchRow, Latent, dict[str, Latent]]
 """A row, its person, and the wearer of each region's garment."""
@@ -30,8 +30,8 @@ def parts(rows: Iterable[BatchRow], size: int) -> Iterator[list[BatchRow]]:
 
 def shots(row: BatchRow) -> tuple[Shot, dict[str, Shot]]:
     """Return the photographs that a row names: the person's, and by region the garments'."""
-    worn = {region: (*named, wears_dress(region), row.garment_worn) for region, named in row.garments.items()}
-    return (row.person, row.person_pose, False, None), worn
+    worn = {region: Shot(*named, region, row.garment_worn) for region, named in row.garments.items()}
+    return Shot(row.person, row.person_pose), worn
 
 
 def try_rows(
@@ -47,21 +47,10 @@ def try_rows(
                 raise DataError(row.fault)
             person, worn = shots(row)
             garments = {region: wardrobe.get(one) for region, one in worn.items()}
-            ready.append((row, _somebody(wardrobe.get(person), row), garments))
+            ready.append((row, wardrobe.get(person), garments))
         except Exception as error:
             yield failure(row, reason_of(error))
     yield from _dress(ready, pipeline, folder, detail=detail)
-
-
-def _somebody(latent: Latent, row: BatchRow) -> Latent:
-    """Refuse a garment by itself in the place of a person."""
-    if any(one is not None and not one.worn for one in latent.photograph or ()):
-        raise PersonNotFoundError(
-            "expected a photograph that shows a person, got one that shows a garment alone; use another photograph, or "
-            "pass keypoints",
-            argument=str(row.person),
-        )
-    return latent
 
 
 def _dress(

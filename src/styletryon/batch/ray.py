@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -177,11 +178,13 @@ def _work(
 ) -> None:
     tell = progress or (lambda *_: None)
     sound = [row for row in waiting if not row.fault]
-    wanted = list(dict.fromkeys(shot for row in sound for shot in _photographs(row)))
+    wanted = _by_photograph(sound)
+    photograph = {text: number for number, texts in enumerate(wanted) for text in texts}
     faults: dict[str, str] = {}
-    for batch in stream(_Projecting, [wanted[start : start + size] for start in range(0, len(wanted), size)]):
+    batches = [list(chain(*wanted[start : start + size])) for start in range(0, len(wanted), size)]
+    for batch in stream(_Projecting, batches):
         faults.update(json.loads(text) for text in batch)
-        tell("projecting", len(faults), len(wanted))
+        tell("projecting", len({photograph[text] for text in faults}), len(wanted))
     reasons = {row.key: _reason(row, faults) for row in waiting}
     journal.add([failure(row, reasons[row.key]) for row in waiting if reasons[row.key]])
     ready = [row for row in waiting if not reasons[row.key]]
@@ -194,6 +197,16 @@ def _work(
 
 def _reason(row: BatchRow, faults: Mapping[str, str]) -> str:
     return row.fault or next(filter(None, (faults[shot] for shot in _photographs(row))), "")
+
+
+def _by_photograph(rows: Iterable[BatchRow]) -> list[list[str]]:
+    """Return as what each photograph is wanted: one worker reads it in all its parts, and projects it once."""
+    wanted: dict[tuple[Place, Place | None], dict[str, None]] = {}
+    for row in rows:
+        person, worn = shots(row)
+        for shot in (person, *worn.values()):
+            wanted.setdefault((shot.photo, shot.pose), {})[_text(shot)] = None
+    return [list(texts) for texts in wanted.values()]
 
 
 def _photographs(row: BatchRow) -> list[str]:
@@ -244,7 +257,7 @@ class _Projecting(_Worker):
     """Projects photographs, and says of each why that failed, if it did."""
 
     def work(self, items: list[Any]) -> Iterable[object]:
-        taken: list[Shot] = [(photo, pose, dressed, worn) for photo, pose, dressed, worn in items]
+        taken = [Shot(*item) for item in items]
         return zip(map(_text, taken), self.wardrobe.keep(taken), strict=True)
 
     def refuse(self, items: list[Any], reason: str) -> Iterable[object]:
@@ -277,6 +290,8 @@ def _stream(
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.wait_for_min_actors_s = pool.wait_s or _START_S
+    # A pool grows as soon as all of it is at work: no batch waits at a worker, which is what Ray grows by otherwise.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     with ray.data.DataContext.current(context):
         # The batches are in memory, and outcomes are written here: nothing but workers needs a core. A reader, a writer
         # or Ray's own filter of what is done would wait for ever on a cluster whose cores the workers hold.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from styletryon.data.pairs import PairRow
 from styletryon.errors import StyleTryOnError
-from styletryon.labels import resolve_region
+from styletryon.labels import resolve_region, title
 from styletryon.photo import Photograph, read_image
 from styletryon.pipeline import TryOnPipeline, wears_dress
 from styletryon.pose import Pose, PoseEstimator, read_pose
@@ -49,7 +49,7 @@ class PhotographReader:
         self._pipeline = pipeline
         self._estimate = estimate_pose
         self._garment_worn = garment_worn
-        self._known: dict[tuple[str, str, bool, bool | None], Photograph] = {}
+        self._known: dict[tuple[str, str, str, bool | None], Photograph] = {}
 
     def pair(self, row: PairRow) -> tuple[Photograph, Photograph] | RowFault:
         """Read the person and the garment of a row, or say why not.
@@ -60,12 +60,12 @@ class PhotographReader:
             return RowFault(row.line, row.fault)
         worn = self._garment_worn if row.garment_worn is None else row.garment_worn
         found = []
-        for role, photo, pose, dressed, somebody in (
-            ("person", row.person, row.person_pose, False, True),
-            ("garment", row.garment, row.garment_pose, wears_dress(row.region), worn),
+        for role, photo, pose, region, somebody in (
+            ("person", row.person, row.person_pose, None, True),
+            ("garment", row.garment, row.garment_pose, row.region, worn),
         ):
             try:
-                photograph = self._read(photo, pose, dressed, somebody)
+                photograph = self._read(photo, pose, region, somebody)
                 if not photograph.worn:
                     worn_as(worn_label(photograph), resolve_region(row.region))
                     photograph = worn_by_model(photograph, self._pipeline.model)
@@ -74,12 +74,12 @@ class PhotographReader:
                 return RowFault(row.line, f"{role} {photo}: {error}")
         return found[0], found[1]
 
-    def _read(self, photo: str, pose: str, dressed: bool, worn: bool | None) -> Photograph:
+    def _read(self, photo: str, pose: str, region: str | None, worn: bool | None) -> Photograph:
         if worn is None and pose:
             worn = True
         elif worn is None and self._estimate is not None:
             worn = self._pipeline.is_worn(self._folder / photo)
-        asked = (photo, pose, dressed, worn)
+        asked = (photo, pose, "" if region is None else title(region), worn)
         if asked not in self._known:
             image = read_image(self._folder / photo)
             known: Pose | None = None
@@ -87,7 +87,9 @@ class PhotographReader:
                 known = read_pose(self._folder / pose, (image.height, image.width))
             elif self._estimate is not None and worn:
                 known = self._estimate(image)
-            found = self._pipeline.read(image, pose=known, dressed=dressed, worn=worn)
-            # Whoever is a person in one row and wears the garment of another counts as one photograph.
-            self._known[asked] = self._known.setdefault((photo, pose, dressed, found.worn), found)
+            found = self._pipeline.read(image, pose=known, region=region, worn=worn)
+            if found.worn:  # whoever is a person in one row and wears the garment of another counts as one photograph
+                dressed = "dress" if region is not None and wears_dress(region) else ""
+                found = self._known.setdefault((photo, pose, dressed, True), found)
+            self._known[asked] = found
         return self._known[asked]
