@@ -169,8 +169,8 @@ def _cloth(other: View, found: Correspondence, layout: Layout) -> Picture:
     hidden = grown(other.shows({Label.SKIN, Label.ACCESSORY}), 0.03 * other.unit)
     hidden |= grown(other.shows({Label.HAIR}), _HAIR * other.unit)
     known = shrunk(found.seen, max(2.0, 0.015 * other.unit)) & ~hidden
-    if not other.worn:
-        known &= ~_slivers(other, found.seen)
+    slivers = _slivers(other, found.seen)
+    known &= ~(slivers & _beside_limbs(other, found) if other.worn else slivers)  # On the trunk these are buttons.
     wanted = _met(found.places[layout.cloth], other.shape)
     garment = continued(other.picture, known if known.any() else found.seen, wanted, other.unit)
     return look_up(garment, found.places, mode="bicubic", beyond="reflection").clip(0, 1)
@@ -188,13 +188,19 @@ def _background(view: View, layout: Layout) -> Picture:
 
 
 def _slivers(view: View, cloth: Mask) -> Mask:
-    """Say where thin ground shows through cloth that lies on it, as between a sleeve and the trunk."""
+    """Say where thin ground shows through cloth, as between a sleeve and the trunk."""
     reach = _SLIVER * view.unit
     inner, outer = shrunk(cloth, reach), apart(cloth) > reach
     if min(int(inner.sum()), int(outer.sum())) < _LEAST_COPIED:
         return np.zeros_like(cloth)
     strange = odds(view.picture, inner, outer) < _GROUND
     return grown(cloth & strange & ~grown(shrunk(strange, reach), reach), 2.0)
+
+
+def _beside_limbs(view: View, found: Correspondence) -> Mask:
+    """Say where limbs of the garment's wearer lie beside the trunk."""
+    trunk, reach = found.their_owner == found.bones.index(TRUNK_BONE), 2 * _SLIVER * view.unit
+    return grown(trunk, reach) & grown(~trunk, reach)
 
 
 def _labels(

@@ -384,5 +384,7 @@ def _beside_clothes(person: View, found: Correspondence, taken_off: Collection[i
     trunk = found.person[TRUNK_BONE]
     widest = np.nanmax(widths_of(trunk, person, clothes), initial=0.0)
     _, across = trunk.locate(person.pixels)
-    within = np.abs(across) < _AS_WIDE * widest
-    return np.asarray(within & (apart(clothes) < apart(person.shows({Label.BACKGROUND}))))
+    background = apart(person.shows({Label.BACKGROUND}))
+    # Beside a hand they may go on behind it.
+    within = (np.abs(across) < _AS_WIDE * widest) | (apart(person.shows({Label.SKIN})) < background)
+    return np.asarray(within & (apart(clothes) < background))
