@@ -79,7 +79,8 @@ class PhotographReader:
             worn = True
         elif worn is None and self._estimate is not None:
             worn = self._pipeline.is_worn(self._folder / photo)
-        asked = (photo, pose, "" if region is None else title(region), worn)
+        dressed = "dress" if region is not None and wears_dress(region) else ""
+        asked = (photo, pose, dressed if worn or region is None else title(region), worn)
         if asked not in self._known:
             image = read_image(self._folder / photo)
             known: Pose | None = None
@@ -89,7 +90,6 @@ class PhotographReader:
                 known = self._estimate(image)
             found = self._pipeline.read(image, pose=known, region=region, worn=worn)
             if found.worn:  # whoever is a person in one row and wears the garment of another counts as one photograph
-                dressed = "dress" if region is not None and wears_dress(region) else ""
                 found = self._known.setdefault((photo, pose, dressed, True), found)
             self._known[asked] = found
         return self._known[asked]
