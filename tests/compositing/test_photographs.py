@@ -262,6 +262,25 @@ def test_ground_that_labels_take_for_clothes_is_ground() -> None:
     np.testing.assert_array_equal(view.without_strays({Label.BOTTOM}, {Label.SKIN}).labels, labels)
 
 
+def test_what_resembles_plain_cloth_beside_it_is_none() -> None:
+    rng = np.random.default_rng(0)
+    cloth, grass, bush = (0.25, 0.28, 0.4), (0.2, 0.6, 0.15), (0.5, 0.3, 0.1)
+    labels = np.zeros((200, 160), dtype=np.uint8)
+    labels[20:180, 40:120] = Label.TOP
+    chance = rng.random((200, 160))
+    ground = np.where((chance < 0.03)[..., None], cloth, np.where((chance > 0.99)[..., None], bush, grass))
+    picture = np.where((labels == Label.TOP)[..., None], cloth, ground)
+    picture[(labels == Label.TOP) & (chance > 0.985)] = bush
+    labels[70:110, 34:40], picture[70:110, 34:40] = Label.TOP, bush  # Labels go beyond the cloth.
+    picture = picture.astype(np.float32)
+    points = np.zeros((17, 3), dtype=np.float32)
+    points[[5, 6, 11, 12]] = (110, 20, 1), (50, 20, 1), (105, 165, 1), (55, 165, 1)
+    view = View(picture.clip(0, 1), labels, points, (0, 0, 160, 200))
+    found = view.garment({Label.TOP})
+    assert not found[:, :37].any()
+    assert found[30:170, 43:117].all()
+
+
 def test_nothing_lies_above_shoulders_but_at_the_neck() -> None:
     person = photograph(pairs()[1].person)
     view = look_at(person, replaced_classes(TOP), legs=False, pixels=10**6)

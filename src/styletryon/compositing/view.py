@@ -43,6 +43,9 @@ _AROUND = (0.35, 0.35, 0.25)
 _RIM = 0.03
 """How far labels may miss the true outline of clothes, in lengths of the trunk."""
 
+_SURE = 0.5
+"""A pixel of the rim is cloth whose colour is as telling, to this part, as that of nearly all of the cloth within."""
+
 _SMOOTH = 0.015
 """How much the outline of clothes is smoothed, in lengths of the trunk."""
 
@@ -278,7 +281,9 @@ def _along_colours(picture: Picture, mask: Mask, unit: float) -> Mask:
     if likely is None:
         return mask
     rim = (inwards <= reach) & (outwards <= 0.3 * reach)
-    return largest(np.asarray(blurred(np.where(rim, likely > 0, mask), _SMOOTH * unit) > 0.5))
+    # Cloth of few colours is told from what resembles it by more than from other colours.
+    least = max(0.0, _SURE * float(np.percentile(likely[inwards > reach], 5)))
+    return largest(np.asarray(blurred(np.where(rim, likely > least, mask), _SMOOTH * unit) > 0.5))
 
 
 def _strays(picture: Picture, mask: Mask, unit: float) -> Mask:
