@@ -1,12 +1,17 @@
 """Generators of different sizes compared at the same size.
 
     python -m tests.benchmarks.models MODEL ... [--data DIR] [--count 16] [--seed 7] [--preset balanced]
+                                      [--network PATH]
 
 Each generator is given pictures at its own size; what it draws is held to the truth at 256x192 and at 128x96, to
 which it is brought by a bicubic filter. "photographs" are those of the validation split of DIR, projected and drawn
 again: PSNR over the person. "pairs" are rendered try-ons of tops: PSNR over the person in the garment. Seconds are
 those of the processor for a projection. Sharpness is the mean gradient of a drawing over that of the truth, over the
 person.
+
+With `--network`, the path of a state dict of torchvision's MobileNetV2, which no training has seen, a second table has
+the kernel distances (times 1000) from the photographs of DIR's training split: of photographs drawn again, of try-ons
+between them as they are drawn, before anything of the photographs is put back, and of random people in their poses.
 """
 
 from __future__ import annotations
@@ -20,16 +25,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from styletryon import Pose, load_model
 from styletryon.data import FolderDataset
 from styletryon.metrics import measures
+from styletryon.metrics.distances import subset_kernel_distance
 from styletryon.metrics.methods import METHODS, Bench, ProjectedPairs
 from styletryon.metrics.rendered_pairs import sample_pairs
 from styletryon.metrics.scoring import Picture
-from styletryon.photo import from_uint8
+from styletryon.photo import from_uint8, to_uint8
+from tests.benchmarks.discriminators import Eyes
 
 SIZES = ((256, 192), (128, 96))
+_TRUTHS = 200  # Photographs that drawings are compared with.
 Array = NDArray[np.uint8]
 
 
@@ -41,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--network", type=Path, help="of kernel distances; needs --data")
     parser.add_argument("--out", type=Path, help="also write truth | drawings of each picture there")
     arguments = parser.parse_args(argv)
     print("| pictures | generator | dB at 256x192 | dB at 128x96 | sharpness at 256x192 | s a projection |")
@@ -64,6 +74,47 @@ def main(argv: Sequence[str] | None = None) -> None:
             for index, truth in enumerate(truths):
                 row = [truth.image, *(resized(group[index], SIZES[0]) for group in drawings)]
                 Image.fromarray(np.concatenate(row, axis=1)).save(arguments.out / f"{kind}-{index:02d}.png")
+    if arguments.network is not None:
+        print("\n| generator | drawn again | try-ons | random people |\n|---|---|---|---|")
+        for name in arguments.models:
+            bench = Bench(load_model(name, device="cpu"), region="top", preset=arguments.preset, batch_size=1)
+            found = distances(bench, arguments.data, Eyes(arguments.network), arguments.count, arguments.seed)
+            print(f"| {name} | " + " | ".join(f"{number:.0f}" for number in found) + " |", flush=True)
+
+
+@torch.no_grad()
+def distances(bench: Bench, data: Path, eyes: Eyes, count: int, seed: int) -> list[float]:
+    """Return the kernel distances of photographs drawn again, of try-ons between them, and of random people."""
+    given = FolderDataset(data, size=bench.model.image_size, split="val")
+    large = FolderDataset(data, size=SIZES[0], split="train")
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(given))[:count]
+    latents, photos = [], []
+    for index in order:
+        batch = given.batch([index])
+        latents.append(bench.project(from_uint8(batch.images), batch.pose))
+        photos.append(Picture(np.asarray(batch.images)[0].transpose(1, 2, 0), np.asarray(batch.labels)[0]))
+    pairs = [
+        ProjectedPairs(person, garment, (photo,))
+        for person, garment, photo in zip(latents, [*latents[1:], latents[0]], photos, strict=True)
+    ]
+    keypoints = given.batch(order).keypoints
+    z = torch.randn(len(order), bench.model.z_dim, generator=torch.Generator().manual_seed(seed))
+    people = bench.model(z, Pose(keypoints, bench.model.image_size)).image.clamp(-1, 1)
+    truth = large.batch(rng.permutation(len(large))[:_TRUTHS]).images.float() / 127.5 - 1
+    drawn = (
+        [bench.draw(latent)[0].image for latent in latents],
+        [METHODS["ours"].draw(bench, pair)["ours"][0].image for pair in pairs],
+        list(to_uint8(people).permute(0, 2, 3, 1).numpy()),
+    )
+    real = eyes(truth)
+    return [1000 * subset_kernel_distance(eyes(together(group)), real, size=count).mean for group in drawn]
+
+
+def together(images: Sequence[Array]) -> Tensor:
+    """Return pictures in [-1, 1] at the larger size."""
+    stacked = np.stack([resized(image, SIZES[0]) for image in images]).transpose(0, 3, 1, 2)
+    return from_uint8(torch.from_numpy(stacked.copy()))
 
 
 @torch.no_grad()
