@@ -12,13 +12,23 @@ from PIL import Image
 
 from styletryon.app import FittingRoom
 from styletryon.app import room as rooms
-from styletryon.app.figures import label_names, layer_title, show_labels
+from styletryon.app.figures import (
+    KINDS,
+    label_names,
+    layer_pictures,
+    layer_title,
+    layout_names,
+    show_labels,
+    show_layout,
+)
 from styletryon.app.room import Fitting
 from styletryon.app.visits import Visits
 from styletryon.app.wardrobe import MAX_SIDE, SEEDS, THUMBNAIL, Choice, rendered, thumbnails, uploaded
+from styletryon.compositing import show
 from styletryon.data import paperdoll
 from styletryon.errors import ImageError, PersonNotFoundError, RangeError, RegionError, ShapeError
 from styletryon.tryon import blend
+from styletryon.tryon.layers import Shows
 from tests._support.tiny import tiny_generator
 from tests.app.conftest import choice, png
 
@@ -95,15 +105,92 @@ def test_scales_of_nought_give_the_person_back(room: FittingRoom, fitting: Fitti
     torch.testing.assert_close(again.result.drawn, fitting.batch.targets.person.image[0].clamp(-1, 1))
 
 
-def test_what_is_changed_by_hand_is_shown_as_drawn() -> None:
-    """Of the garment's cloth, which is its photograph's, nothing may be left where no coefficient takes its style."""
+@pytest.fixture(scope="module")
+def bundled() -> tuple[FittingRoom, Fitting]:
+    """A try-on that has layers."""
     room = FittingRoom()
-    fitting = room.dress(rendered(4), rendered(9), region="top", preset="fast", tell=silent)
-    own, worn = (np.asarray(picture, float) for picture in (rendered(4).picture, fitting.result.image))
-    bare = np.asarray(room.redraw(fitting, [0.0] * len(room.groups)).result.image, float)
-    change = np.asarray(fitting.result.mask) > 0.5
+    return room, room.dress(rendered(4), rendered(9), region="top", preset="fast", tell=silent)
+
+
+def test_what_is_changed_by_hand_is_shown_in_the_photograph(bundled: tuple[FittingRoom, Fitting]) -> None:
+    """As composing the changed drawing anew shows it, bit for bit."""
+    room, fitting = bundled
+    assert fitting.layers["top"] is not None
+    for scale in (0.0, 0.1, 0.5):
+        scales = [scale] * len(room.groups)
+        changed, drawn = room.redraw(fitting, scales), room.redraw(fitting, scales, as_drawn=True)
+        anew = show(room._drawn(fitting, changed.scales))
+        assert changed.result.image.tobytes() == anew.image.tobytes()
+        assert np.array_equal(changed.result.segmentation, anew.segmentation)
+        assert torch.equal(changed.result.drawn, drawn.result.drawn)
+        assert drawn.layers == {"top": None}
+    assert room.redraw(fitting, [0.0] * len(room.groups)).result.image.tobytes() == rendered(4).picture.tobytes()
+
+
+def test_a_change_shares_its_layers_with_what_was_found(bundled: tuple[FittingRoom, Fitting]) -> None:
+    """Nothing is composed anew, and nothing more of them is kept than how much is replaced."""
+    room, fitting = bundled
+    found, layers = fitting.layers["top"], room.redraw(fitting, [0.5] * len(room.groups)).layers["top"]
+    assert found is not None
+    assert layers is not None
+    for name in ("cloth", "skin", "own", "background", "picture", "layout", "labels"):
+        assert getattr(layers, name) is getattr(found, name)
+
+
+def test_a_drawing_does_not_wait_for_a_composition(
+    bundled: tuple[FittingRoom, Fitting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("composed")
+
+    room, fitting = bundled
+    monkeypatch.setattr("styletryon.compositing.showing.compose", refuse)
+    for scale in (1.0, 0.5):
+        assert room.redraw(fitting, [scale] * len(room.groups), as_drawn=True).as_drawn
+
+
+def test_what_is_looked_at_as_drawn_shows_what_a_coefficient_does(bundled: tuple[FittingRoom, Fitting]) -> None:
+    """Of the garment's cloth, which is its photograph's, nothing may be left where no coefficient takes its style."""
+    room, fitting = bundled
+    as_found = room.redraw(fitting, [1.0] * len(room.groups), as_drawn=True)
+    assert as_found.report["as_drawn"]
+    assert not as_found.report["changed_by_hand"]
+    own, worn = (np.asarray(picture, float) for picture in (rendered(4).picture, as_found.result.image))
+    assert not np.array_equal(worn, np.asarray(fitting.result.image))
+    bare = np.asarray(room.redraw(fitting, [0.0] * len(room.groups), as_drawn=True).result.image, float)
+    change = np.asarray(as_found.result.mask) > 0.5
     inside = np.asarray(Image.fromarray(change).resize(rendered(4).picture.size))
     assert np.abs(bare - own)[inside].mean() < 0.5 * np.abs(worn - own)[inside].mean()
+    again = room.redraw(as_found, [1.0] * len(room.groups))
+    assert again.result is fitting.result
+
+
+def test_the_layout_is_shown_in_colours_where_something_changes(bundled: tuple[FittingRoom, Fitting]) -> None:
+    _, fitting = bundled
+    layers, picture = fitting.result.layers(), fitting.result.image
+    assert layers is not None
+    shown = np.asarray(show_layout(layers, picture), float)
+    left, top, right, bottom = layers.box
+    size = right - left, bottom - top
+    layout = np.zeros(shown.shape[:2], np.uint8)
+    layout[top:bottom, left:right] = np.asarray(Image.fromarray(layers.layout).resize(size, Image.Resampling.NEAREST))
+    expected = np.asarray(picture, float)
+    for what, (_, colour) in KINDS.items():
+        expected[layout == what] = 0.25 * expected[layout == what] + 0.75 * np.array(colour)
+    assert np.abs(shown - expected).max() <= 1
+    assert np.array_equal(shown[layout == Shows.PERSON], np.asarray(picture)[layout == Shows.PERSON])
+    assert layout_names(layers) == [named for what, named in KINDS.items() if (layers.layout == what).any()]
+    assert set(Shows) - set(KINDS) == {Shows.PERSON}
+
+
+def test_layers_are_shown_as_they_are(bundled: tuple[FittingRoom, Fitting]) -> None:
+    layers = bundled[1].result.layers()
+    assert layers is not None
+    pictures = dict(layer_pictures(layers))
+    for name, part in (("cloth", layers.cloth), ("bared skin", layers.skin), ("own clothes", layers.own),
+                       ("background", layers.background), ("how much is replaced", layers.alpha)):  # fmt: skip
+        assert np.abs(np.asarray(pictures.pop(name), float) - 255 * part.clip(0, 1)).max() <= 0.51
+    assert not pictures
 
 
 def test_what_is_worn_is_kept_beside_the_next_garment() -> None:
@@ -117,6 +204,8 @@ def test_what_is_worn_is_kept_beside_the_next_garment() -> None:
     assert both.result.person_image.tobytes() == person.picture.tobytes()
     assert both.report["outfit"] == "bottom, top"
     # The sliders change the outermost garment, over what the others made, and leave those as they are.
+    assert list(both.layers) == ["bottom", "top"]
+    assert both.layers["bottom"] is both.result.outfit["bottom"].layers()
     bare = room.redraw(both, [0.0] * len(room.groups)).result
     assert bare.person_image.tobytes() == person.picture.tobytes()
     below = np.asarray(both.result.outfit["bottom"].image, float)

@@ -28,11 +28,11 @@ from styletryon import cli
 from styletryon.app import FittingRoom, serve
 from styletryon.app import room as rooms
 from styletryon.app.room import Fitting
-from styletryon.app.wardrobe import Choice, uploaded
+from styletryon.app.wardrobe import Choice, rendered, uploaded
 from styletryon.errors import ConfigError, DependencyError, RangeError
 from tests._support.process import SOURCE, run_python
 from tests._support.tiny import tiny_generator
-from tests.app.conftest import png, write_png
+from tests.app.conftest import choice, png, write_png
 
 PATIENCE = 900.0
 """Seconds that a busy machine may take: nothing here is about time."""
@@ -104,8 +104,8 @@ class Visitor:
         assert shares
         return dict(lines[-1]["view"])
 
-    def redraw(self, scales: list[float], labels: bool = False) -> dict[str, Any]:
-        return dict(json.loads(self.ask("POST", "/redraw", json.dumps({"scales": scales, "labels": labels}))))
+    def redraw(self, scales: list[float], look: str = "photograph") -> dict[str, Any]:
+        return dict(json.loads(self.ask("POST", "/redraw", json.dumps({"scales": scales, "look": look}))))
 
     def leave(self) -> None:
         assert self.send("POST", "/leave", self.visit.encode(), **{"Content-Type": "text/plain"})[0] == 204
@@ -240,6 +240,10 @@ def test_what_cannot_be_done_is_answered_by_a_sentence(running: Running, region:
     for body in (b"{", b"[]", b'{"person": 1}', b'{"person": 0, "garment": 1, "hat": 2}'):
         status, _, content = visitor.send("POST", "/try-on", body)
         assert (status, set(json.loads(content))) == (422, {"message"})
+    with pytest.raises(Refused, match="look"):
+        visitor.dress(region, look="mirror")
+    with pytest.raises(Refused, match="look"):
+        visitor.redraw([1.0], "mirror")
     assert visitor.send("POST", "/redraw", b'{"scales": [NaN]}')[0] == 422
     assert visitor.send("POST", "/redraw", b"x" * 100_000)[0] == 413
 
@@ -266,12 +270,59 @@ def test_a_visit_from_try_on_to_download(running: Running, room: FittingRoom, re
         assert downloaded.size == found.size == (384, 512)
         assert np.array_equal(np.asarray(downloaded), np.asarray(picture(changed["after"]))), "nothing is lost"
     assert json.loads(visitor.ask("GET", "/report.json"))["changed_by_hand"]
-    again = visitor.redraw([1.0] * len(room.groups), labels=True)
+    again = visitor.redraw([1.0] * len(room.groups), "segmentation")
     assert again["legend"]
     assert picture(again["after"]).tobytes() != found.tobytes()
     assert picture(visitor.redraw([1.0] * len(room.groups))["after"]).tobytes() == found.tobytes()
     with pytest.raises(Refused, match="no try-on"):
         running.visitor().ask("GET", "/result.png")
+
+
+def test_a_visitor_chooses_what_to_look_at(running: Running, room: FittingRoom, region: str) -> None:
+    visitor = running.visitor()
+    looks = [name for name, _ in json.loads(visitor.ask("GET", "/room"))["looks"]]
+    assert looks == ["photograph", "drawn", "segmentation", "layers"]
+    shown = visitor.dress(region, look="drawn")
+    assert "shown as drawn" in shown["status"]
+    assert json.loads(visitor.ask("GET", "/report.json"))["as_drawn"]
+    ones, halves = [1.0] * len(room.groups), [0.5] * len(room.groups)
+    for scales in (ones, halves):
+        for look in looks:
+            seen = visitor.redraw(scales, look)
+            assert ("shown as drawn" in seen["status"]) == (look == "drawn")
+            assert bool(seen["legend"]) == (look in ("segmentation", "layers"))
+            assert bool(seen["parts"]) == (look == "layers")
+            assert json.loads(visitor.ask("GET", "/report.json"))["as_drawn"] == (look == "drawn")
+
+
+def test_where_there_are_no_layers_a_sentence_says_so(room: FittingRoom, region: str) -> None:
+    routes = pytest.importorskip("styletryon.app.routes", reason='needs the extra: pip install "styletryon[app]"')
+    fitting = room.dress(choice(1), choice(2), region=region, preset="fast", tell=lambda share, text: None)
+    assert fitting.layers == {region: None}
+    seen = routes.view(fitting, "layers")
+    (part,) = seen["parts"]
+    assert (part["title"], part["pictures"], seen["legend"]) == ("Everything", [], [])
+    assert "no layers" in part["note"]
+    assert seen["after"] == routes.view(fitting, "photograph")["after"]
+
+
+def test_what_the_layers_are_reaches_the_page() -> None:
+    """Of each garment of an outfit by name, with the layout of the outermost over the picture."""
+    routes = pytest.importorskip("styletryon.app.routes", reason='needs the extra: pip install "styletryon[app]"')
+    room = FittingRoom()
+    fitting = room.dress(rendered(4), rendered(9), region="top", preset="fast", tell=lambda share, text: None)
+    fitting = room.dress(
+        rendered(4), rendered(0), region="bottom", preset="fast", worn=fitting, tell=lambda share, text: None
+    )
+    seen = routes.view(fitting, "layers")
+    assert [part["title"] for part in seen["parts"]] == ["Bottom", "Top"]
+    for part in seen["parts"]:
+        assert part["note"] == ""
+        names = [name for name, _ in part["pictures"]]
+        assert names == ["cloth", "bared skin", "own clothes", "background", "how much is replaced"]
+        assert all(picture(url).size for _, url in part["pictures"])
+    assert "cloth" in dict(seen["legend"])
+    assert picture(seen["after"]).tobytes() != picture(routes.view(fitting, "photograph")["after"]).tobytes()
 
 
 def test_what_is_worn_is_kept_where_it_is_asked_for(running: Running, room: FittingRoom) -> None:

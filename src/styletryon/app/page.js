@@ -65,6 +65,11 @@ function show(view) {
     swatch.style.background = `rgb(${colour})`;
     return element("span", {}, swatch, name);
   }));
+  find("parts").replaceChildren(...view.parts.flatMap(({ title, note, pictures }) => [
+    element("h3", {}, title),
+    note ? element("p", {}, note) : element("div", {}, ...pictures.map(([name, src]) =>
+      element("figure", {}, element("img", { src, alt: `${title}: ${name}` }), element("figcaption", {}, name)))),
+  ]));
   find("bars").replaceChildren(...view.bars.flatMap(([title, value]) => [
     element("span", {}, title),
     element("meter", { min: 0, max: 1, value, title }),
@@ -86,7 +91,7 @@ function choose(role, choice, source) {
 }
 
 const scales = () => [...find("scales").querySelectorAll("input")].map((input) => Number(input.value));
-const labels = () => find("labels").querySelector("input").checked;
+const look = () => document.querySelector("#look input:checked").value;
 
 function setScales(value) {
   for (const input of find("scales").querySelectorAll("input")) {
@@ -118,7 +123,7 @@ const tryOn = told(async () => {
       preset: document.querySelector("#preset input:checked").value,
       keep: find("keep").querySelector("input").checked,
       worn: JSON.parse(document.querySelector("#worn input:checked").value),
-      labels: labels(),
+      look: look(),
     };
     const answer = await ask("POST", "try-on", asked, { signal: running.signal });
     for await (const news of lines(answer)) {
@@ -149,7 +154,7 @@ const redraw = told(async () => {
   try {
     while (newer) {
       newer = false;
-      const answer = await ask("POST", "redraw", { scales: scales(), labels: labels() });
+      const answer = await ask("POST", "redraw", { scales: scales(), look: look() });
       const view = await answer.json();
       if (!running) show(view);
     }
@@ -181,6 +186,7 @@ const open = told(async () => {
   room = await (await ask("GET", "room")).json();
   radios("region", room.regions, "top");
   radios("preset", room.presets, "balanced");
+  radios("look", room.looks, "photograph");
   radios("worn", [["null", "Find out"], ["true", "Who wears it"], ["false", "The garment alone"]], "null");
   for (const role of ["person", "garment"]) {
     find(`${role}-wardrobe`).append(...Array.from({ length: room.people }, (_, index) => {
@@ -204,7 +210,7 @@ const open = told(async () => {
   find("try-on").addEventListener("click", tryOn);
   find("stop").addEventListener("click", () => running && running.abort());
   find("line").addEventListener("input", (event) => find("after").style.setProperty("--at", `${event.target.value}%`));
-  find("labels").addEventListener("change", () => { if (!find("reset").disabled) redraw(); });
+  find("look").addEventListener("change", () => { if (!find("reset").disabled) redraw(); });
   find("reset").addEventListener("click", () => { setScales(1); redraw(); });
   find("poses-again").addEventListener("click", told(drawPoses));
   find("download-picture").addEventListener("click", download("result.png", "tryon.png"));

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from styletryon._loading import ModelLike
 from styletryon.app.wardrobe import Choice
-from styletryon.compositing import Composer, make_composer
+from styletryon.compositing import Composer, make_composer, show
 from styletryon.errors import RegionError, ShapeError
 from styletryon.generator import PosedGenerator, draw_in
 from styletryon.labels import order_worn
@@ -25,6 +25,7 @@ from styletryon.photo import to_pil
 from styletryon.pipeline import PipelineProgress, Stage, TryOnPipeline
 from styletryon.pose import Pose
 from styletryon.tryon import TryOnBatch, TryOnResult, blend_styles
+from styletryon.tryon.layers import TryOnLayers
 
 Tell = Callable[[float, str], object]
 """Is told the share of the work that is done, in [0, 1], and what is being done."""
@@ -68,11 +69,12 @@ class Fitting:
             those.
         found: What is shown of it.
         draw: The generator in the person's pose.
-        result: What is shown: `found`, or what was drawn when its coefficients had been scaled.
+        result: What is shown: `found`, or what became of it when its coefficients had been scaled.
         scales: Group of layers -> what their coefficients are multiplied with.
         settings: What the visitor chose, for the report.
         person: Who was dressed.
         garments: Region -> who wears that garment, of all that the person wears now, in the order in which it is worn.
+        as_drawn: Whether `result` shows what the generator drew, in the place of what the photographs show.
     """
 
     batch: TryOnBatch
@@ -83,6 +85,16 @@ class Fitting:
     settings: dict[str, str]
     person: Choice
     garments: dict[str, Choice]
+    as_drawn: bool = False
+
+    @property
+    def layers(self) -> dict[str, TryOnLayers | None]:
+        """Region -> the parts that its garment's picture is made of, in the order of `garments`.
+
+        None where a garment is shown as drawn; see `TryOnResult.layers`.
+        """
+        *below, _ = self.found.outfit.values() or [self.found]
+        return dict(zip(self.garments, [one.layers() for one in (*below, self.result)], strict=True))
 
     @property
     def layer_means(self) -> dict[str, float]:
@@ -99,6 +111,7 @@ class Fitting:
             **self.settings,
             **numbers,
             "changed_by_hand": changed,
+            "as_drawn": self.as_drawn,
             "scales": self.scales,
             "coefficients": self.layer_means,
         }
@@ -191,16 +204,18 @@ class FittingRoom:
         return Fitting(batch, found, draw, found, scales, settings, person, outfit)
 
     @torch.no_grad()
-    def redraw(self, fitting: Fitting, scales: Sequence[float]) -> Fitting:
+    def redraw(self, fitting: Fitting, scales: Sequence[float], *, as_drawn: bool = False) -> Fitting:
         """Scale the optimised coefficients by hand.
 
         Args:
             fitting: The try-on.
             scales: A number per group: 0 leaves the person's, 1 is as optimised; coefficients end at 1.
+            as_drawn: Whether to show the generator's drawing, which shows at once what a coefficient does. Between two
+                photographs the garment is shown as its photograph shows it otherwise, and coefficients only decide how
+                much of it: none where the drawing does not leave the person.
 
         Returns:
-            The try-on with the coefficients scaled; those that were optimised are kept beside. It is shown as drawn:
-            the cloth of the garment's photograph would hide what a coefficient does.
+            The try-on with the coefficients scaled; those that were optimised are kept beside.
 
         Raises:
             ShapeError: If there are not as many scales as groups.
@@ -210,8 +225,19 @@ class FittingRoom:
                 f"expected {len(self.groups)} numbers, one per group, got {len(scales)}", argument="scales"
             )
         chosen = dict(zip(self.groups, map(float, scales), strict=True))
-        if all(scale == 1 for scale in chosen.values()):
-            return replace(fitting, result=fitting.found, scales=chosen)
+        found, batch, changed = fitting.found, fitting.batch, any(scale != 1 for scale in chosen.values())
+        layers = None if as_drawn else found.layers()
+        if not changed and (layers is not None or found.layers() is None):
+            return replace(fitting, result=found, scales=chosen, as_drawn=as_drawn)
+        if changed:
+            batch = self._drawn(fitting, chosen)
+        composer = self._composer(fitting.batch) if layers is None else None
+        shown = show(batch, detail=layers is not None, composer=composer, layers=layers)
+        shown = replace(shown, person_image=found.person_image)
+        return replace(fitting, result=shown, scales=chosen, as_drawn=as_drawn)
+
+    def _drawn(self, fitting: Fitting, chosen: Mapping[str, float]) -> TryOnBatch:
+        """Draw a try-on with its coefficients scaled."""
         batch = fitting.batch
         coefficients = tuple(
             (layer * chosen[group_of(name)]).clamp(0, 1)
@@ -220,10 +246,7 @@ class FittingRoom:
         styles = blend_styles(batch.person.styles, batch.garment.styles, coefficients)
         with self._drawing, _threads_for(self.model.image_size):
             drawing = fitting.draw(styles, noise=batch.person.noise)
-            changed = replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
-            shown = self.pipeline.show(changed, detail=False, composer=self._composer(batch))
-            shown = replace(shown, person_image=fitting.found.person_image)
-        return replace(fitting, result=shown, scales=chosen)
+        return replace(batch, coefficients=coefficients, styles=styles, drawing=drawing)
 
     @torch.no_grad()
     def in_poses(self, fitting: Fitting) -> list[Image.Image]:

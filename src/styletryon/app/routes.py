@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from importlib import resources
-from typing import Annotated, Any, final
+from typing import Annotated, Any, Literal, final
 
 from fastapi import Body, Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,7 +23,15 @@ from starlette.middleware import Middleware
 
 from styletryon._version import __version__
 from styletryon.app import wardrobe
-from styletryon.app.figures import label_names, layer_title, show_labels
+from styletryon.app.figures import (
+    Colour,
+    label_names,
+    layer_pictures,
+    layer_title,
+    layout_names,
+    show_labels,
+    show_layout,
+)
 from styletryon.app.guard import Guard
 from styletryon.app.room import Fitting, FittingRoom
 from styletryon.app.visits import Visits
@@ -38,16 +46,33 @@ MAX_WAITING = 64
 MAX_SHOWN = 768
 """Pixels of the longest side as shown; downloads have them all."""
 
+MAX_PART = 384
+"""Pixels of the longest side of a layer's picture as shown."""
+
 SWEEP_SECONDS = 10.0
 """How often visits are looked through for those whose time is over."""
 
 GONE = "There is no try-on to work on any more. Press “Try on” first."
 BUSY = "Too many people are trying on at the moment; wait a little and try again."
 CLOSING = "The fitting room is closing."
+NO_LAYERS = (
+    "It has no layers: it is shown as drawn. Layers are made between two photographs of people whose bodies and "
+    "clothes are recognised."
+)
 FAULT = "Something went wrong here; the server's log says what. Please try again."
 
 REGION_NAMES = {"top": "Top", "outerwear": "Jacket", "bottom": "Bottom", "dress": "Dress", "full": "Everything"}
 PRESET_NAMES = {"fast": "Fast", "balanced": "Balanced", "quality": "Best"}
+
+Look = Literal["photograph", "drawn", "segmentation", "layers"]
+"""What a visitor looks at."""
+
+LOOK_NAMES: dict[Look, str] = {
+    "photograph": "In the photograph",
+    "drawn": "As drawn",
+    "segmentation": "Segmentation",
+    "layers": "Layers",
+}
 
 ROLES = ("person", "garment")
 PAGE = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
@@ -72,7 +97,7 @@ class Asked(BaseModel):
     preset: str = Field("balanced", max_length=100)
     keep: bool = False
     worn: bool | None = Field(None, description="Of an uploaded garment; None to tell by the picture.")
-    labels: bool = False
+    look: Look = "photograph"
 
 
 class Change(BaseModel):
@@ -81,7 +106,7 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scales: list[Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]] = Field(max_length=32)
-    labels: bool = False
+    look: Look = "photograph"
 
 
 def build(room: FittingRoom) -> FastAPI:
@@ -179,6 +204,7 @@ class Routes:
         return {
             "regions": list(REGION_NAMES.items()),
             "presets": [(name, PRESET_NAMES.get(name, name)) for name in PRESETS],
+            "looks": list(LOOK_NAMES.items()),
             "groups": [(group, f"{group} pixels{notes.get(index, '')}") for index, group in enumerate(groups)],
             "people": len(self._thumbnails),
         }
@@ -238,16 +264,18 @@ class Routes:
             worn=self.visits.find(visit) if asked.keep else None,
             tell=tell,
         )
+        if asked.look == "drawn":
+            fitting = self.room.redraw(fitting, list(fitting.scales.values()), as_drawn=True)
         self.visits.keep(visit, fitting)
-        return view(fitting, asked.labels)
+        return view(fitting, asked.look)
 
     def redraw(self, change: Change, visit: Visit) -> dict[str, Any]:
-        """Scale the coefficients, or switch the segmentation; answer what to show."""
-        fitting = self.find(visit)
-        if list(fitting.scales.values()) != change.scales:
-            fitting = self.room.redraw(fitting, change.scales)
+        """Scale the coefficients, or look at something else; answer what to show."""
+        fitting, as_drawn = self.find(visit), change.look == "drawn"
+        if (list(fitting.scales.values()), fitting.as_drawn) != (change.scales, as_drawn):
+            fitting = self.room.redraw(fitting, change.scales, as_drawn=as_drawn)
             self.visits.keep(visit, fitting)
-        return view(fitting, change.labels)
+        return view(fitting, change.look)
 
     def poses(self, visit: Visit) -> dict[str, Any]:
         """The outfit in other poses."""
@@ -284,15 +312,37 @@ class Routes:
         return replace(found, worn=worn)
 
 
-def view(fitting: Fitting, labels: bool) -> dict[str, Any]:
+def view(fitting: Fitting, look: Look) -> dict[str, Any]:
     """What the page shows of a try-on."""
+    after, outermost = fitting.result.image, fitting.result.layers()
+    legend: list[tuple[str, Colour]] = []
+    if look == "segmentation":
+        after, legend = show_labels(fitting), label_names(fitting)
+    elif look == "layers" and outermost is not None:
+        after, legend = show_layout(outermost, after), layout_names(outermost)
     return {
         "before": _data_url(fitting.result.person_image),
-        "after": _data_url(show_labels(fitting) if labels else fitting.result.image),
-        "legend": [(name, ", ".join(map(str, colour))) for name, colour in label_names(fitting)] if labels else [],
+        "after": _data_url(after),
+        "legend": [(name, ", ".join(map(str, colour))) for name, colour in legend],
+        "parts": _parts(fitting) if look == "layers" else [],
         "status": status(fitting),
         "bars": [(layer_title(name), value) for name, value in fitting.layer_means.items()],
     }
+
+
+def _parts(fitting: Fitting) -> list[dict[str, Any]]:
+    """Of each garment its name, and the pictures of its layers or the sentence that there are none."""
+    parts = []
+    for name, layers in fitting.layers.items():
+        pictures = [] if layers is None else layer_pictures(layers)
+        parts.append(
+            {
+                "title": REGION_NAMES.get(name, name),
+                "note": NO_LAYERS if layers is None else "",
+                "pictures": [(title, _data_url(picture, MAX_PART)) for title, picture in pictures],
+            }
+        )
+    return parts
 
 
 def status(fitting: Fitting) -> str:
@@ -303,23 +353,22 @@ def status(fitting: Fitting) -> str:
     if len(fitting.garments) > 1:
         names = [REGION_NAMES.get(name, name).lower() for name in fitting.garments]
         line = f"Worn: {', '.join(names)}. Of the {names[-1]}, {line}"
-    if report["changed_by_hand"]:
-        return f"{line} Changed by hand, and shown as drawn."
-    return f"{line} Found in {float(report['seconds']):.1f} s."
+    how = "Changed by hand" if report["changed_by_hand"] else f"Found in {float(report['seconds']):.1f} s"
+    return f"{line} {how}{', and shown as drawn' if fitting.as_drawn else ''}."
 
 
-def _webp(picture: Image.Image) -> bytes:
-    """A picture as it is shown: of at most `MAX_SHOWN` pixels a side, without loss and quickly."""
+def _webp(picture: Image.Image, most: int = MAX_SHOWN) -> bytes:
+    """A picture as it is shown: of at most so many pixels a side, without loss and quickly."""
     small = picture.convert("RGB")
-    if max(small.size) > MAX_SHOWN:
-        small.thumbnail((MAX_SHOWN, MAX_SHOWN), Image.Resampling.LANCZOS)
+    if max(small.size) > most:
+        small.thumbnail((most, most), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     small.save(file, "webp", lossless=True, quality=0, method=0)
     return file.getvalue()
 
 
-def _data_url(picture: Image.Image) -> str:
-    return "data:image/webp;base64," + base64.b64encode(_webp(picture)).decode("ascii")
+def _data_url(picture: Image.Image, most: int = MAX_SHOWN) -> str:
+    return "data:image/webp;base64," + base64.b64encode(_webp(picture, most)).decode("ascii")
 
 
 def _sentence(error: Exception) -> tuple[int, str]:

@@ -41,6 +41,7 @@ def show(
     composite: bool = True,
     detail: bool = True,
     composer: Composer | None = None,
+    layers: TryOnLayers | None = None,
 ) -> TryOnResult:
     """Show one pair of a batch in the person's photograph; of an outfit, one garment over the other.
 
@@ -53,6 +54,9 @@ def show(
             and labels are known, and the person's pixels are put back; otherwise the drawing is shown.
         composer: What `make_composer` made for this person and region; that it has shown them before saves time. It
             shows one garment. Default: a new one.
+        layers: What `TryOnResult.layers()` was of this pair, of one garment, with other coefficients. Where they show
+            the change whole, nothing is composed anew: they are faded as far as this drawing asks for. Default: the
+            pair is composed.
 
     Returns:
         The result. "seconds" in its report is the sum of the pair's share of the optimisation and of what came before
@@ -66,11 +70,15 @@ def show(
     for layer in batch.outfit:
         below = list(worn.values())[-1:]
         one = layer if not below else replace(layer, person=_in_photograph(layer.person, at, below[0].latent))
-        worn[title(layer.targets.region)] = _show(one, at, composite=composite, detail=detail, composer=composer)
+        worn[title(layer.targets.region)] = _show(
+            one, at, composite=composite, detail=detail, composer=composer, known=layers
+        )
     return next(iter(worn.values())) if len(worn) == 1 else _together(batch, at, worn)
 
 
-def _show(batch: TryOnBatch, at: int, *, composite: bool, detail: bool, composer: Composer | None) -> TryOnResult:
+def _show(
+    batch: TryOnBatch, at: int, *, composite: bool, detail: bool, composer: Composer | None, known: TryOnLayers | None
+) -> TryOnResult:
     """Show one garment."""
     began = time.perf_counter()
     person, garment, targets = batch.person[at], batch.garment[at], batch.targets
@@ -78,7 +86,7 @@ def _show(batch: TryOnBatch, at: int, *, composite: bool, detail: bool, composer
     allowed = change_mask(targets, batch.drawing)[at]
     before = targets.person.image[at].float().clamp(-1, 1)
     photo, theirs = _person_photograph(batch, at), _photograph(garment)
-    layers = _layers(batch, at, photo, theirs) if composite and detail else None
+    layers = _layers(batch, at, photo, theirs, known) if composite and detail else None
     if layers is not None and photo.labels is not None:
         image = layers.laid_over(photo.picture)
         work = Frame(tuple(map(float, layers.box)), photo.frame.photo_size, layers.layout.shape)  # type: ignore[arg-type]
@@ -234,8 +242,13 @@ def _dressed(photo: Photograph, image: Image.Image, labels: NDArray[np.uint8], m
     return replace(photo, picture=image, labels=after)
 
 
-def _layers(batch: TryOnBatch, index: int, person: Photograph, garment: Photograph | None) -> TryOnLayers | None:
-    """Compose a pair from its two photographs, as far as the drawing went from one to the other."""
+def _layers(
+    batch: TryOnBatch, index: int, person: Photograph, garment: Photograph | None, known: TryOnLayers | None
+) -> TryOnLayers | None:
+    """Compose a pair from its two photographs, as far as the drawing went from one to the other.
+
+    How far is all that the drawing says, so layers that are known and show the change whole are faded.
+    """
     if garment is None:
         return None
     targets = batch.targets
@@ -244,6 +257,8 @@ def _layers(batch: TryOnBatch, index: int, person: Photograph, garment: Photogra
     )
     went = _share_of_change(before, wanted, after)
     opacity = min(1.0, max(0.0, (went - _UNCHANGED) / _FADES_IN))
+    if known is not None and known.alpha.max() >= 1:
+        return replace(known, alpha=known.alpha * np.float32(opacity))
     return compose(person, garment, targets.region, opacity=opacity)
 
 
