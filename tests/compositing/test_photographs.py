@@ -245,6 +245,21 @@ def test_skin_of_the_clothes_colours_and_islands_of_skin_are_clothes() -> None:
     assert (view.wearing(found, {Label.TOP}).labels[92:98, 34:86] == Label.TOP).all()
 
 
+def test_clothes_show_between_strands_of_hair() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.zeros((160, 120), dtype=np.uint8)
+    labels[40:150, 20:100], labels[5:60, 40:80] = Label.TOP, Label.HAIR
+    picture = np.full((160, 120, 3), (0.5, 0.5, 0.6), dtype=np.float32)
+    picture[40:150, 20:100], picture[5:60, 40:80] = (0.9, 0.9, 0.9), (0.3, 0.2, 0.1)
+    picture[40:60, 75:80] = (0.9, 0.9, 0.9)
+    picture += 0.02 * rng.standard_normal(picture.shape).astype(np.float32)
+    points = np.zeros((17, 3), dtype=np.float32)
+    points[[5, 6, 11, 12]] = (80, 40, 1), (40, 40, 1), (80, 140, 1), (40, 140, 1)
+    found = View(picture.clip(0, 1), labels, points, (0, 0, 120, 160)).between_strands({Label.TOP}).labels
+    assert (found[44:56, 77:80] == Label.TOP).all()
+    assert (found[5:58, 42:72] == Label.HAIR).all()
+
+
 def test_ground_that_labels_take_for_clothes_is_ground() -> None:
     rng = np.random.default_rng(0)
     picture = np.full((160, 120, 3), (0.2, 0.5, 0.1), dtype=np.float32)

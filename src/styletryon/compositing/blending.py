@@ -75,7 +75,8 @@ def compose(
     other = look_at(garment, worn, legs=legs, pixels=WORK_PIXELS)
     if view is None or other is None:
         return None
-    view, other = view.without_strays(before, {Label.BACKGROUND}), other.without_strays(worn)
+    view = view.between_strands(before).without_strays(before, {Label.BACKGROUND})
+    other = other.without_strays(worn)
     view, other = _parted(view, before), _parted(other, worn)
     if not _TOPS & before:
         view = _untucked(view, before)

@@ -53,6 +53,9 @@ _CUFF, _ALIKE = 0.15, 2.0
 """Up to this far from clothes, in lengths of the trunk, labels take them for skin: where the logarithm of how much
 more frequent the colour is in them than in skin lies above the second number."""
 
+_STRAND = 0.06
+"""How far from clothes they show between strands of hair, in lengths of the trunk."""
+
 _ISLAND, _HAND = 0.2, 0.4
 """The side of the least skin that clothes surround, and how far hands reach from wrists, in lengths of the trunk."""
 
@@ -107,13 +110,25 @@ class View:
         """Say which pixels belong to some label classes."""
         return np.isin(self.labels, [int(label) for label in classes])
 
-    def wearing(self, cloth: Mask, classes: Collection[int]) -> View:
-        """Return the view with the skin among some pixels labelled as the clothes of some classes beside it."""
-        taken, worn = cloth & self.shows({Label.SKIN}), self.shows(classes)
+    def wearing(self, cloth: Mask, classes: Collection[int], *, taken_for: Label = Label.SKIN) -> View:
+        """Return the view with what has one label among some pixels labelled as the clothes of some classes beside it.
+
+        Args:
+            cloth: The pixels.
+            classes: The label classes of the clothes.
+            taken_for: The label: labels take cuffs for skin.
+        """
+        taken, worn = cloth & self.shows({taken_for}), self.shows(classes)
         if not taken.any() or not worn.any():
             return self
         rows, columns = ndimage.distance_transform_edt(~worn, return_distances=False, return_indices=True)
         return replace(self, labels=np.where(taken, self.labels[rows, columns], self.labels))
+
+    def between_strands(self, classes: Collection[int]) -> View:
+        """Return the view with the clothes of some classes also where they show between strands of hair."""
+        return self.wearing(
+            _taken_for(self, self.shows(classes), Label.HAIR, _STRAND * self.unit), classes, taken_for=Label.HAIR
+        )
 
     def without_strays(self, classes: Collection[int], beside: Collection[int] = tuple(Label)) -> View:
         """Return the view with what labels take for clothes of some classes labelled as what is beside it.
@@ -308,14 +323,21 @@ def _likely(picture: Picture, inwards: Plane, outwards: Plane, reach: float) -> 
     return np.asarray(ndimage.gaussian_filter(odds(picture, inner, outer), 1.0))
 
 
+def _taken_for(view: View, cloth: Mask, label: Label, reach: float) -> Mask:
+    """Say what has another label near clothes though its colours say that it is of them."""
+    taken, rim = view.shows({label}), _RIM * view.unit
+    inner, outer = shrunk(cloth, rim), shrunk(taken, rim)
+    if min(int(inner.sum()), int(outer.sum())) < 200:
+        return np.zeros_like(cloth)
+    like = blurred(odds(view.picture, inner, outer) > _ALIKE, 1.5) > 0.5
+    like &= taken & (apart(cloth) < reach)
+    return np.asarray(reached(like | cloth, cloth) & like)
+
+
 def _taken_for_skin(view: View, cloth: Mask) -> Mask:
     """Say what labels call skin though it is of the clothes beside it: by its colours, or an island that is no hand."""
-    picture, skin, unit = view.picture, view.shows({Label.SKIN}), view.unit
-    found = np.zeros_like(cloth)
-    inner, outer = shrunk(cloth, _RIM * unit), shrunk(skin, _RIM * unit)
-    if min(int(inner.sum()), int(outer.sum())) >= 200:
-        like = skin & (apart(cloth) < _CUFF * unit) & (blurred(odds(picture, inner, outer) > _ALIKE, 1.5) > 0.5)
-        found |= reached(like | cloth, cloth) & like
+    skin, unit = view.shows({Label.SKIN}), view.unit
+    found = _taken_for(view, cloth, Label.SKIN, _CUFF * unit)
     islands, count = ndimage.label(skin & ~found)
     sizes = np.bincount(islands.ravel(), minlength=count + 1)
     for index, (rows, columns) in enumerate(ndimage.find_objects(islands), start=1):
