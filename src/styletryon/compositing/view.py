@@ -54,7 +54,7 @@ _CUFF, _ALIKE = 0.15, 2.0
 more frequent the colour is in them than in skin lies above the second number."""
 
 _STRAND = 0.06
-"""How far from clothes they show between strands of hair, in lengths of the trunk."""
+"""How far from clothes they show between strands of hair, and the side of the least piece that does."""
 
 _ISLAND, _HAND = 0.2, 0.4
 """The side of the least skin that clothes surround, and how far hands reach from wrists, in lengths of the trunk."""
@@ -126,9 +126,10 @@ class View:
 
     def between_strands(self, classes: Collection[int]) -> View:
         """Return the view with the clothes of some classes also where they show between strands of hair."""
-        return self.wearing(
-            _taken_for(self, self.shows(classes), Label.HAIR, _STRAND * self.unit), classes, taken_for=Label.HAIR
-        )
+        reach = _STRAND * self.unit
+        pieces, count = ndimage.label(_taken_for(self, self.shows(classes), Label.HAIR, reach))
+        large = np.bincount(pieces.ravel(), minlength=count + 1) >= reach**2
+        return self.wearing((pieces > 0) & large[pieces], classes, taken_for=Label.HAIR)
 
     def without_strays(self, classes: Collection[int], beside: Collection[int] = tuple(Label)) -> View:
         """Return the view with what labels take for clothes of some classes labelled as what is beside it.
