@@ -54,7 +54,7 @@ _CUFF, _ALIKE = 0.15, 2.0
 more frequent the colour is in them than in skin lies above the second number."""
 
 _STRAND = 0.06
-"""How far from clothes they show between strands of hair, and the side of the least piece that does."""
+"""How far from clothes they show between strands of hair; half of it is the side of the least piece that does."""
 
 _ISLAND, _HAND = 0.2, 0.4
 """The side of the least skin that clothes surround, and how far hands reach from wrists, in lengths of the trunk."""
@@ -128,7 +128,7 @@ class View:
         """Return the view with the clothes of some classes also where they show between strands of hair."""
         reach = _STRAND * self.unit
         pieces, count = ndimage.label(_taken_for(self, self.shows(classes), Label.HAIR, reach))
-        large = np.bincount(pieces.ravel(), minlength=count + 1) >= reach**2
+        large = np.bincount(pieces.ravel(), minlength=count + 1) >= (reach / 2) ** 2
         return self.wearing((pieces > 0) & large[pieces], classes, taken_for=Label.HAIR)
 
     def without_strays(self, classes: Collection[int], beside: Collection[int] = tuple(Label)) -> View:
