@@ -22,7 +22,8 @@ def main(wheels: list[str]) -> int:
     }
     faults += [f"missing: {name}" for name in sorted(wanted - names)]
     faults += [f"does not belong: {name}" for name in sorted(names - wanted) if ".dist-info/" not in name]
-    for name in ("styletryon/py.typed", "styletryon/weights/default/config.json"):
+    weights = [f"styletryon/weights/{name}/config.json" for name in ("default", "large")]
+    for name in ("styletryon/py.typed", *weights):
         if name not in names:
             faults.append(f"missing: {name}")
     if not any(name.endswith("licenses/LICENSE") for name in names):

@@ -24,7 +24,7 @@ WEIGHTS = "src/styletryon/weights"
 COPIES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
-    f"{WEIGHTS}/default/README.md": "cards/default.md",
+    **{f"{WEIGHTS}/{name}/README.md": f"cards/{name}.md" for name in ("default", "large")},
     **{f"{WEIGHTS}/{path.name}": f"cards/{path.stem.lower()}.md" for path in sorted((ROOT / WEIGHTS).glob("*.md"))},
 }
 """Files of the repository that are pages of the site: where they stand -> the page."""

@@ -20,8 +20,9 @@ from styletryon.data import paperdoll
 from styletryon.errors import ConfigError, ImageNotFoundError, PersonNotFoundError, PoseError, RangeError, ShapeError
 from styletryon.labels import REGIONS, Label
 from styletryon.latent import Latent, stack
+from styletryon.metrics import measures
 from styletryon.models import GeneratorConfig, PoseStyleGAN2
-from styletryon.photo import Frame, Photograph
+from styletryon.photo import Frame, Photograph, to_uint8
 from styletryon.pipeline import STAGES, PipelineProgress, wears_dress
 from styletryon.pose import Pose
 from tests._support.fake_generator import FakeGenerator
@@ -434,6 +435,22 @@ def test_a_background_makes_no_other_generator() -> None:
 def test_the_documented_numbers_are_of_the_bundled_weights() -> None:
     results = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
     assert f"--seed 7`, model fingerprint {styletryon.load_model().fingerprint}" in results
+
+
+def test_the_large_generator_draws_figures_at_its_size() -> None:
+    large = styletryon.load_model("large", device="cpu")
+    assert large.image_size == (256, 192)
+    card = (ROOT / "src/styletryon/weights/large/README.md").read_text(encoding="utf-8")
+    assert f"fingerprint {large.fingerprint}" in card
+    figure = paperdoll.render(paperdoll.sample_figure(2_000_000), (256, 192))
+    images = torch.from_numpy(figure.image).permute(2, 0, 1)[None].float() / 127.5 - 1
+    assert large.encoder is not None
+    pose = Pose(torch.from_numpy(figure.keypoints)[None], (256, 192))
+    with torch.no_grad():
+        drawing = large.synthesize(large.affine(large.encoder(images, pose)), pose)
+    drawn = to_uint8(drawing.image[0].permute(1, 2, 0)).numpy()
+    assert measures.masked_psnr(drawn, figure.image, measures.foreground(figure.labels)) > 15
+    assert float((drawing.labels[0].numpy() == figure.labels).mean()) > 0.9
 
 
 @pytest.mark.parametrize("background", [(1, 2), (0, 0, 256), (-1, 0, 0)])

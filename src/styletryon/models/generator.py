@@ -290,7 +290,7 @@ class PoseStyleGAN2(StyleGenerator):
         """Load a generator on the CPU, ready to draw (`eval`, no gradients to the weights).
 
         Args:
-            folder_or_name: A folder that `save_pretrained` wrote; the name of bundled weights ("default"); or
+            folder_or_name: A folder that `save_pretrained` wrote; the name of bundled weights ("default", "large"); or
                 "user/name" or "user/name@revision" of the Hugging Face hub, from which `config.json` and
                 `model.safetensors` are fetched (needs `styletryon[hub]`), where there is no such folder. With "hf://"
                 before it the hub alone is meant.

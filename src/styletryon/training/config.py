@@ -310,11 +310,15 @@ PRESETS: Mapping[str, TrainingConfig] = {
         adaptive=AdaptiveAugmentation(pictures=10_000),
     ),
     "large": TrainingConfig(
-        generator=GeneratorConfig((256, 192), (160, 160, 128, 96, 64, 32, 16), garment_shares=True),
+        generator=GeneratorConfig(
+            (256, 192), (160, 160, 128, 96, 64, 32, 16), garment_shares=True, background=(255, 255, 255)
+        ),
         projected=ProjectedDiscriminatorConfig((256, 192)),
+        perceptual=PerceptualReconstruction(weight=0.2, finest=1),
         stages=(
-            Stage(250_000, learning_rate=1e-3, decay=0.4),
-            Stage(30_000, adversarial=0.04, learning_rate=4e-4, discriminator_rate=2e-3, decay=0.5),
+            Stage(64_000, num_levels=-1, learning_rate=8e-4, decay=0.4),
+            Stage(53_500, learning_rate=6e-4, decay=0.4),
+            Stage(9_200, adversarial=0.04, learning_rate=4e-4, discriminator_rate=2e-3, decay=0.4),
         ),
         tryons=0.375,
         geometry=0.3,
