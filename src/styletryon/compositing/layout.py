@@ -261,7 +261,7 @@ def _neck(person: View, found: Correspondence, new: Mask, unit: float) -> Mask:
     """Say where a neckline shows skin."""
     worn = look_up(found.worn.astype(np.float32), found.places) > 0.5
     neck = found.owned(trunk=True) & (found.along < 0.5) & (np.abs(found.across) < 0.5) & ~worn & ~new
-    neck &= apart(person.shows({Label.SKIN, Label.FACE})) < apart(person.shows({Label.BACKGROUND}))
+    neck &= apart(person.shows({Label.SKIN, Label.FACE})) < person.from_background
     return np.asarray(ndimage.binary_opening(neck, iterations=max(1, round(0.02 * unit))))
 
 
@@ -311,7 +311,7 @@ def _within_sleeves(person: View, found: Correspondence, *, arms: bool) -> Mask:
 
 
 def _limbs(person: View, garment: View, found: Correspondence) -> Mask:
-    """Say where the limbs are."""
+    """Say where the limbs are, as wide as `_limb_widths` says."""
     limbs = np.zeros(person.shape, dtype=bool)
     for index, bone in enumerate(found.bones):
         part = found.person[bone]
@@ -366,7 +366,7 @@ def _bare(person: View, found: Correspondence, uncovered: Mask, limbs: Mask) -> 
     """Say where uncovered arms and legs lie."""
     # Next to where the limb shows, it goes on as wide as it is there.
     away = apart(person.shows({Label.SKIN}))
-    goes_on = (away < _WIDER * person.unit) & (away < apart(person.shows({Label.BACKGROUND})))
+    goes_on = (away < _WIDER * person.unit) & (away < person.from_background)
     return uncovered & (limbs | (found.owned(arms=True, legs=True) & goes_on))
 
 
@@ -384,7 +384,6 @@ def _beside_clothes(person: View, found: Correspondence, taken_off: Collection[i
     trunk = found.person[TRUNK_BONE]
     widest = np.nanmax(widths_of(trunk, person, clothes), initial=0.0)
     _, across = trunk.locate(person.pixels)
-    background = apart(person.shows({Label.BACKGROUND}))
     # Beside a hand they may go on behind it.
-    within = (np.abs(across) < _AS_WIDE * widest) | (apart(person.shows({Label.SKIN})) < background)
-    return np.asarray(within & (apart(clothes) < background))
+    within = (np.abs(across) < _AS_WIDE * widest) | (apart(person.shows({Label.SKIN})) < person.from_background)
+    return np.asarray(within & (apart(clothes) < person.from_background))

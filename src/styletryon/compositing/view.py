@@ -106,6 +106,11 @@ class View:
         """Half the distance between the shoulders in pixels, at least a quarter of the trunk's length."""
         return max(0.5 * float(np.linalg.norm(self.points[5, :2] - self.points[6, :2])), 0.25 * self.unit)
 
+    @cached_property
+    def from_background(self) -> Plane:
+        """`(h, w)`: how far each pixel lies from the background, in pixels."""
+        return apart(self.shows({Label.BACKGROUND}))
+
     def shows(self, classes: Collection[int]) -> Mask:
         """Say which pixels belong to some label classes."""
         return np.isin(self.labels, [int(label) for label in classes])
